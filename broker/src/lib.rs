@@ -1,0 +1,14 @@
+//! The Esker broker: partitions, coordinators, controller, handlers, and what runs them.
+//!
+//! Layers, each importing only those to its left:
+//! [`config`] -> [`metadata`] -> [`controller`] -> [`partition`] -> [`coordinators`] -> [`handlers`] -> [`net`],
+//! [`admin`] -> `broker` -> `cli`.
+
+pub mod admin;
+pub mod config;
+pub mod controller;
+pub mod coordinators;
+pub mod handlers;
+pub mod metadata;
+pub mod net;
+pub mod partition;

@@ -1,0 +1,16 @@
+//! One partition's bytes, local and tiered, and the numbered logs of the object store.
+//!
+//! Layers, each importing only those to its left:
+//! `offset`, [`env`] -> [`segment`] -> [`log`] -> [`tier`] -> [`partition_log`];
+//! [`numbered_log`] stands beside `segment` and `log`, below `tier`.
+//!
+//! This crate knows no sockets, roles or topic names. Everything that the outside world decides (time, chance,
+//! threads, disks, object stores) is reached through [`env`] alone.
+
+pub mod env;
+pub mod log;
+pub mod numbered_log;
+pub mod offset;
+pub mod partition_log;
+pub mod segment;
+pub mod tier;
