@@ -1,1 +1,19 @@
-//! To be written.
+//! Sockets: who may connect, how frames come in and answers go out.
+//!
+//! ```text
+//!  listener (background runtime) --accept--> connection (one of the connection runtimes, for life)
+//!  connection: read buffer -> frame -> [`Service::call`] -> answers in order -> vectored writes
+//! ```
+//!
+//! [`env`] is the only door to the network, so that a simulation can stand in for it. The nouns: a [`Service`]
+//! answers frames; an [`Answer`] is ready, comes later, or closes the connection; the [`ByteBudget`] bounds what the
+//! requests of all connections hold together.
+
+mod budget;
+mod connection;
+pub mod env;
+mod listener;
+
+pub use budget::{ByteBudget, Charge};
+pub use connection::{Answer, Client, Limits, Service};
+pub use listener::{Acceptor, Bind};

@@ -1,0 +1,142 @@
+//! Accepts connections and spreads them over the connection runtimes, each staying where it was put.
+
+use super::budget::ByteBudget;
+use super::connection::{Client, Connection, Limits, Service};
+use super::env::{Accepted, Network};
+use esker_storage::env::{Env, TaskHandle};
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+use tokio::sync::watch;
+
+/// How long to wait after a failed accept (no descriptors left, say) before the next.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Where and how to listen.
+pub struct Bind {
+    /// The address; port 0 takes a free one.
+    pub address: SocketAddr,
+    /// Bounds on each connection.
+    pub limits: Limits,
+    /// `max.connections`, over all listeners of an [`Acceptor`].
+    pub max_connections: usize,
+}
+
+/// What listeners share: the service, the budget, and how many connections there are.
+pub struct Acceptor {
+    env: Env,
+    network: Arc<dyn Network>,
+    service: Arc<dyn Service>,
+    budget: ByteBudget,
+    connections: AtomicUsize,
+    next: AtomicU64,
+    stop: watch::Sender<bool>,
+}
+
+impl Acceptor {
+    /// An acceptor without listeners.
+    pub fn new(env: Env, network: Arc<dyn Network>, service: Arc<dyn Service>, budget: ByteBudget) -> Arc<Acceptor> {
+        let (stop, _) = watch::channel(false);
+        Arc::new(Acceptor {
+            env,
+            network,
+            service,
+            budget,
+            connections: AtomicUsize::new(0),
+            next: AtomicU64::new(0),
+            stop,
+        })
+    }
+
+    /// Starts to listen and serve; returns where.
+    ///
+    /// # Errors
+    /// If the address cannot be listened at.
+    pub async fn listen(self: &Arc<Self>, bind: Bind) -> io::Result<(SocketAddr, TaskHandle)> {
+        let mut listener = self.network.listen(bind.address).await?;
+        let address = listener.local_address();
+        let acceptor = Arc::clone(self);
+        let mut stop = self.stop.subscribe();
+        let task = self.env.spawn_background("accept", async move {
+            loop {
+                tokio::select! {
+                    biased;
+                    () = stopped(&mut stop) => return,
+                    accepted = listener.accept() => match accepted {
+                        Ok(accepted) => acceptor.admit(accepted, &bind),
+                        Err(error) => {
+                            tracing::warn!(%address, %error, "could not accept a connection");
+                            acceptor.env.sleep(ACCEPT_PAUSE).await;
+                        }
+                    },
+                }
+            }
+        });
+        Ok((address, task))
+    }
+
+    /// How many connections are open.
+    pub fn connections(&self) -> usize {
+        self.connections.load(Ordering::Relaxed)
+    }
+
+    /// Accepts no more, lets the connections answer what they have taken in, and waits for them at most `limit`.
+    pub async fn stop(&self, limit: Duration) {
+        // Nobody listens when there never was a listener.
+        let _ = self.stop.send(true);
+        let deadline = self.env.now().plus(limit);
+        while self.connections() > 0 && self.env.now() < deadline {
+            self.env.sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    fn admit(self: &Arc<Self>, accepted: Accepted, bind: &Bind) {
+        if self.connections.load(Ordering::Relaxed) >= bind.max_connections {
+            tracing::info!(peer = %accepted.peer, limit = bind.max_connections, "refused a connection: max.connections");
+            return;
+        }
+        self.connections.fetch_add(1, Ordering::Relaxed);
+        let open = OpenConnection(Arc::clone(self));
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let runtimes = self.env.tasks.runtimes().max(1);
+        let runtime = usize::try_from(number % runtimes as u64).unwrap_or(0);
+        let client = Arc::new(Client { peer: accepted.peer, runtime, connection: number });
+        let limits = bind.limits.clone();
+        let mut stop = self.stop.subscribe();
+        let task = async move {
+            let acceptor = Arc::clone(&open.0);
+            let peer = client.peer;
+            let stream = match (accepted.attach)() {
+                Ok(stream) => stream,
+                Err(error) => {
+                    tracing::debug!(%peer, %error, "connection lost before it began");
+                    return;
+                }
+            };
+            let env = acceptor.env.clone();
+            let service = Arc::clone(&acceptor.service);
+            let connection = Connection::new(stream, service, client, limits, acceptor.budget.clone(), env.now());
+            if let Err(error) = connection.serve(env, async move { stopped(&mut stop).await }).await {
+                tracing::debug!(%peer, %error, "connection closed");
+            }
+            drop(open);
+        };
+        self.env.tasks.spawn_on(runtime, "connection", Box::pin(task));
+    }
+}
+
+/// Ends when the acceptor stops, or is gone.
+async fn stopped(stop: &mut watch::Receiver<bool>) {
+    let _ = stop.wait_for(|stop| *stop).await;
+}
+
+/// Counts a connection for as long as it is open, however it ends.
+struct OpenConnection(Arc<Acceptor>);
+
+impl Drop for OpenConnection {
+    fn drop(&mut self) {
+        self.0.connections.fetch_sub(1, Ordering::Relaxed);
+    }
+}
