@@ -1,1 +1,3 @@
-//! To be written.
+//! One file per API: from a decoded request to its answer.
+
+pub mod fetch;

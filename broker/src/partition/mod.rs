@@ -1,1 +1,5 @@
-//! To be written.
+//! A partition on this broker: its log, its high watermark, and who waits for it.
+
+mod waiters;
+
+pub use waiters::{Commit, NotCommitted, Waiter};

@@ -1,0 +1,151 @@
+//! Who waits for a partition: producers for their records to be committed, consumers for something to read.
+//!
+//! A [`Waiter`] is one long poll over any number of partitions. It registers with each, then looks, then sleeps: an
+//! advance between the look and the sleep finds it registered. A commit wait is one produce that waits for a high
+//! watermark; those of a partition are in the order of their appends, and end from the front.
+
+use esker_storage::offset::{HighWatermark, LogEnd};
+use parking_lot::Mutex;
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::Poll;
+use tokio::sync::oneshot;
+
+/// A long poll that is woken by what it is registered with.
+#[derive(Debug, Default)]
+pub struct Waiter {
+    woken: AtomicBool,
+    task: futures_util::task::AtomicWaker,
+}
+
+impl Waiter {
+    /// A waiter that is registered nowhere.
+    pub fn new() -> Arc<Waiter> {
+        Arc::default()
+    }
+
+    /// Ends the present or the next [`Waiter::woken`].
+    pub fn wake(&self) {
+        if !self.woken.swap(true, Ordering::AcqRel) {
+            self.task.wake();
+        }
+    }
+
+    /// Waits for a wake since the last call ended.
+    pub async fn woken(&self) {
+        poll_fn(|cx| {
+            self.task.register(cx.waker());
+            if self.woken.swap(false, Ordering::AcqRel) { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
+    }
+}
+
+/// Why a commit wait ended without its commit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotCommitted {
+    /// The log directory failed: nobody knows what it still has.
+    #[error("the log directory failed")]
+    Failed,
+    /// The partition was closed or moved.
+    #[error("the partition is not here any more")]
+    Gone,
+}
+
+/// Ends when records are committed.
+pub type Commit = oneshot::Receiver<Result<(), NotCommitted>>;
+
+/// The waiters of one partition.
+#[derive(Debug, Default)]
+pub(super) struct Waiters {
+    commits: Mutex<VecDeque<(LogEnd, oneshot::Sender<Result<(), NotCommitted>>)>>,
+    polls: Mutex<Vec<Arc<Waiter>>>,
+}
+
+impl Waiters {
+    /// Waits for the high watermark to reach `end`. The caller looks at the high watermark again afterwards and
+    /// calls [`Waiters::advanced`] if it did meanwhile.
+    pub(super) fn commit(&self, end: LogEnd) -> Commit {
+        let (sender, receiver) = oneshot::channel();
+        let mut commits = self.commits.lock();
+        // Appends come in order, so this is nearly always the end; waits of two runtimes may cross here.
+        let at = commits.partition_point(|(other, _)| *other <= end);
+        commits.insert(at, (end, sender));
+        receiver
+    }
+
+    /// Registers a long poll.
+    pub(super) fn register(&self, waiter: &Arc<Waiter>) {
+        self.polls.lock().push(Arc::clone(waiter));
+    }
+
+    /// Forgets a long poll.
+    pub(super) fn forget(&self, waiter: &Arc<Waiter>) {
+        let mut polls = self.polls.lock();
+        if let Some(at) = polls.iter().position(|other| Arc::ptr_eq(other, waiter)) {
+            polls.swap_remove(at);
+        }
+    }
+
+    /// The high watermark stands at `mark`.
+    pub(super) fn advanced(&self, mark: HighWatermark) {
+        let mut commits = self.commits.lock();
+        while commits.front().is_some_and(|(end, _)| end.offset() <= mark.offset()) {
+            if let Some((_, sender)) = commits.pop_front() {
+                // The produce that waited may have timed out.
+                let _ = sender.send(Ok(()));
+            }
+        }
+        drop(commits);
+        self.wake_polls();
+    }
+
+    /// Something about the partition changed that long polls must look at.
+    pub(super) fn wake_polls(&self) {
+        for waiter in self.polls.lock().iter() {
+            waiter.wake();
+        }
+    }
+
+    /// Nothing will be committed any more.
+    pub(super) fn end(&self, why: NotCommitted) {
+        for (_, sender) in self.commits.lock().drain(..) {
+            let _ = sender.send(Err(why));
+        }
+        self.wake_polls();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use esker_storage::offset::Offset;
+
+    fn end(n: u64) -> LogEnd {
+        LogEnd::at(Offset::new(n))
+    }
+
+    #[test]
+    fn commits_end_in_order_and_only_once_covered() {
+        let waiters = Waiters::default();
+        let (mut second, mut first) = (waiters.commit(end(20)), waiters.commit(end(10)));
+        waiters.advanced(HighWatermark::at(Offset::new(9)));
+        assert!(first.try_recv().is_err());
+        waiters.advanced(HighWatermark::at(Offset::new(10)));
+        assert_eq!(first.try_recv(), Ok(Ok(())));
+        assert!(second.try_recv().is_err());
+        waiters.end(NotCommitted::Failed);
+        assert_eq!(second.try_recv(), Ok(Err(NotCommitted::Failed)));
+    }
+
+    #[test]
+    fn forgotten_polls_are_not_kept() {
+        let waiters = Waiters::default();
+        let waiter = Waiter::new();
+        waiters.register(&waiter);
+        waiters.forget(&waiter);
+        assert!(waiters.polls.lock().is_empty());
+    }
+}
