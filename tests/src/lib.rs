@@ -1,1 +1,13 @@
-//! stub
+//! What proves the broker: the harness of the scenario tests, the simulation, and the checks of the sources.
+//!
+//! - [`tidy`] reads the sources and finds what the house rules forbid.
+//!
+//! The scenarios themselves are in `tests/tests/`, one file per story.
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "tests drive real processes, files, clocks and sockets"
+)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+
+pub mod tidy;

@@ -1,0 +1,23 @@
+# `just` lists these; every recipe is one command that can be typed without just.
+
+# What CI checks before the tests.
+check:
+    cargo fmt --all -- --check
+    cargo clippy --locked --workspace --all-targets --all-features -- -D warnings
+    RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --document-private-items
+
+# Everything, with what it needs installed; arguments go to `cargo test`.
+test *ARGS:
+    tests/run {{ARGS}}
+
+# A dev broker on 127.0.0.1:9092.
+run *ARGS:
+    cargo run --release -- {{ARGS}}
+
+# Load against a broker that runs already: `just bench produce --size 100`.
+bench *ARGS:
+    cargo run --release -p esker-bench -- {{ARGS}}
+
+# The simulation on N seeds, or on one: `just sim 1000`, `ESKER_SIM_SEED=7 just sim`.
+sim N="100":
+    ESKER_SIM_SEEDS={{N}} cargo test --release -p esker-tests sim:: -- --nocapture
