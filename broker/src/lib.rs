@@ -1,7 +1,7 @@
 //! The Esker broker: partitions, coordinators, controller, handlers, and what runs them.
 //!
 //! Layers, each importing only those to its left:
-//! [`config`] -> [`metadata`] -> [`controller`] -> [`partition`] -> [`coordinators`] -> [`handlers`] -> [`net`],
+//! [`config`], [`metrics`] -> [`metadata`] -> [`controller`] -> [`partition`] -> [`coordinators`] -> [`handlers`] -> [`net`],
 //! [`admin`] -> `broker` -> `cli`.
 
 pub mod admin;
@@ -10,5 +10,6 @@ pub mod controller;
 pub mod coordinators;
 pub mod handlers;
 pub mod metadata;
+pub mod metrics;
 pub mod net;
 pub mod partition;

@@ -310,3 +310,7 @@ fn poll_read_buffer(
         Poll::Pending => Ok(Poll::Pending),
     }
 }
+
+#[cfg(test)]
+#[path = "connection_tests.rs"]
+mod tests;

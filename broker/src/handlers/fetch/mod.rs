@@ -1,3 +1,3 @@
-//! Fetch (key 1): from a consumer's wish to slices of logs.
+//! Fetch (key 1).
 
 pub mod session;

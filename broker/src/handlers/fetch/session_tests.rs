@@ -84,9 +84,8 @@ fn wrong_ids_epochs_and_naming_are_refused() {
 fn forgetting_everything_closes_the_session() {
     let mut sessions = Sessions::new(0, 1, 10);
     let id = sessions.plan(&request(0, 0, &[(0, 0)]), VERSION, at(0), 1).unwrap().session_id;
-    let forget = request(id, 1, &[]).with_forgotten_topics_data(vec![
-        ForgottenTopic::default().with_topic(topic()).with_partitions(vec![0]),
-    ]);
+    let forget = request(id, 1, &[])
+        .with_forgotten_topics_data(vec![ForgottenTopic::default().with_topic(topic()).with_partitions(vec![0])]);
     let plan = sessions.plan(&forget, VERSION, at(0), 1).unwrap();
     assert_eq!((plan.session_id, plan.partitions.len(), sessions.len()), (0, 0, 0));
 }

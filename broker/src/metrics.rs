@@ -1,0 +1,173 @@
+//! Counters and gauges, and whether the broker is ready: what the admin listener shows.
+//!
+//! Names are those that the usual exporters give Kafka's own metrics (`kafka_server_brokertopicmetrics_...`), so that
+//! dashboards work; what Kafka does not have begins with `esker_`. Handles are kept by those who count: nothing is
+//! looked up on the way of a request.
+
+use parking_lot::Mutex;
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+use std::collections::BTreeMap;
+
+/// Request counters are held by API key up to this; Kafka's keys end well below.
+const API_KEYS: usize = 100;
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Request {
+    request: String,
+}
+
+/// The broker's metrics.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Mutex<Registry>,
+    /// Records appended by producers.
+    pub messages_in: Counter,
+    /// Bytes of batches appended by producers.
+    pub bytes_in: Counter,
+    /// Bytes of batches sent to consumers.
+    pub bytes_out: Counter,
+    /// Of these, bytes that came from the tier.
+    pub tier_bytes_out: Counter,
+    /// Partitions of produce requests that were refused.
+    pub failed_produce: Counter,
+    /// Partitions of fetch requests that were refused.
+    pub failed_fetch: Counter,
+    /// Open connections.
+    pub connections: Gauge,
+    /// Partitions led by this broker.
+    pub leaders: Gauge,
+    /// Log directories that failed.
+    pub offline_log_directories: Gauge,
+    /// Bytes uploaded to the tier.
+    pub tier_bytes_in: Counter,
+    /// Uploads and commits that failed and are tried again.
+    pub tier_errors: Counter,
+    requests: Vec<Counter>,
+}
+
+impl Metrics {
+    /// All metrics at zero; `apis` are the keys and names of the requests that are counted.
+    pub fn new<'a>(apis: impl IntoIterator<Item = (i16, &'a str)>) -> Metrics {
+        let mut registry = Registry::default();
+        let mut counter = |name: &str, help: &str| {
+            let counter = Counter::default();
+            registry.register(name, help, counter.clone());
+            counter
+        };
+        let messages_in = counter("kafka_server_brokertopicmetrics_messagesin", "Records appended by producers");
+        let bytes_in = counter("kafka_server_brokertopicmetrics_bytesin", "Bytes appended by producers");
+        let bytes_out = counter("kafka_server_brokertopicmetrics_bytesout", "Bytes sent to consumers");
+        let failed_produce =
+            counter("kafka_server_brokertopicmetrics_failedproducerequests", "Partitions of produce requests refused");
+        let failed_fetch =
+            counter("kafka_server_brokertopicmetrics_failedfetchrequests", "Partitions of fetch requests refused");
+        let tier_bytes_out =
+            counter("kafka_server_brokertopicmetrics_remotefetchbytes", "Bytes sent to consumers from the tier");
+        let tier_bytes_in = counter("kafka_server_brokertopicmetrics_remotecopybytes", "Bytes uploaded to the tier");
+        let tier_errors = counter(
+            "kafka_server_brokertopicmetrics_remotecopyerrors",
+            "Uploads and tier commits that failed and are tried again",
+        );
+        let mut gauge = |name: &str, help: &str| {
+            let gauge = Gauge::default();
+            registry.register(name, help, gauge.clone());
+            gauge
+        };
+        let connections = gauge("kafka_server_socketservermetrics_connection_count", "Open connections");
+        let leaders = gauge("kafka_server_replicamanager_leadercount", "Partitions led by this broker");
+        let offline_log_directories =
+            gauge("kafka_log_logmanager_offlinelogdirectorycount", "Log directories that failed");
+        let family = Family::<Request, Counter>::default();
+        registry.register("kafka_network_requestmetrics_requests", "Requests taken in", family.clone());
+        let mut requests = vec![Counter::default(); API_KEYS];
+        for (key, name) in apis {
+            if let Some(slot) = usize::try_from(key).ok().and_then(|key| requests.get_mut(key)) {
+                *slot = family.get_or_create(&Request { request: name.to_owned() }).clone();
+            }
+        }
+        Metrics {
+            registry: Mutex::new(registry),
+            messages_in,
+            bytes_in,
+            bytes_out,
+            tier_bytes_out,
+            failed_produce,
+            failed_fetch,
+            connections,
+            leaders,
+            offline_log_directories,
+            tier_bytes_in,
+            tier_errors,
+            requests,
+        }
+    }
+
+    /// Counts a request of API `key`.
+    pub fn request(&self, key: i16) {
+        if let Some(counter) = usize::try_from(key).ok().and_then(|key| self.requests.get(key)) {
+            counter.inc();
+        }
+    }
+
+    /// Everything in Prometheus' text format.
+    pub fn text(&self) -> String {
+        let mut text = String::new();
+        // Writing to a string does not fail.
+        let _ = encode(&mut text, &self.registry.lock());
+        text
+    }
+}
+
+/// Why the broker is not ready, if it is not. Ready means: every request is served as it would be from now on.
+#[derive(Debug, Default)]
+pub struct Readiness {
+    reasons: Mutex<BTreeMap<&'static str, String>>,
+}
+
+impl Readiness {
+    /// Not ready because of `what`; replaces an earlier explanation of the same.
+    pub fn not_ready(&self, what: &'static str, why: impl Into<String>) {
+        self.reasons.lock().insert(what, why.into());
+    }
+
+    /// `what` is no reason any more.
+    pub fn ready(&self, what: &'static str) {
+        self.reasons.lock().remove(what);
+    }
+
+    /// What is missing, a line each; `None` when ready.
+    pub fn missing(&self) -> Option<String> {
+        let reasons = self.reasons.lock();
+        (!reasons.is_empty())
+            .then(|| reasons.iter().map(|(what, why)| format!("{what}: {why}\n")).collect::<Vec<_>>().concat())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_are_counted_by_name() {
+        let metrics = Metrics::new([(0, "Produce")]);
+        metrics.request(0);
+        metrics.request(-1);
+        metrics.request(i16::MAX);
+        assert!(metrics.text().contains("kafka_network_requestmetrics_requests_total{request=\"Produce\"} 1"));
+    }
+
+    #[test]
+    fn readiness_names_what_is_missing() {
+        let readiness = Readiness::default();
+        assert_eq!(readiness.missing(), None);
+        readiness.not_ready("store", "unavailable");
+        assert_eq!(readiness.missing().as_deref(), Some("store: unavailable\n"));
+        readiness.ready("store");
+        assert_eq!(readiness.missing(), None);
+    }
+}
