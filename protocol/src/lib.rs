@@ -16,6 +16,7 @@ pub mod api;
 pub mod error_code;
 pub mod frame;
 pub mod guard;
+mod lengths;
 pub mod record;
 pub mod request;
 pub mod response;

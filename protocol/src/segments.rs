@@ -160,3 +160,76 @@ impl SegmentWriter {
         Ok(Segments { parts, remaining: total })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn written(pieces: &[(usize, bool)]) -> (Segments, Vec<u8>) {
+        let mut writer = SegmentWriter::with_capacity(0, 0);
+        let mut plain = Vec::new();
+        for (index, (size, encode)) in pieces.iter().enumerate() {
+            let data = Bytes::from(vec![index as u8; *size]);
+            plain.extend_from_slice(&data);
+            if *encode { writer.buffer().put_slice(&data) } else { writer.append(&data) }
+        }
+        let framed = [&(plain.len() as u32).to_be_bytes()[..], &plain].concat();
+        (writer.finish().unwrap(), framed)
+    }
+
+    #[test]
+    fn short_data_is_copied_and_long_data_is_not() {
+        let long = Bytes::from(vec![1; COALESCE_BELOW]);
+        let mut writer = SegmentWriter::with_capacity(10, 1);
+        writer.append(&Bytes::from_static(b"short"));
+        writer.append(&long);
+        writer.append(&long);
+        let segments = writer.finish().unwrap();
+        let parts: Vec<_> = segments.parts().map(|part| (part.as_ptr() == long.as_ptr(), part.len())).collect();
+        assert_eq!(parts, [(false, 9), (true, COALESCE_BELOW), (true, COALESCE_BELOW)]);
+    }
+
+    #[test]
+    fn a_vectored_write_gets_at_most_iov_max_slices() {
+        let (segments, plain) = written(&vec![(COALESCE_BELOW, false); 3000]);
+        assert_eq!(segments.io_slices().count(), MAX_IO_SLICES);
+        assert_eq!(segments.len(), plain.len());
+        let mut few = [IoSlice::new(&[]); 7];
+        assert_eq!(segments.chunks_vectored(&mut few), 7);
+    }
+
+    #[test]
+    fn what_was_written_is_released() {
+        let (mut segments, plain) = written(&[(5000, false), (5000, false)]);
+        segments.advance(4 + 5000);
+        assert_eq!(segments.parts().count(), 1);
+        segments.advance(usize::MAX);
+        assert!(segments.is_empty() && segments.parts().count() == 0);
+        assert_eq!(plain.len(), 10_004);
+    }
+
+    proptest! {
+        #[test]
+        fn bytes_come_out_in_order_whatever_each_write_takes(
+            pieces in prop::collection::vec((prop_oneof![0usize..50, 4000usize..5000], any::<bool>()), 0..12),
+            steps in prop::collection::vec(1usize..7000, 1..20),
+        ) {
+            let (mut segments, expected) = written(&pieces);
+            prop_assert_eq!(&segments.to_bytes()[..], &expected[..]);
+            let mut out = Vec::new();
+            for step in steps.iter().cycle() {
+                let offered: Vec<u8> = segments.io_slices().flat_map(|slice| slice.to_vec()).collect();
+                prop_assert!(!segments.io_slices().any(|slice| slice.is_empty()));
+                let taken = (*step).min(offered.len());
+                out.extend_from_slice(&offered[..taken]);
+                segments.advance(taken);
+                prop_assert_eq!(segments.len(), expected.len() - out.len());
+                if segments.is_empty() {
+                    break;
+                }
+            }
+            prop_assert_eq!(out, expected);
+        }
+    }
+}

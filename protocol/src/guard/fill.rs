@@ -19,6 +19,11 @@ pub(crate) fn some(shape: &Shape, version: i16, flexible: bool, seed: u64) -> Ve
     body(shape, Fill { seed, version, flexible, full: false, unknown_tags: true, bytes: Vec::new() })
 }
 
+/// As [`some`], without tagged fields that the shape does not name.
+pub(crate) fn known(shape: &Shape, version: i16, flexible: bool, seed: u64) -> Vec<u8> {
+    body(shape, Fill { seed, version, flexible, full: false, unknown_tags: false, bytes: Vec::new() })
+}
+
 /// A body of `shape` in which everything is there that can be, and nothing that the shape does not name.
 pub(crate) fn full(shape: &Shape, version: i16, flexible: bool, seed: u64) -> Vec<u8> {
     body(shape, Fill { seed, version, flexible, full: true, unknown_tags: false, bytes: Vec::new() })

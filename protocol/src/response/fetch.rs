@@ -6,11 +6,21 @@
 //!
 //! It is written by hand because the crate encodes into a `BufMut`, which cannot be implemented without `unsafe`.
 
-use crate::segments::SegmentWriter;
+use crate::lengths::{put_length, put_null, put_text, put_varint};
+use crate::segments::{COALESCE_BELOW, SegmentWriter};
 use bytes::{BufMut, BytesMut};
 use kafka_protocol::messages::FetchResponse;
 use kafka_protocol::messages::fetch_response::{AbortedTransaction, FetchableTopicResponse, PartitionData};
 use kafka_protocol::protocol::Encodable;
+
+/// What cannot be encoded, in the words of whoever noticed.
+pub(super) struct Unencodable(pub(super) String);
+
+impl<E: std::fmt::Display> From<E> for Unencodable {
+    fn from(error: E) -> Unencodable {
+        Unencodable(format!("{error:#}"))
+    }
+}
 
 /// The first version in compact form with tagged fields.
 const FLEXIBLE: i16 = 12;
@@ -29,7 +39,7 @@ pub(super) fn capacity(response: &FetchResponse) -> (usize, usize) {
     let (mut size, mut borrowed) = (TOPIC_SIZE + response.responses.len() * TOPIC_SIZE, 0);
     for partition in partitions {
         let records = partition.records.as_ref().map_or(0, |records| records.len());
-        let copied = records < crate::segments::COALESCE_BELOW;
+        let copied = records < COALESCE_BELOW;
         size += PARTITION_SIZE + if copied { records } else { 0 };
         borrowed += usize::from(!copied);
     }
@@ -37,14 +47,14 @@ pub(super) fn capacity(response: &FetchResponse) -> (usize, usize) {
 }
 
 /// Writes the body of `response`.
-pub(super) fn encode(writer: &mut SegmentWriter, response: &FetchResponse, version: i16) -> Result<(), String> {
+pub(super) fn encode(writer: &mut SegmentWriter, response: &FetchResponse, version: i16) -> Result<(), Unencodable> {
     let buffer = writer.buffer();
     buffer.put_i32(response.throttle_time_ms);
     if version >= 7 {
         buffer.put_i16(response.error_code);
         buffer.put_i32(response.session_id);
     }
-    put_count(buffer, response.responses.len(), version)?;
+    put_length(buffer, response.responses.len(), version >= FLEXIBLE)?;
     for topic in &response.responses {
         encode_topic(writer, topic, version)?;
     }
@@ -54,20 +64,14 @@ pub(super) fn encode(writer: &mut SegmentWriter, response: &FetchResponse, versi
     Ok(())
 }
 
-fn encode_topic(writer: &mut SegmentWriter, topic: &FetchableTopicResponse, version: i16) -> Result<(), String> {
+fn encode_topic(writer: &mut SegmentWriter, topic: &FetchableTopicResponse, version: i16) -> Result<(), Unencodable> {
     let buffer = writer.buffer();
     if version >= TOPIC_IDS {
         buffer.put_slice(topic.topic_id.as_bytes());
     } else {
-        let name = topic.topic.as_bytes();
-        if version >= FLEXIBLE {
-            put_varint(buffer, one_more(name.len())?);
-        } else {
-            buffer.put_i16(i16::try_from(name.len()).map_err(|_| "the topic's name is too long")?);
-        }
-        buffer.put_slice(name);
+        put_text(buffer, Some(&topic.topic), version >= FLEXIBLE)?;
     }
-    put_count(buffer, topic.partitions.len(), version)?;
+    put_length(buffer, topic.partitions.len(), version >= FLEXIBLE)?;
     for partition in &topic.partitions {
         encode_partition(writer, partition, version)?;
     }
@@ -77,7 +81,7 @@ fn encode_topic(writer: &mut SegmentWriter, topic: &FetchableTopicResponse, vers
     Ok(())
 }
 
-fn encode_partition(writer: &mut SegmentWriter, partition: &PartitionData, version: i16) -> Result<(), String> {
+fn encode_partition(writer: &mut SegmentWriter, partition: &PartitionData, version: i16) -> Result<(), Unencodable> {
     let buffer = writer.buffer();
     buffer.put_i32(partition.partition_index);
     buffer.put_i16(partition.error_code);
@@ -91,9 +95,9 @@ fn encode_partition(writer: &mut SegmentWriter, partition: &PartitionData, versi
         buffer.put_i32(partition.preferred_read_replica.0);
     }
     match &partition.records {
-        None => put_null(buffer, version),
+        None => put_null(buffer, version >= FLEXIBLE),
         Some(records) => {
-            put_count(buffer, records.len(), version)?;
+            put_length(buffer, records.len(), version >= FLEXIBLE)?;
             writer.append(records);
         }
     }
@@ -103,12 +107,16 @@ fn encode_partition(writer: &mut SegmentWriter, partition: &PartitionData, versi
     Ok(())
 }
 
-fn encode_aborted(buffer: &mut BytesMut, aborted: Option<&[AbortedTransaction]>, version: i16) -> Result<(), String> {
+fn encode_aborted(
+    buffer: &mut BytesMut,
+    aborted: Option<&[AbortedTransaction]>,
+    version: i16,
+) -> Result<(), Unencodable> {
     let Some(aborted) = aborted else {
-        put_null(buffer, version);
+        put_null(buffer, version >= FLEXIBLE);
         return Ok(());
     };
-    put_count(buffer, aborted.len(), version)?;
+    put_length(buffer, aborted.len(), version >= FLEXIBLE)?;
     for transaction in aborted {
         buffer.put_i64(transaction.producer_id.0);
         buffer.put_i64(transaction.first_offset);
@@ -119,7 +127,7 @@ fn encode_aborted(buffer: &mut BytesMut, aborted: Option<&[AbortedTransaction]>,
     Ok(())
 }
 
-fn encode_partition_tags(buffer: &mut BytesMut, partition: &PartitionData, version: i16) -> Result<(), String> {
+fn encode_partition_tags(buffer: &mut BytesMut, partition: &PartitionData, version: i16) -> Result<(), Unencodable> {
     let diverging = is_set(&partition.diverging_epoch);
     let leader = is_set(&partition.current_leader);
     let snapshot = is_set(&partition.snapshot_id);
@@ -136,19 +144,19 @@ fn encode_partition_tags(buffer: &mut BytesMut, partition: &PartitionData, versi
     Ok(())
 }
 
-fn encode_node_endpoints(buffer: &mut BytesMut, response: &FetchResponse, version: i16) -> Result<(), String> {
+fn encode_node_endpoints(buffer: &mut BytesMut, response: &FetchResponse, version: i16) -> Result<(), Unencodable> {
     if version < NODE_ENDPOINTS || response.node_endpoints.is_empty() {
         buffer.put_u8(0);
         return Ok(());
     }
     let mut value = BytesMut::new();
-    put_varint(&mut value, one_more(response.node_endpoints.len())?);
+    put_length(&mut value, response.node_endpoints.len(), true)?;
     for endpoint in &response.node_endpoints {
-        endpoint.encode(&mut value, version).map_err(|error| format!("{error:#}"))?;
+        endpoint.encode(&mut value, version)?;
     }
     put_varint(buffer, 1);
     put_varint(buffer, 0);
-    put_varint(buffer, u32::try_from(value.len()).map_err(|_| "too many end points")?);
+    put_varint(buffer, u32::try_from(value.len())?);
     buffer.put_slice(&value);
     Ok(())
 }
@@ -158,36 +166,10 @@ fn is_set<T: Default + PartialEq>(field: &T) -> bool {
     *field != T::default()
 }
 
-fn put_tagged(buffer: &mut BytesMut, tag: u32, value: &impl Encodable, version: i16) -> Result<(), String> {
-    let size = value.compute_size(version).map_err(|error| format!("{error:#}"))?;
+fn put_tagged(buffer: &mut BytesMut, tag: u32, value: &impl Encodable, version: i16) -> Result<(), Unencodable> {
+    let size = value.compute_size(version)?;
     put_varint(buffer, tag);
-    put_varint(buffer, u32::try_from(size).map_err(|_| "a tagged field is too long")?);
-    value.encode(buffer, version).map_err(|error| format!("{error:#}"))
-}
-
-/// The length of bytes or the count of an array.
-fn put_count(buffer: &mut BytesMut, count: usize, version: i16) -> Result<(), String> {
-    if version >= FLEXIBLE {
-        put_varint(buffer, one_more(count)?);
-    } else {
-        buffer.put_i32(i32::try_from(count).map_err(|_| "an array or its records are too long")?);
-    }
+    put_varint(buffer, u32::try_from(size)?);
+    value.encode(buffer, version)?;
     Ok(())
-}
-
-fn put_null(buffer: &mut BytesMut, version: i16) {
-    if version >= FLEXIBLE { buffer.put_u8(0) } else { buffer.put_i32(-1) }
-}
-
-/// Compact lengths are one more than what they count, so that 0 is null.
-fn one_more(count: usize) -> Result<u32, String> {
-    u32::try_from(count).ok().and_then(|count| count.checked_add(1)).ok_or_else(|| "too long".to_owned())
-}
-
-fn put_varint(buffer: &mut BytesMut, mut value: u32) {
-    while value >= 0x80 {
-        buffer.put_u8(value as u8 | 0x80);
-        value >>= 7;
-    }
-    buffer.put_u8(value as u8);
 }

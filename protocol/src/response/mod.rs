@@ -53,7 +53,9 @@ pub fn encode(
         writer.buffer().put_u8(0);
     }
     match &response {
-        ResponseKind::Fetch(response) => fetch::encode(&mut writer, response, version).map_err(failed)?,
+        ResponseKind::Fetch(response) => {
+            fetch::encode(&mut writer, response, version).map_err(|error| failed(error.0))?
+        }
         response => response.encode(writer.buffer(), version).map_err(|error| failed(format!("{error:#}")))?,
     }
     writer.finish().map_err(|error| failed(error.to_string()))

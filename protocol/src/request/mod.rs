@@ -8,6 +8,8 @@
 //! find out what to speak (KIP-511); everything else that is not a request we know *closes* the connection, as in Kafka:
 //! a client that asked for the versions never sends it. That includes Produce 0 to 2, which are advertised but gone.
 
+mod produce;
+
 use crate::api::{self, Api, ApiKey};
 use crate::error_code::ErrorCode;
 use crate::frame::{Header, HeaderError, Prologue};
@@ -156,7 +158,7 @@ pub struct EncodeError {
     pub reason: String,
 }
 
-/// The frame of a request, with its length: the client's side.
+/// The frame of a request, with its length: the client's side. Record data of a Produce request is borrowed.
 ///
 /// # Errors
 /// [`EncodeError`] when a field is set that `version` does not have.
@@ -186,7 +188,12 @@ pub fn encode(
     if api.request_header_version(version) >= 2 {
         buffer.put_u8(0);
     }
-    body.encode(buffer, version).map_err(|error| failed(format!("{error:#}")))?;
+    match body {
+        RequestKind::Produce(request) if api.accepts(version) => {
+            produce::encode(&mut writer, request, version).map_err(|error| failed(error.to_string()))?;
+        }
+        body => body.encode(buffer, version).map_err(|error| failed(format!("{error:#}")))?,
+    }
     writer.finish().map_err(|error| failed(error.to_string()))
 }
 
