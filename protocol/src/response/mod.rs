@@ -28,8 +28,7 @@ use crate::segments::{SegmentWriter, Segments};
 use bytes::{Buf, BufMut, Bytes};
 use kafka_protocol::messages::ResponseKind;
 
-/// The frame of `response`, with its length, in a version of `api` that [`Api::accepts`] or in version 0 for the
-/// refusal of an ApiVersions request.
+/// The frame of `response`, with its length, in a version of `api` that it accepts.
 ///
 /// Record data of a Fetch response is borrowed, not copied.
 ///
@@ -42,6 +41,9 @@ pub fn encode(
     mut response: ResponseKind,
 ) -> Result<Segments, EncodeError> {
     let failed = |reason: String| EncodeError { api: api.name, version, reason };
+    if !api.accepts(version) {
+        return Err(failed("no such version".to_owned()));
+    }
     fit(&mut response, version);
     let (size, borrowed) = match &response {
         ResponseKind::Fetch(response) => fetch::capacity(response),
