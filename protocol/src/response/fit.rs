@@ -1,0 +1,177 @@
+//! Fits a response to a version: what the version cannot say is dropped, or said in its older form.
+//!
+//! Only two answers have an older form that must not be lost: OffsetFetch before 8 and FindCoordinator before 4 answer
+//! for one group or key, which handlers fill in as the first of the list. Everything else that is dropped here is what
+//! Kafka calls ignorable: the client did not ask for it and does not miss it.
+//!
+//! Strings that are null where an old version has no null become empty. An empty error message becomes null: it is
+//! what the crate's structs start with, and Kafka never sends one.
+
+use kafka_protocol::messages::offset_fetch_response::{OffsetFetchResponsePartition, OffsetFetchResponseTopic};
+use kafka_protocol::messages::{
+    DescribeGroupsResponse, FetchResponse, FindCoordinatorResponse, ListOffsetsResponse, MetadataResponse,
+    OffsetFetchResponse, ResponseKind,
+};
+use kafka_protocol::protocol::StrBytes;
+
+/// No set of authorized operations, as the protocol writes it.
+const NO_OPERATIONS: i32 = i32::MIN;
+
+/// Changes `response` so that `version` can be encoded.
+pub fn fit(response: &mut ResponseKind, version: i16) {
+    match response {
+        ResponseKind::Produce(response) => {
+            let partitions = response.responses.iter_mut().flat_map(|topic| &mut topic.partition_responses);
+            partitions.for_each(|partition| null_if_empty(&mut partition.error_message));
+        }
+        ResponseKind::Fetch(response) => fetch(response, version),
+        ResponseKind::ListOffsets(response) => list_offsets(response, version),
+        ResponseKind::Metadata(response) => metadata(response, version),
+        ResponseKind::OffsetFetch(response) => offset_fetch(response, version),
+        ResponseKind::FindCoordinator(response) => find_coordinator(response, version),
+        ResponseKind::JoinGroup(response) => {
+            response.skip_assignment &= version >= 9;
+            if version < 7 {
+                empty_if_null(&mut response.protocol_name);
+            }
+        }
+        ResponseKind::LeaveGroup(response) if version < 3 => response.members.clear(),
+        ResponseKind::DescribeGroups(response) => describe_groups(response, version),
+        ResponseKind::CreateTopics(response) => {
+            response.topics.iter_mut().for_each(|topic| null_if_empty(&mut topic.error_message));
+        }
+        ResponseKind::DeleteTopics(response) => {
+            for topic in &mut response.responses {
+                null_if_empty(&mut topic.error_message);
+                if version < 6 {
+                    topic.name.get_or_insert_default();
+                }
+            }
+        }
+        ResponseKind::InitProducerId(response) if version < 6 => {
+            response.ongoing_txn_producer_id = (-1).into();
+            response.ongoing_txn_producer_epoch = -1;
+        }
+        ResponseKind::DescribeAcls(response) => null_if_empty(&mut response.error_message),
+        ResponseKind::DescribeConfigs(response) => {
+            response.results.iter_mut().for_each(|result| null_if_empty(&mut result.error_message));
+        }
+        ResponseKind::AlterConfigs(response) => {
+            response.responses.iter_mut().for_each(|resource| null_if_empty(&mut resource.error_message));
+        }
+        ResponseKind::IncrementalAlterConfigs(response) => {
+            response.responses.iter_mut().for_each(|resource| null_if_empty(&mut resource.error_message));
+        }
+        ResponseKind::CreatePartitions(response) => {
+            response.results.iter_mut().for_each(|result| null_if_empty(&mut result.error_message));
+        }
+        ResponseKind::ListPartitionReassignments(response) => null_if_empty(&mut response.error_message),
+        ResponseKind::DescribeCluster(response) => {
+            null_if_empty(&mut response.error_message);
+            if version < 1 {
+                response.endpoint_type = 1;
+            }
+            response.brokers.iter_mut().for_each(|broker| broker.is_fenced &= version >= 2);
+        }
+        _ => {}
+    }
+}
+
+fn fetch(response: &mut FetchResponse, version: i16) {
+    if version < 7 {
+        response.session_id = 0;
+    }
+    if version < 11 {
+        let partitions = response.responses.iter_mut().flat_map(|topic| &mut topic.partitions);
+        partitions.for_each(|partition| partition.preferred_read_replica = (-1).into());
+    }
+}
+
+fn list_offsets(response: &mut ListOffsetsResponse, version: i16) {
+    if version < 4 {
+        let partitions = response.topics.iter_mut().flat_map(|topic| &mut topic.partitions);
+        partitions.for_each(|partition| partition.leader_epoch = -1);
+    }
+}
+
+fn metadata(response: &mut MetadataResponse, version: i16) {
+    if !(8..=10).contains(&version) {
+        response.cluster_authorized_operations = NO_OPERATIONS;
+    }
+    for topic in &mut response.topics {
+        if version < 8 {
+            topic.topic_authorized_operations = NO_OPERATIONS;
+        }
+        if version < 12 {
+            topic.name.get_or_insert_default();
+        }
+    }
+}
+
+fn offset_fetch(response: &mut OffsetFetchResponse, version: i16) {
+    if version >= 8 {
+        response.topics.clear();
+        return;
+    }
+    let mut groups = std::mem::take(&mut response.groups);
+    let Some(group) = groups.first_mut() else { return };
+    response.error_code = group.error_code;
+    response.topics = group
+        .topics
+        .drain(..)
+        .map(|topic| {
+            let partitions = topic.partitions.into_iter().map(|partition| {
+                OffsetFetchResponsePartition::default()
+                    .with_partition_index(partition.partition_index)
+                    .with_committed_offset(partition.committed_offset)
+                    .with_committed_leader_epoch(partition.committed_leader_epoch)
+                    .with_metadata(partition.metadata)
+                    .with_error_code(partition.error_code)
+            });
+            OffsetFetchResponseTopic::default().with_name(topic.name).with_partitions(partitions.collect())
+        })
+        .collect();
+}
+
+fn find_coordinator(response: &mut FindCoordinatorResponse, version: i16) {
+    if version >= 4 {
+        response.error_code = 0;
+        response.error_message = None;
+        response.node_id = 0.into();
+        response.host = StrBytes::default();
+        response.port = 0;
+        response.coordinators.iter_mut().for_each(|coordinator| null_if_empty(&mut coordinator.error_message));
+        return;
+    }
+    let mut coordinators = std::mem::take(&mut response.coordinators);
+    if let Some(coordinator) = coordinators.first_mut() {
+        response.error_code = coordinator.error_code;
+        response.error_message = coordinator.error_message.take();
+        response.node_id = coordinator.node_id;
+        response.host = std::mem::take(&mut coordinator.host);
+        response.port = coordinator.port;
+    }
+    null_if_empty(&mut response.error_message);
+}
+
+fn describe_groups(response: &mut DescribeGroupsResponse, version: i16) {
+    for group in &mut response.groups {
+        null_if_empty(&mut group.error_message);
+        if version < 6 {
+            group.error_message = None;
+        }
+        if version < 3 {
+            group.authorized_operations = NO_OPERATIONS;
+        }
+    }
+}
+
+fn null_if_empty(text: &mut Option<StrBytes>) {
+    if text.as_ref().is_some_and(|text| text.is_empty()) {
+        *text = None;
+    }
+}
+
+fn empty_if_null(text: &mut Option<StrBytes>) {
+    text.get_or_insert_default();
+}
