@@ -87,16 +87,25 @@ impl std::fmt::Debug for Scratch {
 }
 
 impl Scratch {
-    /// What is kept between batches; a larger buffer is given back.
-    const KEPT: usize = 1 << 20;
+    /// The largest buffer that is kept between batches.
+    const KEPT_BUFFER: usize = 1 << 20;
+    /// The largest zstd decoder that is kept: one of the common levels takes up to 8 MiB.
+    const KEPT_DECODER: usize = 16 << 20;
 
-    /// Gives back buffers that one large batch made grow.
+    /// Gives back what one large batch made grow.
     pub(super) fn shrink(&mut self) {
         for buffer in [&mut self.window, &mut self.decoders.block] {
-            if buffer.capacity() > Self::KEPT {
+            if buffer.capacity() > Self::KEPT_BUFFER {
                 *buffer = Vec::new();
             }
         }
+        self.decoders.zstd.take_if(|context| context.sizeof() > Self::KEPT_DECODER);
+    }
+
+    /// How many bytes are held between batches.
+    pub fn size(&self) -> usize {
+        let zstd = self.decoders.zstd.as_ref().map_or(0, |context| context.sizeof());
+        self.window.capacity() + self.decoders.block.capacity() + zstd
     }
 }
 
@@ -151,7 +160,11 @@ impl Read for Decoder<'_> {
             Decoder::Plain(input) => input.read(out),
             Decoder::Gzip(decoder) => decoder.read(out),
             Decoder::Snappy(decoder) => decoder.read(out),
-            Decoder::Lz4(decoder) => decoder.read(out),
+            Decoder::Lz4(decoder) => match decoder.read(out) {
+                // An empty block looks like the end.
+                Ok(0) if !out.is_empty() && !decoder.get_ref().is_empty() => Err(bad("empty lz4 block")),
+                result => result,
+            },
             Decoder::Zstd(decoder) => decoder.read(out),
         }
     }

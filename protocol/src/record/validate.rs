@@ -204,7 +204,11 @@ fn walk(input: &[u8], header: &BatchHeader, rules: &Rules, scratch: &mut Scratch
     let mut checks = RecordChecks::new(header, rules);
     let done = match header.compression() {
         Compression::None => walk_slice(input, header.record_count, &mut checks),
-        _ => walk_stream(input, header, rules, scratch, &mut checks),
+        _ => {
+            let done = walk_stream(input, header, rules, scratch, &mut checks);
+            scratch.shrink();
+            done
+        }
     };
     match done {
         Ok(()) => checks.finish(),

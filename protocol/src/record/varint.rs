@@ -27,6 +27,12 @@ pub(super) fn read_i32(bytes: &[u8], at: &mut usize) -> Option<i32> {
         *at += 2;
         return Some(unzigzag32(u32::from(first & 0x7f) | u32::from(second) << 7));
     }
+    // Three reach a million: the offset deltas of large batches.
+    let third = *bytes.get(*at + 2)?;
+    if third < 0x80 {
+        *at += 3;
+        return Some(unzigzag32(u32::from(first & 0x7f) | u32::from(second & 0x7f) << 7 | u32::from(third) << 14));
+    }
     let long = read_raw(bytes, at, 5)?;
     u32::try_from(long).ok().map(unzigzag32)
 }
@@ -38,6 +44,11 @@ pub(super) fn read_i64(bytes: &[u8], at: &mut usize) -> Option<i64> {
     if first < 0x80 {
         *at += 1;
         return Some(unzigzag64(u64::from(first)));
+    }
+    let second = *bytes.get(*at + 1)?;
+    if second < 0x80 {
+        *at += 2;
+        return Some(unzigzag64(u64::from(first & 0x7f) | u64::from(second) << 7));
     }
     read_raw(bytes, at, 10).map(unzigzag64)
 }
