@@ -1,13 +1,14 @@
 //! What the tests of everything above a store share: an environment, and a store that misbehaves on a seed.
 
 use super::{ObjectEntry, Store, StoreError, Upload};
-use crate::env::{Env, Random, RealClock, RealDisk, RealTasks};
+use crate::env::{Clock, Env, Monotonic, Random, RealClock, RealDisk, RealTasks, Timestamp};
 use bytes::Bytes;
 use futures_util::future::{self, BoxFuture, FutureExt};
 use parking_lot::Mutex;
 use std::future::Future;
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// A seeded generator.
 pub(crate) struct SeededRandom(Mutex<u64>);
@@ -37,6 +38,37 @@ pub(crate) fn env(seed: u64) -> Env {
         tasks: Arc::new(RealTasks::start(1).unwrap()),
         disk: Arc::new(RealDisk),
     }
+}
+
+/// A clock whose sleeps end at once and take as long as they were asked to.
+#[derive(Default)]
+pub(crate) struct HastyClock(Mutex<Duration>);
+
+impl HastyClock {
+    pub(crate) fn advance(&self, by: Duration) {
+        *self.0.lock() += by;
+    }
+}
+
+impl Clock for HastyClock {
+    fn now(&self) -> Monotonic {
+        Monotonic::from_origin(*self.0.lock())
+    }
+
+    fn wall(&self) -> Timestamp {
+        Timestamp::from_millis(1_764_000_000_000 + self.0.lock().as_millis() as i64)
+    }
+
+    fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {
+        self.advance(duration);
+        future::ready(()).boxed()
+    }
+}
+
+/// An environment in which nobody waits for a pause.
+pub(crate) fn hasty_env(seed: u64) -> (Env, Arc<HastyClock>) {
+    let clock = Arc::new(HastyClock::default());
+    (Env { clock: Arc::<HastyClock>::clone(&clock), ..env(seed) }, clock)
 }
 
 /// Runs a future to its end on a runtime of its own.
