@@ -2,10 +2,12 @@
 
 use super::ConfigError;
 use super::broker_id::BrokerId;
+use super::id_text::parse_id;
 use super::key::{Scope, find, list_items};
 use super::layers::{BrokerReader, Layers, Read, Values};
 use super::listener::Listener;
 use std::path::PathBuf;
+use uuid::Uuid;
 
 /// What `acks=all` waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,7 +34,7 @@ pub struct BrokerConfig {
     /// Where every value came from, and the defaults that topics fall back to.
     pub layers: Layers,
     pub node_id: BrokerId,
-    pub cluster_id: Option<String>,
+    pub cluster_id: Option<Uuid>,
     pub listeners: Vec<Listener>,
     /// One for each of `listeners`, with a host that clients can connect to.
     pub advertised_listeners: Vec<Listener>,
@@ -111,7 +113,7 @@ impl BrokerConfig {
             list_items(&read.text("log.dirs").unwrap_or_default()).map(PathBuf::from).collect();
         let config = BrokerConfig {
             node_id: BrokerId::new(read.small("node.id")),
-            cluster_id: read.text("cluster.id"),
+            cluster_id: read.text("cluster.id").and_then(|text| parse_id(text.trim())),
             listeners,
             advertised_listeners,
             admin_listeners: list_items(&read.text("admin.listeners").unwrap_or_default()).map(str::to_owned).collect(),

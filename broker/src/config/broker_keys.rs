@@ -3,6 +3,7 @@
 //! Changeable while the broker runs are those that a topic's settings fall back to, since these are resolved again after
 //! every change of the metadata. The others are read once, at the start.
 
+use super::id_text::parse_id;
 use super::key::{Check, Key, Kind};
 use super::listener::{check_advertised, check_listeners, check_protocol_map};
 
@@ -208,9 +209,8 @@ pub static BROKER_KEYS: &[Key] = &[
         .check(Check::AtLeast(1)),
 ];
 
-/// Kafka's cluster ids are 22 letters of base64; ours are what a Kafka id may be, and any other short name.
+/// A cluster's id is a UUID in Kafka's spelling.
 fn check_cluster_id(text: &str) -> Result<(), String> {
-    let ok = (1..=64).contains(&text.len())
-        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'));
-    if ok { Ok(()) } else { Err("must be 1 to 64 letters, digits, '-', '_' or '.'".to_owned()) }
+    let parsed = parse_id(text).map(|_| ());
+    parsed.ok_or_else(|| "must be a UUID in 22 letters of URL-safe base64, as kafka-storage makes them".to_owned())
 }

@@ -14,7 +14,6 @@
 //! follows it, and a start from a snapshot: [`Image::to_records`] writes an image as records, so there is one decoder.
 //! What must hold of every image is [`Image::check`].
 
-mod base64id;
 mod changes;
 mod delta;
 mod image;
@@ -22,8 +21,7 @@ mod invariants;
 mod publisher;
 mod records;
 
-pub use crate::config::BrokerId;
-pub use base64id::{id_text, parse_id};
+pub use crate::config::{BrokerId, id_text, parse_id};
 pub use changes::{Changes, TopicChange};
 pub use delta::{Delta, ReplayError};
 pub use image::{Broker, ControllerTerm, Image, Partition, Topic, is_internal};
