@@ -1,1 +1,47 @@
-//! To be written.
+//! Configuration: the keys a broker honours, where their values come from, and the typed settings they resolve to.
+//!
+//! Four nouns. A [`Key`] is a name with Kafka's type, a default, a check and a sentence of documentation; there is one
+//! table of them for topics and one for brokers, and what is in neither table is refused with the nearest name.
+//! [`Values`] are texts by key, as a file, a command line or the metadata log holds them. [`Layers`] stack the values
+//! of a broker, the most specific first. A [`BrokerConfig`] or a [`TopicConfig`] is what they resolve to, typed: the
+//! rest of the broker sees no text and no sentinel.
+//!
+//! ```text
+//!  server.properties, --set  ->  Values ----------------------------\
+//!  metadata image: cluster default, this broker  ->  Values  -> Layers -> BrokerConfig (read once, at the start)
+//!  metadata image: one topic  ->  Values ----------------------------\--> TopicConfig  (again after every change)
+//! ```
+//!
+//! A topic's key falls back to the broker keys that are its synonyms (`retention.ms` to `log.retention.ms`, then
+//! `log.retention.minutes`, then `log.retention.hours`), as in Kafka; [`describe`] lists that chain for DescribeConfigs.
+//!
+//! A key is in a table only while something acts on it: a setting that is stored and ignored would be a promise that
+//! nobody keeps.
+
+mod broker;
+mod broker_id;
+mod broker_keys;
+mod describe;
+mod error;
+mod id_text;
+mod key;
+mod layers;
+mod listener;
+mod nearest;
+mod properties;
+mod topic;
+mod topic_keys;
+
+pub use broker::{BrokerConfig, Durability, Validation};
+pub use broker_id::BrokerId;
+pub use broker_keys::BROKER_KEYS;
+pub use describe::{Described, Source, Synonym, describe_broker, describe_topic};
+pub use error::ConfigError;
+pub use id_text::{id_text, parse_id};
+pub use key::{Check, Key, Kind, Scope, find, list_items};
+pub use layers::{Layers, Values};
+pub use listener::Listener;
+pub use nearest::nearest;
+pub use properties::{parse_properties, parse_set};
+pub use topic::{CleanupPolicy, TimestampType, TopicConfig, check_topic_values};
+pub use topic_keys::TOPIC_KEYS;

@@ -2,6 +2,23 @@
 //!
 //! One primitive carries all agreement: [`Store::put_if_absent`]. Everything else writes keys that nobody else
 //! writes, or reads.
+//!
+//! [`open`] makes a [`Store`] from a URL. [`MemoryStore`] is the one that needs no runtime; the others drive the
+//! `object_store` crate on threads of their own, and their futures may be awaited on any executor.
+
+mod memory;
+mod object;
+mod open;
+mod runtime;
+#[cfg(test)]
+pub(crate) mod testing;
+
+#[cfg(test)]
+#[path = "conformance_tests.rs"]
+mod conformance;
+
+pub use memory::MemoryStore;
+pub use open::open;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
@@ -81,7 +98,8 @@ pub trait Store: Send + Sync {
 
 /// A large object being written. Dropping it leaves at most an incomplete upload that no listing shows.
 pub trait Upload: Send {
-    /// Adds the next part. Every part but the last has the same size, at least 5 MiB.
+    /// Adds the next part. Every part but the last has the same size, at least 5 MiB. A store may answer while the
+    /// part is still on its way, a few parts ahead; that it failed is then told by a later call.
     fn part(&mut self, bytes: Bytes) -> BoxFuture<'_, Result<(), StoreError>>;
     /// Makes the object visible.
     fn complete(&mut self) -> BoxFuture<'_, Result<(), StoreError>>;

@@ -1,0 +1,216 @@
+//! The keys of a broker, sorted by name: Kafka's where Kafka has one, ours for the store, durability and bounds.
+//!
+//! Changeable while the broker runs are those that a topic's settings fall back to, since these are resolved again after
+//! every change of the metadata. The others are read once, at the start.
+
+use super::id_text::parse_id;
+use super::key::{Check, Key, Kind};
+use super::listener::{check_advertised, check_listeners, check_protocol_map};
+
+const fn int(name: &'static str, default: &'static str, doc: &'static str) -> Key {
+    Key::new(name, Kind::Int, Some(default), doc)
+}
+
+const fn long(name: &'static str, default: &'static str, doc: &'static str) -> Key {
+    Key::new(name, Kind::Long, Some(default), doc)
+}
+
+const fn boolean(name: &'static str, default: &'static str, doc: &'static str) -> Key {
+    Key::new(name, Kind::Boolean, Some(default), doc)
+}
+
+const fn string(name: &'static str, default: &'static str, doc: &'static str) -> Key {
+    Key::new(name, Kind::String, Some(default), doc)
+}
+
+const fn list(name: &'static str, default: &'static str, doc: &'static str) -> Key {
+    Key::new(name, Kind::List, Some(default), doc)
+}
+
+const fn unset(kind: Kind, name: &'static str, doc: &'static str) -> Key {
+    Key::new(name, kind, None, doc)
+}
+
+/// One MiB, the least that a cache or a budget makes sense with.
+const MIB: i64 = 1 << 20;
+
+/// Every key of a broker.
+pub static BROKER_KEYS: &[Key] = &[
+    string("admin.listeners", "127.0.0.1:9644", "Addresses, host:port, of the HTTP endpoints for health and metrics."),
+    unset(
+        Kind::List,
+        "advertised.listeners",
+        "The addresses that clients are told to connect to, by listener name; by default those of 'listeners'.",
+    )
+    .check(Check::By(check_advertised)),
+    boolean("auto.create.topics.enable", "true", "Whether asking for a topic that does not exist creates it."),
+    int("broker.id", "1", "The broker's number in its cluster, if 'node.id' is not set.").check(Check::AtLeast(0)),
+    unset(
+        Kind::String,
+        "cluster.id",
+        "The cluster that the store must hold; a new store is formatted with it. By default whatever is there, or chance.",
+    )
+    .check(Check::By(check_cluster_id)),
+    int(
+        "cluster.max.partitions",
+        "100000",
+        "Partitions that may exist in the cluster; creating more is refused. Metadata of all of them is in memory.",
+    )
+    .check(Check::AtLeast(1)),
+    string("compression.type", "producer", "The default of topics: only 'producer' is supported.")
+        .check(Check::OneOf(&["producer"]))
+        .dynamic(),
+    long("connections.max.idle.ms", "600000", "Milliseconds without a request after which a connection is closed.")
+        .check(Check::AtLeast(1)),
+    int("default.replication.factor", "1", "Replicas of a topic that is created without saying how many.")
+        .check(Check::AtLeast(1)),
+    boolean("delete.topic.enable", "true", "Whether topics can be deleted."),
+    int("fetch.max.bytes", "57671680", "The most bytes that one fetch is answered with, apart from its first batch.")
+        .check(Check::AtLeast(1024)),
+    int(
+        "group.initial.rebalance.delay.ms",
+        "0",
+        "Milliseconds that a new group waits for more members before its first rebalance.",
+    )
+    .check(Check::AtLeast(0)),
+    int("group.max.session.timeout.ms", "1800000", "The longest session timeout that a member may ask for.")
+        .check(Check::AtLeast(1)),
+    int("group.max.size", "10000", "Members that a group may have.").check(Check::AtLeast(1)),
+    int("group.min.session.timeout.ms", "6000", "The shortest session timeout that a member may ask for.")
+        .check(Check::AtLeast(1)),
+    string(
+        "listener.security.protocol.map",
+        "PLAINTEXT:PLAINTEXT",
+        "The protocol of each listener, NAME:PROTOCOL, separated by commas. Only PLAINTEXT is supported yet.",
+    )
+    .check(Check::By(check_protocol_map)),
+    list("listeners", "PLAINTEXT://127.0.0.1:9092", "The addresses that the broker accepts Kafka clients at.")
+        .check(Check::By(check_listeners)),
+    string(
+        "log.batch.validation",
+        "strict",
+        "'strict' walks every record of a batch, decompressing it, as Kafka does; 'header' trusts what lies below a \
+         batch's checksum.",
+    )
+    .check(Check::OneOf(&["header", "strict"])),
+    list("log.cleanup.policy", "delete", "The default of topics' cleanup.policy.")
+        .check(Check::OneOf(&["compact", "delete"]))
+        .dynamic(),
+    string("log.dir", "esker-data/log", "The directory of the logs, if 'log.dirs' is not set.").check(Check::NotEmpty),
+    unset(Kind::List, "log.dirs", "The directories of the logs, separated by commas; partitions are spread over them.")
+        .check(Check::NotEmpty)
+        .falls_back_to(&[("log.dir", 1)]),
+    string(
+        "log.durability",
+        "fsync",
+        "What acks=all means: 'fsync' answers when a batch would survive a power cut, 'os' when it would survive the \
+         process, as Kafka does.",
+    )
+    .check(Check::OneOf(&["fsync", "os"])),
+    int("log.index.interval.bytes", "4096", "The default of topics' index.interval.bytes.")
+        .check(Check::AtLeast(0))
+        .dynamic(),
+    long("log.local.retention.bytes", "-2", "The default of topics' local.retention.bytes.")
+        .check(Check::AtLeast(-2))
+        .dynamic(),
+    long("log.local.retention.ms", "-2", "The default of topics' local.retention.ms.").check(Check::AtLeast(-2)).dynamic(),
+    long("log.message.timestamp.after.max.ms", "3600000", "The default of topics' message.timestamp.after.max.ms.")
+        .check(Check::AtLeast(0))
+        .dynamic(),
+    long(
+        "log.message.timestamp.before.max.ms",
+        "9223372036854775807",
+        "The default of topics' message.timestamp.before.max.ms.",
+    )
+    .check(Check::AtLeast(0))
+    .dynamic(),
+    string("log.message.timestamp.type", "CreateTime", "The default of topics' message.timestamp.type.")
+        .check(Check::OneOf(&["CreateTime", "LogAppendTime"]))
+        .dynamic(),
+    long("log.retention.bytes", "-1", "The default of topics' retention.bytes.").check(Check::AtLeast(-1)).dynamic(),
+    long("log.retention.check.interval.ms", "300000", "Milliseconds between two looks for what retention drops.")
+        .check(Check::AtLeast(1)),
+    int("log.retention.hours", "168", "The default of topics' retention.ms, in hours; -1 for ever.")
+        .check(Check::AtLeast(-1)),
+    unset(Kind::Int, "log.retention.minutes", "The default of topics' retention.ms, in minutes; -1 for ever.")
+        .check(Check::AtLeast(-1)),
+    unset(Kind::Long, "log.retention.ms", "The default of topics' retention.ms; -1 for ever.")
+        .check(Check::AtLeast(-1))
+        .dynamic()
+        .falls_back_to(&[("log.retention.minutes", 60_000), ("log.retention.hours", 3_600_000)]),
+    int("log.roll.hours", "168", "The default of topics' segment.ms, in hours.").check(Check::AtLeast(1)),
+    unset(Kind::Long, "log.roll.ms", "The default of topics' segment.ms.")
+        .check(Check::AtLeast(1))
+        .dynamic()
+        .falls_back_to(&[("log.roll.hours", 3_600_000)]),
+    int("log.segment.bytes", "1073741824", "The default of topics' segment.bytes.")
+        .check(Check::AtLeast(1024))
+        .dynamic(),
+    int("max.connections", "10000", "Connections that are open at a time; more are closed at once.")
+        .check(Check::AtLeast(1)),
+    int("max.incremental.fetch.session.cache.slots", "1000", "Incremental fetch sessions that the broker keeps.")
+        .check(Check::AtLeast(0)),
+    int(
+        "max.request.partition.size.limit",
+        "2000",
+        "Partitions that one answer to DescribeTopicPartitions lists at most; the client asks on from there.",
+    )
+    .check(Check::AtLeast(1)),
+    int("message.max.bytes", "1048588", "The default of topics' max.message.bytes.").check(Check::AtLeast(0)).dynamic(),
+    int(
+        "metadata.commit.timeout.ms",
+        "15000",
+        "Milliseconds that a request waits for its change of the metadata to be committed, if it does not say itself.",
+    )
+    .check(Check::AtLeast(1)),
+    int("metadata.max.pending.commands", "1000", "Changes of the metadata that wait for the controller; more are refused.")
+        .check(Check::AtLeast(1)),
+    int("metadata.snapshot.commits", "200", "Commits of the metadata log between two of its snapshots.")
+        .check(Check::AtLeast(1)),
+    int("min.insync.replicas", "1", "The default of topics' min.insync.replicas.").check(Check::AtLeast(1)).dynamic(),
+    unset(Kind::Int, "node.id", "The broker's number in its cluster.").check(Check::AtLeast(0)).falls_back_to(&[("broker.id", 1)]),
+    unset(Kind::Int, "num.network.threads", "Threads that serve connections; by default one per core.")
+        .check(Check::Between(1, 1024)),
+    int("num.partitions", "1", "Partitions of a topic that is created without saying how many.")
+        .check(Check::AtLeast(1)),
+    int("offset.metadata.max.bytes", "4096", "Bytes of metadata that may be committed with an offset.")
+        .check(Check::AtLeast(0)),
+    long("offsets.retention.check.interval.ms", "600000", "Milliseconds between two looks for offsets to expire.")
+        .check(Check::AtLeast(1)),
+    int("offsets.retention.minutes", "10080", "Minutes that the offsets of an empty group are kept.")
+        .check(Check::AtLeast(1)),
+    int("offsets.topic.num.partitions", "16", "Partitions of __consumer_offsets when it is created; fixed from then on.")
+        .check(Check::AtLeast(1)),
+    int("offsets.topic.replication.factor", "1", "Replicas of __consumer_offsets when it is created.")
+        .check(Check::AtLeast(1)),
+    int("producer.id.expiration.ms", "86400000", "Milliseconds after which an idle idempotent producer is forgotten.")
+        .check(Check::AtLeast(1)),
+    long(
+        "queued.max.request.bytes",
+        "268435456",
+        "Bytes of requests that all connections hold together; beyond it they are not read from.",
+    )
+    .check(Check::AtLeast(MIB)),
+    int("remote.log.manager.copier.thread.pool.size", "4", "Uploads to the object store that run at a time.")
+        .check(Check::Between(1, 1024)),
+    int("remote.log.reader.threads", "8", "Reads from the object store that run at a time.").check(Check::Between(1, 1024)),
+    int("socket.request.max.bytes", "104857600", "The largest request that is read, in bytes.").check(Check::AtLeast(1024)),
+    unset(
+        Kind::String,
+        "store",
+        "The object store: s3://bucket/prefix, gs://, az://, file:///path or memory://. By default the directory 'store' \
+         beside the first log directory.",
+    ),
+    long("tail.max.bytes", "67108864", "The default of topics' tail.max.bytes.").check(Check::AtLeast(1024)).dynamic(),
+    long("tail.max.ms", "300000", "The default of topics' tail.max.ms.").check(Check::AtLeast(100)).dynamic(),
+    long("tier.cache.bytes", "268435456", "Bytes of the object store's data that are cached in memory.")
+        .check(Check::AtLeast(MIB)),
+    int("topic.max.partitions", "10000", "Partitions that one topic may have; creating more is refused.")
+        .check(Check::AtLeast(1)),
+];
+
+/// A cluster's id is a UUID in Kafka's spelling.
+fn check_cluster_id(text: &str) -> Result<(), String> {
+    let parsed = parse_id(text).map(|_| ());
+    parsed.ok_or_else(|| "must be a UUID in 22 letters of URL-safe base64, as kafka-storage makes them".to_owned())
+}

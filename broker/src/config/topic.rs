@@ -1,0 +1,135 @@
+//! A topic's settings, typed.
+
+use super::ConfigError;
+use super::key::{Scope, find, list_items};
+use super::layers::{Layers, Read, TopicReader, Values};
+
+/// What becomes of old records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CleanupPolicy {
+    /// They are dropped by age and size.
+    pub delete: bool,
+    /// Only the newest of each key is kept. (Not yet done; but keys are demanded and nothing is tiered.)
+    pub compact: bool,
+}
+
+/// Whose clock a record's timestamp is from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TimestampType {
+    /// The producer's.
+    CreateTime,
+    /// The broker's, when it appends.
+    LogAppendTime,
+}
+
+/// What a topic's keys resolve to. Milliseconds and bytes; `None` means without a limit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TopicConfig {
+    /// `cleanup.policy`.
+    pub cleanup: CleanupPolicy,
+    /// `retention.ms`, in total.
+    pub retention_ms: Option<u64>,
+    /// `retention.bytes`, in total, per partition.
+    pub retention_bytes: Option<u64>,
+    /// `local.retention.ms`, never more than `retention_ms`.
+    pub local_retention_ms: Option<u64>,
+    /// `local.retention.bytes`, never more than `retention_bytes`.
+    pub local_retention_bytes: Option<u64>,
+    /// `segment.bytes`.
+    pub segment_bytes: u32,
+    /// `segment.ms`.
+    pub segment_ms: u64,
+    /// `index.interval.bytes`.
+    pub index_interval_bytes: u32,
+    /// `max.message.bytes`.
+    pub max_message_bytes: u32,
+    /// `message.timestamp.type`.
+    pub timestamp_type: TimestampType,
+    /// `message.timestamp.before.max.ms`.
+    pub timestamp_before_max_ms: u64,
+    /// `message.timestamp.after.max.ms`.
+    pub timestamp_after_max_ms: u64,
+    /// `min.insync.replicas`.
+    pub min_insync_replicas: u32,
+    /// `remote.storage.enable`; see [`TopicConfig::is_tiered`].
+    pub remote_storage_enable: bool,
+    /// `tail.max.bytes`.
+    pub tail_max_bytes: u64,
+    /// `tail.max.ms`.
+    pub tail_max_ms: u64,
+}
+
+impl TopicConfig {
+    /// What a topic with these `overrides` is set to on a broker with these `layers`. Never fails: a value that its key
+    /// would refuse is passed over.
+    pub fn resolve(overrides: &Values, layers: &Layers) -> TopicConfig {
+        let read = TopicReader { layers, overrides };
+        let policy = read.text("cleanup.policy").unwrap_or_default();
+        let cleanup = CleanupPolicy {
+            delete: list_items(&policy).any(|item| item == "delete"),
+            compact: list_items(&policy).any(|item| item == "compact"),
+        };
+        let timestamp_type = match read.text("message.timestamp.type").as_deref().map(str::trim) {
+            Some("LogAppendTime") => TimestampType::LogAppendTime,
+            _ => TimestampType::CreateTime,
+        };
+        let retention_ms = read.limit("retention.ms").filter(|_| cleanup.delete);
+        let retention_bytes = read.limit("retention.bytes").filter(|_| cleanup.delete);
+        TopicConfig {
+            cleanup,
+            retention_ms,
+            retention_bytes,
+            local_retention_ms: local(read.number("local.retention.ms"), retention_ms),
+            local_retention_bytes: local(read.number("local.retention.bytes"), retention_bytes),
+            segment_bytes: read.small("segment.bytes"),
+            segment_ms: read.count("segment.ms"),
+            index_interval_bytes: read.small("index.interval.bytes"),
+            max_message_bytes: read.small("max.message.bytes"),
+            timestamp_type,
+            timestamp_before_max_ms: read.count("message.timestamp.before.max.ms"),
+            timestamp_after_max_ms: read.count("message.timestamp.after.max.ms"),
+            min_insync_replicas: read.small("min.insync.replicas"),
+            remote_storage_enable: read.flag("remote.storage.enable"),
+            tail_max_bytes: read.count("tail.max.bytes"),
+            tail_max_ms: read.count("tail.max.ms"),
+        }
+    }
+
+    /// Whether the topic's records go to the object store. Compacted topics do not until compaction runs: what is
+    /// tiered could not be compacted any more.
+    pub fn is_tiered(&self) -> bool {
+        self.remote_storage_enable && !self.cleanup.compact
+    }
+}
+
+/// Local retention: -2 follows the total, -1 is no limit, and nothing outlives the total.
+fn local(number: i64, total: Option<u64>) -> Option<u64> {
+    match (u64::try_from(number), total) {
+        (Ok(own), Some(total)) => Some(own.min(total)),
+        (Ok(own), None) => Some(own),
+        (Err(_), total) => total,
+    }
+}
+
+/// Whether a topic can have exactly these `overrides`: every key known, every value taken, no two at odds.
+///
+/// # Errors
+/// The first that cannot be.
+pub fn check_topic_values(overrides: &Values, layers: &Layers) -> Result<(), ConfigError> {
+    for (name, value) in overrides {
+        find(Scope::Topic, name)?.validate(value)?;
+    }
+    // Kafka's LogConfig.validateRemoteStorageRetention*: local copies may not be asked to outlive the records.
+    let read = TopicReader { layers, overrides };
+    for (local, total) in [("local.retention.ms", "retention.ms"), ("local.retention.bytes", "retention.bytes")] {
+        // Only what this topic says itself is at odds; an inherited local limit is cut to the total.
+        let Some(text) = overrides.get(local) else { continue };
+        let (own, limit) = (read.number(local), read.number(total));
+        if limit >= 0 && own != -2 && (own == -1 || own > limit) {
+            let name = find(Scope::Topic, local)?.name;
+            let reason = format!("must not be more than {total}, which is {limit}");
+            return Err(ConfigError::Invalid { name, value: text.clone(), reason });
+        }
+    }
+    Ok(())
+}
