@@ -1,0 +1,60 @@
+//! The limits and delays of group coordination, each under Kafka's name where Kafka has one.
+
+use std::time::Duration;
+
+/// What the group coordinator goes by. [`GroupConfig::default`] has Kafka's defaults.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GroupConfig {
+    /// `group.initial.rebalance.delay.ms`: how long the first rebalance of an empty group waits for more members.
+    pub initial_rebalance_delay: Duration,
+    /// `group.min.session.timeout.ms`.
+    pub min_session_timeout: Duration,
+    /// `group.max.session.timeout.ms`.
+    pub max_session_timeout: Duration,
+    /// `group.max.size`: members of one group.
+    pub max_size: usize,
+    /// Member ids of one group that were given out and not yet joined with, beyond which a join is refused.
+    pub max_pending: usize,
+    /// How long a new member's first join may wait before it is taken for dead (Kafka: 5 minutes, not configurable).
+    pub new_member_join_timeout: Duration,
+    /// `offset.metadata.max.bytes`.
+    pub offset_metadata_max_bytes: usize,
+    /// `offsets.retention.minutes`.
+    pub offsets_retention: Duration,
+    /// `offsets.retention.check.interval.ms`.
+    pub offsets_retention_check_interval: Duration,
+    /// `offsets.commit.timeout.ms`: how long an answer waits for its records to be committed.
+    pub commit_timeout: Duration,
+    /// Largest record that the partition takes (its `max.message.bytes` less what a batch adds), in bytes.
+    pub max_record_bytes: usize,
+    /// Largest batch that is appended at once, in bytes; a larger single record goes alone.
+    pub max_batch_bytes: usize,
+    /// Appends of one partition in flight.
+    pub max_in_flight: usize,
+    /// Requests that wait for one partition's coordinator, beyond which requesters wait.
+    pub max_queued: usize,
+    /// How long a failed load waits before it is tried again.
+    pub reload_backoff: Duration,
+}
+
+impl Default for GroupConfig {
+    fn default() -> Self {
+        GroupConfig {
+            initial_rebalance_delay: Duration::from_secs(3),
+            min_session_timeout: Duration::from_secs(6),
+            max_session_timeout: Duration::from_secs(30 * 60),
+            max_size: i32::MAX as usize,
+            max_pending: 10_000,
+            new_member_join_timeout: Duration::from_secs(5 * 60),
+            offset_metadata_max_bytes: 4096,
+            offsets_retention: Duration::from_secs(7 * 24 * 60 * 60),
+            offsets_retention_check_interval: Duration::from_secs(600),
+            commit_timeout: Duration::from_secs(5),
+            max_record_bytes: 1_000_000,
+            max_batch_bytes: 1_000_000,
+            max_in_flight: 16,
+            max_queued: 4096,
+            reload_backoff: Duration::from_secs(1),
+        }
+    }
+}

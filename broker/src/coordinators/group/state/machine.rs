@@ -1,0 +1,376 @@
+//! The groups of one partition: which group a request means, when a group comes and goes, and what is due when.
+
+use super::group::Group;
+use super::invariants;
+use crate::coordinators::group::config::GroupConfig;
+use crate::coordinators::group::records::{GroupRecord, LogRecord};
+use crate::coordinators::group::request::{
+    Answer, CommitRequest, DescribedGroup, GroupState, JoinRequest, Leaver, ListedGroup, Now, Reply, Request, Token,
+};
+use esker_storage::env::Monotonic;
+use kafka_protocol::error::ResponseError;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// The longest name that fits a record and every version of an answer, in bytes, with room for what is added to it.
+const LONGEST_NAME: usize = 32_000;
+
+/// What a call came to. The records are to be appended in order, and an answer may go once all records up to and
+/// including those of its own call are committed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Output {
+    /// What to append.
+    pub records: Vec<LogRecord>,
+    /// What to answer.
+    pub replies: Vec<Reply>,
+}
+
+/// One call's surroundings.
+pub(super) struct Step<'a> {
+    pub(super) config: &'a GroupConfig,
+    pub(super) now: Now,
+    pub(super) out: &'a mut Output,
+}
+
+impl Step<'_> {
+    pub(super) fn reply(&mut self, token: Token, answer: Answer) {
+        self.out.replies.push(Reply { token, answer });
+    }
+}
+
+/// The groups of one coordinator partition.
+#[derive(Debug)]
+pub struct GroupMachine {
+    config: Arc<GroupConfig>,
+    groups: BTreeMap<String, Group>,
+    /// Each group that has a deadline, by it; `indexed` is the inverse.
+    deadlines: BTreeSet<(Monotonic, String)>,
+    indexed: BTreeMap<String, Monotonic>,
+    /// When offsets are looked through for expired ones; `None` until loaded.
+    sweep: Option<Monotonic>,
+}
+
+impl GroupMachine {
+    /// A machine without groups, to be loaded by [`GroupMachine::replay`] and [`GroupMachine::loaded`].
+    pub fn new(config: Arc<GroupConfig>) -> GroupMachine {
+        GroupMachine {
+            config,
+            groups: BTreeMap::new(),
+            deadlines: BTreeSet::new(),
+            indexed: BTreeMap::new(),
+            sweep: None,
+        }
+    }
+
+    /// Takes over what a record of the partition says. Records are replayed in the order of the log.
+    pub fn replay(&mut self, record: GroupRecord) {
+        match record {
+            GroupRecord::Offset { key, value: Some(value) } => {
+                let group = self.groups.entry(key.group).or_insert_with_key(|id| Group::new(id, value.committed));
+                group.offsets.apply(&key.topic, key.partition, Some(value));
+            }
+            GroupRecord::Offset { key, value: None } => {
+                if let Some(group) = self.groups.get_mut(&key.group) {
+                    group.offsets.apply(&key.topic, key.partition, None);
+                }
+            }
+            GroupRecord::Group { group, value: Some(value) } => {
+                let since = value.state_since.unwrap_or_default();
+                self.groups.entry(group).or_insert_with_key(|id| Group::new(id, since)).restore(value);
+            }
+            GroupRecord::Group { group, value: None } => {
+                if let Some(gone) = self.groups.remove(&group)
+                    && !gone.offsets.is_empty()
+                {
+                    // Offsets that outlive their group's metadata are those of a group without members.
+                    let since = gone.state_since.unwrap_or_default();
+                    let offsets = gone.offsets;
+                    self.groups.insert(group.clone(), Group { offsets, ..Group::new(&group, since) });
+                }
+            }
+            GroupRecord::Other { .. } => {}
+        }
+    }
+
+    /// The log is replayed: sessions start anew, since nobody could reach this coordinator before.
+    pub fn loaded(&mut self, now: Now, out: &mut Output) {
+        let config = Arc::clone(&self.config);
+        let mut step = Step { config: &config, now, out };
+        self.sweep = Some(now.monotonic.plus(config.offsets_retention_check_interval));
+        let ids: Vec<String> = self.groups.keys().cloned().collect();
+        for id in ids {
+            if let Some(group) = self.groups.get_mut(&id) {
+                for member in group.members.values_mut() {
+                    member.seen(now.monotonic);
+                }
+                if group.members.len() > config.max_size {
+                    group.prepare_rebalance(&mut step);
+                }
+            }
+            self.settle(&id);
+        }
+    }
+
+    /// Handles `request`. Its answer is in `out`, or will be in that of a later call.
+    pub fn handle(&mut self, now: Now, token: Token, request: Request, out: &mut Output) {
+        let config = Arc::clone(&self.config);
+        let mut step = Step { config: &config, now, out };
+        if !names_fit(&request) {
+            return step.reply(token, request.refused(ResponseError::InvalidRequest));
+        }
+        match request {
+            Request::Join(join) => self.join(join, token, &mut step),
+            Request::Sync(sync) => match self.groups.get_mut(&sync.from.group) {
+                None => step.reply(token, Answer::Sync(Err(ResponseError::UnknownMemberId))),
+                Some(group) => {
+                    let id = group.id.clone();
+                    group.sync(sync, token, &mut step);
+                    self.settle(&id);
+                }
+            },
+            Request::Heartbeat(from) => match self.groups.get_mut(&from.group) {
+                None => step.reply(token, Answer::Heartbeat(Err(ResponseError::UnknownMemberId))),
+                Some(group) => {
+                    group.heartbeat(&from, token, &mut step);
+                    self.settle(&from.group);
+                }
+            },
+            Request::Leave { group, members } => self.leave(&group, members, token, &mut step),
+            Request::Commit(commit) => self.commit(commit, token, &mut step),
+            Request::Fetch { group, topics } => {
+                let fetched = self.groups.get(&group).map(|group| &group.offsets);
+                let fetched = fetched.unwrap_or(&super::offsets::Offsets::default()).fetch(topics);
+                step.reply(token, Answer::Offsets(Ok(fetched)));
+            }
+            Request::Describe { group } => {
+                let described = self.groups.get(&group).map_or_else(dead, Group::describe);
+                step.reply(token, Answer::Describe(Ok(described)));
+            }
+            Request::List => {
+                let listed = self.groups.values().map(|group| ListedGroup {
+                    group: group.id.clone(),
+                    protocol_type: group.protocol_type.clone().unwrap_or_default(),
+                    state: group.state,
+                });
+                step.reply(token, Answer::List(Ok(listed.collect())));
+            }
+            Request::Delete { group } => {
+                let result = self.delete(&group, &mut step);
+                step.reply(token, Answer::Delete(result));
+            }
+            Request::TopicsDeleted { topics } => {
+                let ids: Vec<String> = self.groups.keys().cloned().collect();
+                for id in ids {
+                    if let Some(group) = self.groups.get_mut(&id) {
+                        group.forget_topics(&topics, &mut step);
+                    }
+                    self.settle(&id);
+                }
+                step.reply(token, Answer::TopicsDeleted(Ok(())));
+            }
+        }
+    }
+
+    /// Does everything that is due at `now`.
+    pub fn advance(&mut self, now: Now, out: &mut Output) {
+        let config = Arc::clone(&self.config);
+        let mut step = Step { config: &config, now, out };
+        while let Some((deadline, id)) = self.deadlines.first().cloned()
+            && deadline <= now.monotonic
+        {
+            if let Some(group) = self.groups.get_mut(&id) {
+                group.advance(&mut step);
+            }
+            self.settle(&id);
+        }
+        if self.sweep.is_some_and(|sweep| sweep <= now.monotonic) {
+            self.sweep = Some(now.monotonic.plus(config.offsets_retention_check_interval));
+            self.expire_offsets(&mut step);
+        }
+    }
+
+    /// When [`GroupMachine::advance`] has something to do.
+    pub fn next_deadline(&self) -> Option<Monotonic> {
+        self.deadlines.first().map(|(deadline, _)| *deadline).into_iter().chain(self.sweep).min()
+    }
+
+    /// Ends the machine: every request that still waits in a group is answered with `error`.
+    pub fn abandon(self, error: ResponseError) -> Vec<Reply> {
+        let mut replies = Vec::new();
+        for (id, member) in self.groups.into_values().flat_map(|group| group.members) {
+            if let Some(token) = member.joining {
+                let answer = crate::coordinators::group::request::JoinAnswer { result: Err(error), member: id };
+                replies.push(Reply { token, answer: Answer::Join(answer) });
+            }
+            if let Some(token) = member.syncing {
+                replies.push(Reply { token, answer: Answer::Sync(Err(error)) });
+            }
+        }
+        replies
+    }
+
+    /// How many groups there are in each state, for metrics.
+    pub fn count_by_state(&self) -> BTreeMap<GroupState, usize> {
+        let mut counts = BTreeMap::new();
+        for group in self.groups.values() {
+            *counts.entry(group.state).or_insert(0) += 1;
+        }
+        counts
+    }
+
+    fn join(&mut self, request: JoinRequest, token: Token, step: &mut Step<'_>) {
+        let bounds = step.config.min_session_timeout..=step.config.max_session_timeout;
+        if !request.session_timeout.is_some_and(|session| bounds.contains(&session)) {
+            return super::join::refuse(token, &request.member, ResponseError::InvalidSessionTimeout, step);
+        }
+        if !self.groups.contains_key(&request.group) {
+            if !request.member.is_empty() {
+                return super::join::refuse(token, &request.member, ResponseError::UnknownMemberId, step);
+            }
+            self.groups.insert(request.group.clone(), Group::new(&request.group, step.now.wall));
+        }
+        let id = request.group.clone();
+        if let Some(group) = self.groups.get_mut(&id) {
+            group.join(request, token, step);
+        }
+        self.settle(&id);
+    }
+
+    fn leave(&mut self, id: &str, members: Vec<Leaver>, token: Token, step: &mut Step<'_>) {
+        match self.groups.get_mut(id) {
+            None => {
+                let unknown = |leaver| (leaver, Some(ResponseError::UnknownMemberId));
+                step.reply(token, Answer::Leave(Ok(members.into_iter().map(unknown).collect())));
+            }
+            Some(group) => {
+                group.leave(members, token, step);
+                self.settle(id);
+            }
+        }
+    }
+
+    fn commit(&mut self, request: CommitRequest, token: Token, step: &mut Step<'_>) {
+        if !self.groups.contains_key(&request.group) {
+            if request.generation.is_some() {
+                let error = if request.names_unknown_group {
+                    ResponseError::GroupIdNotFound
+                } else {
+                    ResponseError::IllegalGeneration
+                };
+                return step.reply(token, Answer::Commit(Err(error)));
+            }
+            self.groups.insert(request.group.clone(), Group::new(&request.group, step.now.wall));
+        }
+        let id = request.group.clone();
+        if let Some(group) = self.groups.get_mut(&id) {
+            group.commit(request, token, step);
+        }
+        self.settle(&id);
+    }
+
+    fn delete(&mut self, id: &str, step: &mut Step<'_>) -> Result<(), ResponseError> {
+        let group = self.groups.get_mut(id).ok_or(ResponseError::GroupIdNotFound)?;
+        if group.state != GroupState::Empty {
+            return Err(ResponseError::NonEmptyGroup);
+        }
+        group.forget_all_offsets(step);
+        self.bury(id, step);
+        Ok(())
+    }
+
+    /// Forgets expired offsets, and groups without members, offsets and expected members.
+    fn expire_offsets(&mut self, step: &mut Step<'_>) {
+        let ids: Vec<String> = self.groups.keys().cloned().collect();
+        for id in ids {
+            let Some(group) = self.groups.get_mut(&id) else {
+                continue;
+            };
+            group.expire_offsets(step);
+            if group.state == GroupState::Empty && group.offsets.is_empty() && group.pending.is_empty() {
+                self.bury(&id, step);
+            } else {
+                self.settle(&id);
+            }
+        }
+    }
+
+    /// Removes an empty group, from the log as well.
+    fn bury(&mut self, id: &str, step: &mut Step<'_>) {
+        if self.groups.remove(id).is_some_and(|group| group.written) {
+            let tombstone = GroupRecord::Group { group: id.to_owned(), value: None };
+            // The group's id was written before, so that it fits.
+            step.out.records.extend(tombstone.encode());
+        }
+        self.index(id, None);
+    }
+
+    /// After anything happened to group `id`: drops it if nothing is known of it, and notes its next deadline.
+    fn settle(&mut self, id: &str) {
+        let Some(group) = self.groups.get(id) else {
+            return;
+        };
+        debug_assert_eq!(invariants::violated(group), None, "{group:?}");
+        let is_nothing =
+            !group.written && group.state == GroupState::Empty && group.offsets.is_empty() && group.pending.is_empty();
+        if is_nothing {
+            self.groups.remove(id);
+            return self.index(id, None);
+        }
+        let deadline = group.next_deadline();
+        self.index(id, deadline);
+    }
+
+    fn index(&mut self, id: &str, deadline: Option<Monotonic>) {
+        if self.indexed.get(id) == deadline.as_ref() {
+            return;
+        }
+        if let Some(previous) = self.indexed.remove(id) {
+            self.deadlines.remove(&(previous, id.to_owned()));
+        }
+        if let Some(deadline) = deadline {
+            self.indexed.insert(id.to_owned(), deadline);
+            self.deadlines.insert((deadline, id.to_owned()));
+        }
+    }
+}
+
+/// How a group that does not exist is described.
+fn dead() -> DescribedGroup {
+    DescribedGroup {
+        state: GroupState::Dead,
+        protocol_type: String::new(),
+        protocol: String::new(),
+        members: Vec::new(),
+    }
+}
+
+/// Flexible versions can carry names that neither a record nor an older answer can.
+fn names_fit(request: &Request) -> bool {
+    let fits = |name: &str| name.len() <= LONGEST_NAME;
+    match request {
+        Request::Join(join) => {
+            fits(&join.group)
+                && fits(&join.member)
+                && join.instance.as_deref().is_none_or(fits)
+                && fits(&join.client_id)
+                && fits(&join.protocol_type)
+                && join.protocols.iter().all(|(name, _)| fits(name))
+        }
+        Request::Commit(commit) => fits(&commit.group) && commit.topics.iter().all(|(topic, _)| fits(topic)),
+        Request::Sync(sync) => fits(&sync.from.group),
+        Request::Heartbeat(from) => fits(&from.group),
+        Request::Leave { group, .. }
+        | Request::Fetch { group, .. }
+        | Request::Describe { group }
+        | Request::Delete { group } => fits(group),
+        Request::List | Request::TopicsDeleted { .. } => true,
+    }
+}
+
+#[cfg(test)]
+impl GroupMachine {
+    /// Every group, for tests.
+    pub(super) fn groups(&self) -> &BTreeMap<String, Group> {
+        &self.groups
+    }
+}

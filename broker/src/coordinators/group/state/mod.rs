@@ -1,0 +1,38 @@
+//! The classic group protocol as a pure state machine: `(state, request, now) -> (records, answers)`.
+//!
+//! A [`GroupMachine`] holds the groups of one coordinator partition. It does no I/O, has no clock and no timers: every
+//! call brings `now`, [`GroupMachine::next_deadline`] says when it wants to be called again, and what happened comes
+//! back in an [`Output`]. A join or sync that must wait for others keeps its [`Token`](super::request::Token) in the
+//! group, and its answer appears in the output of whichever later call decides it.
+//!
+//! ```text
+//!            first join             all joined, or time is up           leader's assignment
+//!   Empty ───────────────> Preparing ───────────────────> Completing ───────────────> Stable
+//!     ^                     │  ^  ^                           │                          │
+//!     └── nobody is left ───┘  │  └── join, leave, expiry ────┘                          │
+//!                              └────── join with changes, leave, expiry, missing sync ───┘
+//! ```
+//!
+//! State changes at once, and only what was written survives a reload: offsets, and groups as of their last Stable or
+//! Empty. A rebalance under way is forgotten; its members are told to find the coordinator again.
+//!
+//! - `machine`: which group, creation and removal, deadlines, replay.
+//! - `group`, `member`: one group's members, protocols and leader.
+//! - `join`, `sync`, `leave`: the requests; `rebalance`: from one generation to the next.
+//! - `offsets`: commit, fetch, expiry.
+//! - `invariants`: what holds after every call, as predicates.
+
+mod group;
+mod invariants;
+mod join;
+mod leave;
+mod machine;
+mod member;
+mod offsets;
+mod rebalance;
+mod sync;
+
+pub use machine::{GroupMachine, Output};
+
+#[cfg(test)]
+mod tests;
