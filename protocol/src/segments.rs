@@ -31,6 +31,12 @@ pub struct Segments {
 }
 
 impl Segments {
+    /// A frame that lies in one piece already, its length included.
+    pub fn whole(frame: Bytes) -> Segments {
+        let remaining = frame.len();
+        Segments { parts: [frame].into_iter().filter(|part| !part.is_empty()).collect(), remaining }
+    }
+
     /// How many bytes are still to be written.
     pub fn len(&self) -> usize {
         self.remaining

@@ -11,6 +11,7 @@
 use super::budget::{ByteBudget, Charge};
 use super::env::Stream;
 use bytes::{Buf, Bytes, BytesMut};
+use esker_protocol::segments::Segments;
 use esker_storage::env::{Env, Monotonic};
 use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesOrdered, StreamExt};
@@ -27,9 +28,9 @@ use tokio::io::AsyncWrite;
 /// What the service makes of a frame.
 pub enum Answer {
     /// The answer's bytes, length prefix included.
-    Ready(Vec<Bytes>),
+    Ready(Segments),
     /// The answer comes when this ends; `None` if there is nothing to say (acks=0).
-    Later(BoxFuture<'static, Option<Vec<Bytes>>>),
+    Later(BoxFuture<'static, Option<Segments>>),
     /// There is no answer.
     Silence,
     /// The frame makes no sense: close once the answers before it are sent.
@@ -73,7 +74,7 @@ const TURNS: usize = 32;
 /// Buffers given to one `writev`; Linux takes 1,024, and as many answers rarely wait.
 const MAX_BUFFERS: usize = 128;
 
-type Pending = BoxFuture<'static, Option<Vec<Bytes>>>;
+type Pending = BoxFuture<'static, Option<Segments>>;
 
 pub(super) struct Connection {
     stream: Box<dyn Stream>,
@@ -86,7 +87,7 @@ pub(super) struct Connection {
     charge: Option<Charge>,
     charging: Option<BoxFuture<'static, Option<Charge>>>,
     pending: FuturesOrdered<Pending>,
-    output: VecDeque<Bytes>,
+    output: VecDeque<Segments>,
     /// No more requests are taken; the connection ends when everything is answered.
     closing: bool,
     last_activity: Monotonic,
@@ -159,7 +160,7 @@ impl Connection {
     fn turn(&mut self, cx: &mut Context<'_>) -> io::Result<Turn> {
         let mut moved = self.take_frames(cx)?;
         while let Poll::Ready(Some(answer)) = self.pending.poll_next_unpin(cx) {
-            self.output.extend(answer.into_iter().flatten());
+            self.output.extend(answer);
             moved = true;
         }
         moved |= self.write(cx)?;
@@ -231,7 +232,7 @@ impl Connection {
 
     fn accept(&mut self, frame: Bytes, charge: Option<Charge>) {
         match self.service.call(&self.client, frame) {
-            Answer::Ready(bytes) if self.pending.is_empty() => self.output.extend(bytes),
+            Answer::Ready(bytes) if self.pending.is_empty() => self.output.push_back(bytes),
             Answer::Ready(bytes) => self.pending.push_back(Box::pin(std::future::ready(Some(bytes)))),
             Answer::Later(answer) => self.pending.push_back(match charge {
                 Some(charge) => Box::pin(async move {
@@ -251,8 +252,8 @@ impl Connection {
         while !self.output.is_empty() {
             let mut slices = [IoSlice::new(&[]); MAX_BUFFERS];
             let mut count = 0;
-            for (slice, bytes) in slices.iter_mut().zip(&self.output) {
-                *slice = IoSlice::new(bytes);
+            for (slice, bytes) in slices.iter_mut().zip(self.output.iter().flat_map(Segments::io_slices)) {
+                *slice = bytes;
                 count += 1;
             }
             let slices = slices.get(..count).unwrap_or_default();
@@ -269,11 +270,12 @@ impl Connection {
 
     fn consume(&mut self, mut written: usize) {
         while let Some(front) = self.output.front_mut() {
-            if front.len() > written {
+            let whole = front.len();
+            if whole > written {
                 front.advance(written);
                 return;
             }
-            written -= front.len();
+            written -= whole;
             self.output.pop_front();
         }
     }

@@ -48,12 +48,12 @@ impl Service for Echo {
                 let gate = self.gates.lock().remove(0);
                 Answer::Later(Box::pin(async move {
                     let _ = gate.await;
-                    Some(vec![frame])
+                    Some(Segments::whole(frame))
                 }))
             }
             Some(b's') => Answer::Silence,
             Some(b'c') => Answer::Close,
-            _ => Answer::Ready(vec![frame]),
+            _ => Answer::Ready(Segments::whole(frame)),
         }
     }
 }
