@@ -1,1 +1,3 @@
-//! stub
+//! Scenarios, simulation, fault injection and the client matrix.
+
+pub mod sim;
