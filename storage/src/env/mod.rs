@@ -11,6 +11,7 @@
 
 mod clock;
 mod disk;
+pub mod mutation;
 mod random;
 mod real_disk;
 mod real_map;

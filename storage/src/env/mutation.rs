@@ -1,0 +1,132 @@
+//! Mutations: named mistakes that tests switch on, to prove that they would be noticed.
+//!
+//! Each guarantee of Esker has a mistake that breaks it. Production code asks [`active`] at the place where the mistake
+//! would be made; without the cargo feature `mutations` the answer is a constant `false` and the branch is compiled out.
+//! With the feature (only the `tests` crate turns it on) a mistake is made where a test has switched it on for
+//! its own thread, which is all of a simulated run, or where the environment variable `ESKER_MUTATION` names it, for
+//! the processes that tests start.
+//!
+//! ```text
+//!  if !mutation::active(Mutation::SyncLeftOut) {
+//!      file.sync_data()?;
+//!  }
+//! ```
+
+/// A mistake.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Mutation {
+    /// An offset counts as synced though nothing was synced. (The group commit's round.)
+    SyncLeftOut,
+    /// A produce is answered before its batch was written. (The partition leader's append.)
+    AnswerBeforeWrite,
+    /// A local segment goes when its upload has ended, without waiting for the commit. (Local retention.)
+    LocalDropBeforeCommit,
+    /// A tier unit of an older leader epoch, or one that does not start at the tier's end, is accepted. (The tier
+    /// log's replay.)
+    StaleUnitAccepted,
+    /// A commit whose answer was lost is written again under the next number, without a look at the first. (The
+    /// numbered log's append.)
+    LostAnswerNewNumber,
+}
+
+impl Mutation {
+    /// Every mutation.
+    pub const ALL: [Mutation; 5] = [
+        Mutation::SyncLeftOut,
+        Mutation::AnswerBeforeWrite,
+        Mutation::LocalDropBeforeCommit,
+        Mutation::StaleUnitAccepted,
+        Mutation::LostAnswerNewNumber,
+    ];
+
+    /// Its name, as `ESKER_MUTATION` and reports write it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Mutation::SyncLeftOut => "sync-left-out",
+            Mutation::AnswerBeforeWrite => "answer-before-write",
+            Mutation::LocalDropBeforeCommit => "local-drop-before-commit",
+            Mutation::StaleUnitAccepted => "stale-unit-accepted",
+            Mutation::LostAnswerNewNumber => "lost-answer-new-number",
+        }
+    }
+
+    /// The mutation of a name.
+    pub fn named(name: &str) -> Option<Mutation> {
+        Mutation::ALL.into_iter().find(|mutation| mutation.name() == name)
+    }
+}
+
+/// Whether the mistake is to be made: never, in a build without the feature `mutations`.
+#[cfg(not(feature = "mutations"))]
+#[inline(always)]
+pub const fn active(_: Mutation) -> bool {
+    false
+}
+
+#[cfg(feature = "mutations")]
+pub use switch::{SwitchedOn, active, switch_on};
+
+#[cfg(feature = "mutations")]
+mod switch {
+    use super::Mutation;
+    use std::cell::Cell;
+    use std::marker::PhantomData;
+    use std::sync::OnceLock;
+
+    thread_local! {
+        static HERE: Cell<Option<Mutation>> = const { Cell::new(None) };
+    }
+
+    static PROCESS: OnceLock<Option<Mutation>> = OnceLock::new();
+
+    /// Whether the mistake is to be made on this thread, or in this process.
+    pub fn active(mutation: Mutation) -> bool {
+        let process = || std::env::var("ESKER_MUTATION").ok().and_then(|name| Mutation::named(&name));
+        HERE.get() == Some(mutation) || *PROCESS.get_or_init(process) == Some(mutation)
+    }
+
+    /// Makes the mistake on this thread until the answer is dropped.
+    #[must_use]
+    pub fn switch_on(mutation: Mutation) -> SwitchedOn {
+        SwitchedOn { before: HERE.replace(Some(mutation)), _this_thread: PhantomData }
+    }
+
+    /// While it lives, a mistake is made on the thread that switched it on.
+    #[derive(Debug)]
+    pub struct SwitchedOn {
+        before: Option<Mutation>,
+        /// It must be dropped where it was made.
+        _this_thread: PhantomData<*const ()>,
+    }
+
+    impl Drop for SwitchedOn {
+        fn drop(&mut self) {
+            HERE.set(self.before);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_found_again() {
+        for mutation in Mutation::ALL {
+            assert_eq!(Mutation::named(mutation.name()), Some(mutation));
+        }
+        assert_eq!(Mutation::named("none"), None);
+    }
+
+    #[cfg(feature = "mutations")]
+    #[test]
+    fn a_switch_is_of_one_thread_and_ends_with_its_guard() {
+        assert!(!active(Mutation::SyncLeftOut));
+        {
+            let _on = switch_on(Mutation::SyncLeftOut);
+            assert!(active(Mutation::SyncLeftOut));
+            assert!(!active(Mutation::StaleUnitAccepted));
+        }
+        assert!(!active(Mutation::SyncLeftOut));
+    }
+}
