@@ -1,5 +1,6 @@
 //! What proves the broker: the harness of the scenario tests, the simulation, and the checks of the sources.
 //!
+//! - [`harness`] starts brokers, stores and clients for the scenarios.
 //! - [`tidy`] reads the sources and finds what the house rules forbid.
 //!
 //! The scenarios themselves are in `tests/tests/`, one file per story.
@@ -10,4 +11,5 @@
 )]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
+pub mod harness;
 pub mod tidy;
