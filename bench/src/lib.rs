@@ -1,1 +1,14 @@
-//! stub
+//! Load, verification and comparison against any Kafka endpoint.
+//!
+//! - [`batch`] writes and reads record batches. It is a second implementation of the format on purpose: what the
+//!   broker's own code gets wrong on both ways, this one shows.
+//! - [`client`] is a thin Kafka client: one request is one call, nothing happens behind the caller's back. The
+//!   scenario tests use it too.
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "a load generator measures real time on real sockets; it never runs inside the simulation"
+)]
+
+pub mod batch;
+pub mod client;

@@ -1,2 +1,2 @@
-//! stub
+//! The esker-bench command: see the library for what it does.
 fn main() {}

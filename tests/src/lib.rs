@@ -1,6 +1,7 @@
 //! What proves the broker: the harness of the scenario tests, the simulation, and the checks of the sources.
 //!
 //! - [`sim`] is a world of brokers on one thread, with a seeded schedule and simulated disks, network and store.
+//! - [`harness`] starts brokers, stores and clients for the scenarios.
 //! - [`tidy`] reads the sources and finds what the house rules forbid.
 //!
 //! The scenarios themselves are in `tests/tests/`, one file per story.
@@ -11,5 +12,6 @@
 )]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
+pub mod harness;
 pub mod sim;
 pub mod tidy;

@@ -1,0 +1,146 @@
+//! A thin Kafka client: a [`Connection`] carries requests, a [`Client`] knows which broker leads which partition.
+//!
+//! One call is one request, sent to the right broker at a version both sides speak; nothing is batched, retried or
+//! committed behind the caller's back, except by the calls whose names say so (`*_surely`). That makes it a measuring
+//! tool and a witness: what it reports is what the broker answered.
+//!
+//! ```text
+//! Client --metadata--> leader's address --> Connection --frame--> broker
+//!                                           Pending   <--frame--
+//! ```
+
+mod admin;
+mod connection;
+mod data;
+mod error;
+
+pub use admin::TopicView;
+pub use connection::{Connection, Pending};
+pub use data::{At, Fetched, Produced, Producer, fetch_request, produce_request, produced};
+pub use error::ClientError;
+
+use kafka_protocol::messages::MetadataRequest;
+use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
+use kafka_protocol::protocol::StrBytes;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::Mutex;
+
+/// How long a call that retries goes on.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Between two attempts.
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// A cluster as one client sees it; clones share its connections.
+#[derive(Clone, Debug)]
+pub struct Client {
+    bootstrap: String,
+    id: String,
+    known: Arc<Mutex<Known>>,
+}
+
+/// What was learned, until something fails.
+#[derive(Debug, Default)]
+struct Known {
+    connections: BTreeMap<String, Connection>,
+    leaders: BTreeMap<(String, i32), String>,
+}
+
+impl Client {
+    /// A client of the cluster behind `bootstrap` (`host:port`); connects when it is used.
+    pub fn new(bootstrap: impl Into<String>) -> Self {
+        Self { bootstrap: bootstrap.into(), id: "esker-bench".to_owned(), known: Arc::default() }
+    }
+
+    /// A connection to the bootstrap address, shared with other calls.
+    ///
+    /// # Errors
+    /// [`ClientError`] if it cannot be had.
+    pub async fn any(&self) -> Result<Connection, ClientError> {
+        let address = self.bootstrap.clone();
+        self.connection(&address).await
+    }
+
+    /// A connection to the leader of a partition, shared with other calls.
+    ///
+    /// # Errors
+    /// [`ClientError::Kafka`] if there is no such partition, or no leader now.
+    pub async fn leader(&self, topic: &str, partition: i32) -> Result<Connection, ClientError> {
+        let address = self.leader_address(topic, partition).await?;
+        self.connection(&address).await
+    }
+
+    /// A new connection to the leader of a partition, for this caller alone.
+    ///
+    /// # Errors
+    /// As [`Client::leader`].
+    pub async fn own_connection(&self, topic: &str, partition: i32) -> Result<Connection, ClientError> {
+        let address = self.leader_address(topic, partition).await?;
+        Connection::open(&address, &self.id).await
+    }
+
+    /// Forgets connections and leaders, so that the next call learns them anew.
+    pub async fn forget(&self) {
+        *self.known.lock().await = Known::default();
+    }
+
+    /// Calls `attempt` until it succeeds, fails for good, or [`PATIENCE`] is over; forgets what was known in between.
+    ///
+    /// # Errors
+    /// The last attempt's.
+    pub async fn retry<T, F: Future<Output = Result<T, ClientError>>>(
+        &self,
+        mut attempt: impl FnMut() -> F,
+    ) -> Result<T, ClientError> {
+        let start = std::time::Instant::now();
+        loop {
+            match attempt().await {
+                Err(error) if error.is_retriable() && start.elapsed() < PATIENCE => {
+                    self.forget().await;
+                    tokio::time::sleep(PAUSE).await;
+                }
+                other => return other,
+            }
+        }
+    }
+
+    async fn connection(&self, address: &str) -> Result<Connection, ClientError> {
+        let mut known = self.known.lock().await;
+        if let Some(connection) = known.connections.get(address).filter(|c| !c.is_closed()) {
+            return Ok(connection.clone());
+        }
+        let connection = Connection::open(address, &self.id).await?;
+        known.connections.insert(address.to_owned(), connection.clone());
+        Ok(connection)
+    }
+
+    async fn leader_address(&self, topic: &str, partition: i32) -> Result<String, ClientError> {
+        let key = (topic.to_owned(), partition);
+        if let Some(address) = self.known.lock().await.leaders.get(&key) {
+            return Ok(address.clone());
+        }
+        let request = MetadataRequest::default()
+            .with_topics(Some(vec![
+                MetadataRequestTopic::default().with_name(Some(StrBytes::from_string(topic.to_owned()).into())),
+            ]))
+            .with_allow_auto_topic_creation(false);
+        let answer = self.any().await?.call(&request).await?;
+        let found = answer.topics.first().ok_or(ClientError::kafka(3, "metadata"))?;
+        ClientError::check(found.error_code, "metadata")?;
+        let found = found
+            .partitions
+            .iter()
+            .find(|p| p.partition_index == partition)
+            .ok_or(ClientError::kafka(3, "metadata: no such partition"))?;
+        let broker = answer
+            .brokers
+            .iter()
+            .find(|b| b.node_id == found.leader_id)
+            .ok_or(ClientError::kafka(5, "metadata: no leader"))?;
+        let address = format!("{}:{}", broker.host.as_str(), broker.port);
+        self.known.lock().await.leaders.insert(key, address.clone());
+        Ok(address)
+    }
+}
