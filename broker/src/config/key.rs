@@ -71,6 +71,9 @@ pub enum Check {
     By(fn(&str) -> Result<(), String>),
 }
 
+/// The longest value that any key takes: the metadata log keeps values for ever.
+const MAX_VALUE: usize = 4096;
+
 /// A configuration key.
 #[derive(Clone, Copy, Debug)]
 pub struct Key {
@@ -146,6 +149,9 @@ impl Key {
     }
 
     fn problem(&self, value: &str) -> Option<String> {
+        if value.len() > MAX_VALUE {
+            return Some(format!("must not be longer than {MAX_VALUE} bytes"));
+        }
         let text = value.trim();
         let number = match self.kind {
             Kind::Boolean => {

@@ -6,6 +6,7 @@
 
 use super::changes::{Changes, TopicChange};
 use super::image::{Broker, ControllerTerm, Image, Partition, Topic};
+use super::invariants::Violation;
 use super::records::{
     AddPartitions, CreateTopic, DeleteTopic, ElectController, FormatCluster, LeaderEpochs, ProducerIds, Record,
     RegisterBroker, Resource, SetConfigs,
@@ -66,6 +67,14 @@ impl Delta {
     /// The image as the records so far leave it, with the version of the one before.
     pub fn image(&self) -> &Image {
         &self.image
+    }
+
+    /// The part of [`Image::check`] that concerns the topics that changed.
+    ///
+    /// # Errors
+    /// The first violation.
+    pub fn check(&self) -> Result<(), Violation> {
+        self.topics.iter().filter_map(|id| self.image.topics.get(id)).try_for_each(|topic| topic.check())
     }
 
     /// The image after commit `version`, and what changed.
