@@ -26,6 +26,6 @@ pub mod runtime;
 pub mod state;
 
 pub use config::GroupConfig;
-// pub use coordinator
+pub use coordinator::{Caller, GroupCoordinator, GroupTopics};
 pub use log::{AppendError, CoordinatorLog, ReplayError};
 pub use records::LogRecord;
