@@ -1,13 +1,7 @@
-//! The bytes of a commit or a snapshot: a header line, then one JSON record per line.
-//!
-//! ```text
-//! {"esker":"commit", ... ,"records":2 ,"crc32":"0badf00d"}\n
-//! \------------- checked ------------/                      \-- {record}\n{record}\n  checked --/
-//! ```
-//!
-//! The checksum, CRC-32 (IEEE), covers everything but itself, so that a writer's id cannot rot unnoticed. A person
-//! can read the object with any pager.
+//! The contents of a commit or a snapshot: sealed lines (see [`lines`](super::lines)) under a header that says which
+//! log's object they are, and whose.
 
+use super::lines::{UnsealError, seal, unseal};
 use super::{LogError, LogName, Record};
 use crate::env::Timestamp;
 use bytes::Bytes;
@@ -18,10 +12,6 @@ use uuid::Uuid;
 
 /// The version of the objects' format.
 const FORMAT: u32 = 1;
-/// A commit's or snapshot's greatest size.
-const MAX_BYTES: usize = 64 << 20;
-/// `,"crc32":"` + 8 digits + `"}`.
-const CHECKSUM_LEN: usize = 10 + 8 + 2;
 
 /// What an object is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -102,29 +92,7 @@ pub(super) fn encode<R: Serialize>(
         records: records.len() as u64,
         writers: writers.cloned(),
     };
-    let invalid = |error: serde_json::Error| LogError::Invalid { reason: format!("cannot be written: {error}") };
-    let mut head = serde_json::to_vec(&header).map_err(invalid)?;
-    // The closing brace: the checksum takes its place.
-    head.pop();
-    let mut body = Vec::new();
-    for record in records {
-        serde_json::to_writer(&mut body, record).map_err(invalid)?;
-        body.push(b'\n');
-        if body.len() > MAX_BYTES {
-            return Err(LogError::Invalid { reason: format!("more than {MAX_BYTES} bytes of records") });
-        }
-    }
-    let checksum = checksum(&head, &body);
-    head.extend_from_slice(format!(",\"crc32\":\"{checksum:08x}\"}}\n").as_bytes());
-    head.extend_from_slice(&body);
-    Ok(Bytes::from(head))
-}
-
-fn checksum(head: &[u8], body: &[u8]) -> u32 {
-    let mut hasher = crc32fast::Hasher::new();
-    hasher.update(head);
-    hasher.update(body);
-    hasher.finalize()
+    seal(&header, records).map_err(|reason| LogError::Invalid { reason: format!("cannot be written: {reason}") })
 }
 
 /// Decodes an object, after checking that it is `kind` `number` of `name`.
@@ -137,17 +105,10 @@ pub(super) fn decode<R: DeserializeOwned>(
 ) -> Result<(Header, Vec<R>), LogError> {
     let corrupt = |reason: String| LogError::Corrupt { key: key.to_owned(), reason };
     let incompatible = |reason: String| LogError::Incompatible { key: key.to_owned(), reason };
-    let line = bytes.iter().position(|&byte| byte == b'\n').ok_or_else(|| corrupt("no header line".to_owned()))?;
-    let (line, rest) = bytes.split_at(line);
-    let body = rest.get(1..).unwrap_or_default();
-    let head = line.len().checked_sub(CHECKSUM_LEN).ok_or_else(|| corrupt("a header without checksum".to_owned()))?;
-    let (head, tail) = line.split_at(head);
-    let expected = format!(",\"crc32\":\"{:08x}\"}}", checksum(head, body));
-    if tail != expected.as_bytes() {
-        return Err(corrupt("its checksum does not match".to_owned()));
-    }
-    // The bytes are as they were written, so what cannot be understood now was written by another version.
-    let header: Header = serde_json::from_slice(line).map_err(|error| incompatible(error.to_string()))?;
+    let (header, records): (Header, Vec<R>) = unseal(bytes).map_err(|error| match error {
+        UnsealError::Damaged(reason) => corrupt(reason.to_owned()),
+        UnsealError::Unknown(reason) => incompatible(reason),
+    })?;
     if header.format != FORMAT {
         return Err(incompatible(format!("format {}, this version knows {FORMAT}", header.format)));
     }
@@ -156,10 +117,6 @@ pub(super) fn decode<R: DeserializeOwned>(
     }
     if (header.esker, header.number, header.log.as_str()) != (kind, number, name.prefix.as_str()) {
         return Err(corrupt(format!("it holds {:?} {} of {}", header.esker, header.number, header.log)));
-    }
-    let mut records = Vec::new();
-    for line in body.split(|&byte| byte == b'\n').filter(|line| !line.is_empty()) {
-        records.push(serde_json::from_slice(line).map_err(|error| incompatible(error.to_string()))?);
     }
     if records.len() as u64 != header.records {
         return Err(corrupt(format!("{} records instead of {}", records.len(), header.records)));

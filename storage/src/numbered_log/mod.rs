@@ -35,6 +35,7 @@
 
 mod content;
 mod error;
+pub mod lines;
 mod log;
 mod name;
 mod store_format;
