@@ -12,21 +12,30 @@ pub(crate) struct Fill {
     /// Tagged fields that no version knows.
     unknown_tags: bool,
     bytes: Vec<u8>,
+    /// How many fields could be null.
+    nullable: usize,
 }
 
 /// Some body of `shape`: null here, empty there, with and without tagged fields, known and unknown.
 pub(crate) fn some(shape: &Shape, version: i16, flexible: bool, seed: u64) -> Vec<u8> {
-    body(shape, Fill { seed, version, flexible, full: false, unknown_tags: true, bytes: Vec::new() })
+    body(shape, Fill { seed, version, flexible, full: false, unknown_tags: true, bytes: Vec::new(), nullable: 0 })
 }
 
 /// As [`some`], without tagged fields that the shape does not name.
 pub(crate) fn known(shape: &Shape, version: i16, flexible: bool, seed: u64) -> Vec<u8> {
-    body(shape, Fill { seed, version, flexible, full: false, unknown_tags: false, bytes: Vec::new() })
+    body(shape, Fill { seed, version, flexible, full: false, unknown_tags: false, bytes: Vec::new(), nullable: 0 })
 }
 
 /// A body of `shape` in which everything is there that can be, and nothing that the shape does not name.
 pub(crate) fn full(shape: &Shape, version: i16, flexible: bool, seed: u64) -> Vec<u8> {
-    body(shape, Fill { seed, version, flexible, full: true, unknown_tags: false, bytes: Vec::new() })
+    full_counted(shape, version, flexible, seed).0
+}
+
+/// As [`full`], and how many of its fields could have been null.
+pub(crate) fn full_counted(shape: &Shape, version: i16, flexible: bool, seed: u64) -> (Vec<u8>, usize) {
+    let mut fill = Fill { seed, version, flexible, full: true, unknown_tags: false, bytes: Vec::new(), nullable: 0 };
+    fill.fields(shape);
+    (fill.bytes, fill.nullable)
 }
 
 fn body(shape: &Shape, mut fill: Fill) -> Vec<u8> {
@@ -47,6 +56,7 @@ impl Fill {
     }
 
     fn one(&mut self, field: &Field) {
+        self.nullable += usize::from(field.nullable || matches!(field.kind, Kind::Optional(_)));
         if field.nullable && self.sometimes() {
             return self.length(None, matches!(field.kind, Kind::Text));
         }

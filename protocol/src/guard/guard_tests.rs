@@ -28,20 +28,34 @@ fn assert_guarded(shape: &Shape, api: &Api, version: i16, bytes: &[u8]) {
     assert_eq!((left_over.fault, left_over.position), (Fault::LeftOver, bytes.len()), "{} v{version}", api.name);
 }
 
+/// What the crate made of a full message, as its structs show themselves: every field that can be null was told to us
+/// as such, and no tagged field was unknown to the crate.
+fn assert_complete(api: &Api, version: i16, shown: &str, nullable: usize) {
+    let count = |text: &str| shown.matches(text).count();
+    // Fields that the version lacks may be empty by default.
+    let present = count("Some(") - count("Some(\"\")") - count("Some([])") - count("Some(b\"\")");
+    assert_eq!(present, nullable, "{} v{version}: {shown}", api.name);
+    assert_eq!(count("unknown_tagged_fields: {"), count("unknown_tagged_fields: {}"), "{} v{version}", api.name);
+}
+
 #[test]
 fn the_crate_decodes_what_the_request_shapes_say() {
     for (api, version) in versions() {
         for seed in 0..SEEDS {
             let flexible = api.is_flexible(version);
-            let bytes = if seed % 2 == 0 {
-                fill::some(api.request, version, flexible, seed)
+            let (bytes, nullable) = if seed % 2 == 0 {
+                (fill::some(api.request, version, flexible, seed), None)
             } else {
-                fill::full(api.request, version, flexible, seed)
+                let (bytes, nullable) = fill::full_counted(api.request, version, flexible, seed);
+                (bytes, Some(nullable))
             };
             assert_guarded(api.request, api, version, &bytes);
             let mut rest = Bytes::from(bytes);
             let request = RequestKind::decode(api.key, &mut rest, version).unwrap();
             assert!(rest.is_empty(), "{} v{version}: {} bytes left", api.name, rest.len());
+            if let Some(nullable) = nullable {
+                assert_complete(api, version, &format!("{request:?}"), nullable);
+            }
 
             let mut encoded = BytesMut::new();
             request.encode(&mut encoded, version).unwrap();
@@ -57,15 +71,19 @@ fn the_crate_decodes_what_the_response_shapes_say() {
     for (api, version) in versions() {
         for seed in 0..SEEDS {
             let flexible = api.is_flexible(version);
-            let bytes = if seed % 2 == 0 {
-                fill::some(api.response, version, flexible, seed)
+            let (bytes, nullable) = if seed % 2 == 0 {
+                (fill::some(api.response, version, flexible, seed), None)
             } else {
-                fill::full(api.response, version, flexible, seed)
+                let (bytes, nullable) = fill::full_counted(api.response, version, flexible, seed);
+                (bytes, Some(nullable))
             };
             assert_guarded(api.response, api, version, &bytes);
             let mut rest = Bytes::from(bytes);
             let response = ResponseKind::decode(api.key, &mut rest, version).unwrap();
             assert!(rest.is_empty(), "{} v{version}: {} bytes left", api.name, rest.len());
+            if let Some(nullable) = nullable {
+                assert_complete(api, version, &format!("{response:?}"), nullable);
+            }
 
             let mut encoded = BytesMut::new();
             response.encode(&mut encoded, version).unwrap();
