@@ -13,7 +13,7 @@
 use flate2::bufread::MultiGzDecoder;
 use lz4_flex::frame::{BlockMode, BlockSize, FrameDecoder, FrameEncoder, FrameInfo};
 use std::io::{self, Read, Write};
-use zstd::zstd_safe::{DCtx, ResetDirective};
+use zstd::zstd_safe::DCtx;
 
 /// How the records of a batch are compressed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -147,7 +147,6 @@ impl<'a> Decoder<'a> {
                 // A frame of the highest levels declares a window of 128 MiB, whose pages are touched only as far as
                 // the content goes; the limit on the content is what bounds the memory.
                 let context = decoders.zstd.get_or_insert_with(DCtx::create);
-                context.reset(ResetDirective::SessionOnly).map_err(|_| bad("the zstd decoder does not reset"))?;
                 Decoder::Zstd(Box::new(zstd::stream::read::Decoder::with_context(input, context)))
             }
         })

@@ -107,6 +107,8 @@ fn lz4_frames_are_read_as_any_client_writes_them() {
             assert!(decode(Compression::Lz4, &whole[..whole.len() - 1], LIMIT).is_err());
         }
     }
+    let two = frame(FrameInfo::new().block_mode(BlockMode::Independent)).repeat(2);
+    assert!(decode(Compression::Lz4, &two, LIMIT).is_err(), "the Java client reads one frame");
     let linked = frame(FrameInfo::new().block_size(BlockSize::Max64KB).block_mode(BlockMode::Linked));
     assert!(decode(Compression::Lz4, &linked, LIMIT).is_err(), "the Java client refuses linked blocks");
     let legacy = [&0x184c_2102_u32.to_le_bytes(), &content[..100]].concat();

@@ -4,7 +4,7 @@
 //! timestamp: a position without one makes Java clients fail.
 
 use super::codec::Scratch;
-use super::header::{BatchHeader, TimestampType};
+use super::header::BatchHeader;
 use super::records::{Record, stream};
 use super::shape::Malformed;
 
@@ -67,8 +67,7 @@ pub fn max_timestamp_record(
             found = position;
         }
         // The header's maximum is computed when the batch is appended: no later record exceeds it.
-        let is_max = found.is_some_and(|found| found.timestamp == header.max_timestamp);
-        if is_max || header.timestamp_type() == TimestampType::LogAppendTime {
+        if found.is_some_and(|found| found.timestamp == header.max_timestamp) {
             break;
         }
     }

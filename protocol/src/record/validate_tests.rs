@@ -202,11 +202,84 @@ fn malformed_records_are_refused() {
         ("a header count without headers", 1, &[20, 0, 0, 0, 1, 1, 0xfe, 0xff, 0xff, 0xff, 0x0f]),
         ("a header without key", 1, &[16, 0, 0, 0, 1, 1, 2, 1, 1]),
     ];
-    for (what, count, records) in cases {
-        let rejection = check(with_records(count, records), &rules()).expect_err(what);
+    for (what, count, bytes) in cases {
+        let rejection = check(with_records(count, bytes), &rules()).expect_err(what);
         assert_eq!(rejection.kind, InvalidRecord, "{what}");
         assert!(!rejection.record_errors.is_empty(), "{what}");
-        assert!(check(with_records(count, records), &Rules { walk: Walk::HeaderOnly, ..rules() }).is_ok(), "{what}");
+        let batch = with_records(count, bytes);
+        assert!(check(&batch[..], &Rules { walk: Walk::HeaderOnly, ..rules() }).is_ok(), "{what}");
+        // Readers find the same faults, except that they take any offsets: compaction makes holes.
+        let readable = records(&batch, &mut Scratch::default(), 0).unwrap().all(|record| record.is_ok());
+        assert_eq!(readable, what.starts_with("offset delta"), "{what}");
+    }
+}
+
+#[test]
+fn a_record_larger_than_the_window_does_not_reach_into_the_next() {
+    // A record of 100,000 bytes whose value takes all of it, so that no count of headers follows, and another.
+    let mut plain = Vec::new();
+    for (length, value) in [(100_000, 99_991), (100_000, 99_992), (100_000, 99_993), (100_000, 99_994)] {
+        plain.clear();
+        varint::write_i32(&mut plain, length);
+        plain.extend([0, 0, 0, 1]);
+        varint::write_i32(&mut plain, value);
+        plain.resize(100_003, 0);
+        plain.extend([12, 0, 0, 2, 1, 1, 0]);
+        let mut batch = with_records(2, &[]);
+        super::super::codec::compress(Compression::Zstd, &plain, &mut batch).unwrap();
+        batch[22] = Compression::Zstd.code();
+        seal(&mut batch);
+        let fits = value == 99_992;
+        assert_eq!(check(&batch[..], &rules()).is_ok(), fits, "{value}");
+        assert_eq!(records(&batch, &mut Scratch::default(), 1 << 20).unwrap().all(|r| r.is_ok()), fits, "{value}");
+    }
+}
+
+#[test]
+fn of_equal_timestamps_the_first_counts() {
+    let mut builder = BatchBuilder::default();
+    builder.push(5, None, None, &[]).push(9, None, None, &[]).push(9, None, None, &[]);
+    let batch = check(builder.build().unwrap(), &rules()).unwrap();
+    assert_eq!((batch.max_timestamp(), batch.max_timestamp_delta()), (Some(9), Some(1)));
+    assert_eq!(builder.build_trusted().unwrap().max_timestamp_delta(), Some(1));
+}
+
+#[test]
+fn scratch_gives_back_what_large_batches_took() {
+    fn movable<T: Send>(_: &T) {}
+    let mut scratch = Scratch::default();
+    movable(&scratch);
+    assert_eq!(scratch.size(), 0);
+    validate(three(Compression::None).into(), &rules(), &mut scratch).unwrap();
+    assert_eq!(scratch.size(), 0, "an uncompressed batch needs none");
+    let plain = bomb(Compression::None, 8 << 20);
+    let sealed = |codec: Compression, records: Vec<u8>| {
+        let mut batch = [&plain[..61], &records].concat();
+        batch[22] = codec.code();
+        seal(&mut batch);
+        batch
+    };
+    // One raw block; and the window of the highest level, of which a decoder keeps a copy.
+    let raw = snap::raw::Encoder::new().compress_vec(&plain[61..]).unwrap();
+    let mut encoder = zstd::Encoder::new(Vec::new(), 3).unwrap();
+    encoder.window_log(27).unwrap();
+    std::io::Write::write_all(&mut encoder, &plain[61..]).unwrap();
+    let wide = encoder.finish().unwrap();
+    for batch in [sealed(Compression::Snappy, raw), sealed(Compression::Zstd, wide)] {
+        validate(batch.into(), &rules(), &mut scratch).unwrap();
+        assert!(scratch.size() < 1 << 20, "{} bytes are kept", scratch.size());
+    }
+}
+
+#[test]
+fn a_compacted_batch_may_be_empty() {
+    for codec in Compression::ALL {
+        let batch = with_header(&three(codec)[..61], |header| header.record_count = 0);
+        let mut scratch = Scratch::default();
+        assert_eq!(records(&batch, &mut scratch, 1 << 20).unwrap().count(), 0);
+        assert!(stream(&batch, &mut scratch, 1 << 20).unwrap().next_record().unwrap().is_none());
+        let claims = with_header(&batch, |header| header.record_count = 3);
+        assert_eq!(rejected(claims, &rules()), InvalidRecord);
     }
 }
 

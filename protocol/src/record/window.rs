@@ -5,7 +5,7 @@
 //! grow, doubling as its bytes really arrive and never beyond the limit. The limit counts everything that comes out of
 //! the decoder: a bomb costs the time to decompress up to it, and no memory.
 
-use super::codec::{Decoder, Scratch};
+use super::codec::{Compression, Decoder, Scratch};
 use super::header::BatchHeader;
 use super::shape::{self, BAD_RECORD, Cursor, ENDS_EARLY, Malformed, Shape, SliceCursor};
 use super::varint;
@@ -42,7 +42,9 @@ impl<'a> Window<'a> {
         if buffer.len() < WINDOW {
             buffer.resize(WINDOW, 0);
         }
-        let decoder = Decoder::new(header.compression(), input, decoders, limit).map_err(|e| codec_error(&e, limit))?;
+        // Compaction leaves batches without records, and without a stream of their codec.
+        let codec = if input.is_empty() { Compression::None } else { header.compression() };
+        let decoder = Decoder::new(codec, input, decoders, limit).map_err(|e| codec_error(&e, limit))?;
         Ok(Window { decoder, buffer, start: 0, end: 0, produced: 0, limit, ended: false })
     }
 
