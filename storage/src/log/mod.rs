@@ -1,1 +1,47 @@
-//! To be written.
+//! The local log: what a broker's disks hold of each partition.
+//!
+//! ```text
+//!   LogDir  one disk: lock, identity, failed state, the record of what was synced
+//!     |-- SyncGroup  rounds of syncs across all its partitions (group_commit)
+//!     `-- Log        one partition: append, read, seal, checkpoint, recover (local_log, append, read, upkeep, recovery)
+//!           |-- Producers     who wrote what lately: sequences, duplicates (producers)
+//!           |-- LeaderEpochs  who led from which offset on (epochs)
+//!           `-- segments      the bytes (crate::segment)
+//! ```
+//!
+//! A [`Log`] is appended to under one lock and read without any. What is appended becomes durable in rounds that cover
+//! every partition of a directory, and a log's [`LogObserver`] hears of each. What a planner may delete is said by
+//! [`retention`]; nothing here decides by itself to drop a record.
+
+mod append;
+pub mod checkpoint;
+pub mod config;
+pub mod dir;
+pub mod epochs;
+mod error;
+mod group_commit;
+pub mod identity;
+mod local_log;
+pub mod producers;
+pub mod producers_codec;
+mod read;
+mod recovery;
+mod survey;
+pub mod synced_record;
+mod upkeep;
+
+pub use append::Appended;
+pub use config::{LogConfig, OpenFrom};
+pub use dir::{Durability, LogDir, LogDirConfig, OpenDirError};
+pub use epochs::{EpochEnd, EpochStart, LeaderEpochs};
+pub use error::{AppendError, DirFailed, LogError, ReadError};
+pub use group_commit::SyncGroup;
+pub use local_log::{Log, LogObserver, SegmentInfo, local_reaches_tier, synced_not_beyond_end};
+pub use producers::{ProducerError, Producers};
+pub use read::LocalRead;
+pub use recovery::OpenReport;
+
+#[cfg(test)]
+mod log_tests;
+#[cfg(test)]
+mod test_support;

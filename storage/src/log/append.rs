@@ -1,0 +1,205 @@
+//! Appending to a log: one batch at a time, under one lock.
+//!
+//! The order of effects: check the directory, the epoch and the producer; seal the active segment if it is full; give
+//! the batch its offsets; write it; publish it to readers; note its producer and epoch; queue the log for the sync
+//! group. Nothing is noted that was not written, and a batch that was refused or could not be written leaves no trace.
+
+use super::dir::Durability;
+use super::epochs::LeaderEpochs;
+use super::error::{AppendError, LogError};
+use super::local_log::Log;
+use super::producers::{Claim, Producers, Verdict};
+use crate::env::Timestamp;
+use crate::offset::{FilePosition, LeaderEpoch, Offset};
+use crate::segment::open_files::OpenFile;
+use crate::segment::{ActiveWriter, SealedSegment, Segment, walk::mark_of};
+use esker_protocol::record::{TimestampType, ValidatedBatch};
+use std::collections::VecDeque;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+/// What the append lock guards.
+pub(super) struct Appender {
+    pub(super) writer: ActiveWriter,
+    pub(super) producers: Producers,
+    /// Whether the sync group has this log among the dirty ones.
+    pub(super) queued: bool,
+    pub(super) unsynced_files: Vec<Arc<OpenFile>>,
+    pub(super) unsynced_directories: Vec<PathBuf>,
+    /// Sealed segments without an index file, each with the producers at its end if they are known.
+    pub(super) unfinished: Vec<(Arc<SealedSegment>, Option<Arc<Producers>>)>,
+    /// The producers at some recent offsets, from which those at others follow.
+    pub(super) snapshots: VecDeque<(Offset, Arc<Producers>)>,
+    pub(super) since_checkpoint: u64,
+    /// When the first batch of the active segment was appended by this process.
+    pub(super) first_append: Option<Timestamp>,
+}
+
+/// Snapshots kept in memory per log.
+const SNAPSHOTS: usize = 4;
+
+/// A batch that is in the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Appended {
+    /// The offset of its first record.
+    pub base_offset: Offset,
+    /// The offset of its last record.
+    pub last_offset: Offset,
+    /// The time that its records carry, for topics with LogAppendTime.
+    pub log_append_time: Option<Timestamp>,
+    /// Whether it was there before: the offsets are the original's, which may not be synced yet either.
+    pub duplicate: bool,
+}
+
+impl Appender {
+    pub(super) fn new(writer: ActiveWriter, producers: Producers) -> Appender {
+        Appender {
+            writer,
+            producers,
+            queued: false,
+            unsynced_files: Vec::new(),
+            unsynced_directories: Vec::new(),
+            unfinished: Vec::new(),
+            snapshots: VecDeque::new(),
+            since_checkpoint: 0,
+            first_append: None,
+        }
+    }
+
+    pub(super) fn remember_snapshot(&mut self, at: Offset) -> Arc<Producers> {
+        let producers = Arc::new(self.producers.clone());
+        if self.snapshots.len() >= SNAPSHOTS {
+            self.snapshots.pop_front();
+        }
+        self.snapshots.push_back((at, Arc::clone(&producers)));
+        producers
+    }
+
+    pub(super) fn note_new_name(&mut self, directory: &Path) {
+        if !self.unsynced_directories.iter().any(|known| known == directory) {
+            self.unsynced_directories.push(directory.to_owned());
+        }
+    }
+
+    fn note_unsynced(&mut self, file: Arc<OpenFile>) {
+        if !self.unsynced_files.iter().any(|known| Arc::ptr_eq(known, &file)) {
+            self.unsynced_files.push(file);
+        }
+    }
+}
+
+impl Log {
+    /// Appends a batch as the leader of `epoch`, at the log end. `now` is the broker's clock.
+    ///
+    /// It is durable once [`Log::durable_end`] has passed it; the observer hears of that.
+    ///
+    /// # Errors
+    /// [`AppendError`]; nothing was appended then.
+    pub fn append(&self, batch: ValidatedBatch, epoch: LeaderEpoch, now: Timestamp) -> Result<Appended, AppendError> {
+        self.dir.check().map_err(LogError::from)?;
+        let size = batch.size() as u64;
+        let mut appender = self.appender.lock();
+        if self.is_closed() {
+            return Err(LogError::Closed.into());
+        }
+        check_epoch(&self.epochs.read(), epoch)?;
+        if let Some(claim) = Claim::of(batch.header())
+            && let Verdict::Duplicate(original) = appender.producers.check(&claim)?
+        {
+            return Ok(Appended {
+                base_offset: original.base_offset,
+                last_offset: original.last_offset,
+                log_append_time: original.log_append_time,
+                duplicate: true,
+            });
+        }
+        let config = self.config();
+        if self.is_due(&appender, size, now, &config) {
+            self.roll_locked(&mut appender, now)?;
+        }
+        let log_append_time = (config.timestamp_type == TimestampType::LogAppendTime).then_some(now);
+        let end = appender.writer.end();
+        let stamped = batch.stamp(end.offset.to_wire(), epoch.to_wire(), log_append_time.map(Timestamp::millis));
+        let mark = mark_of(&stamped.header, FilePosition::new(end.position.get()))
+            .ok_or(LogError::Invalid("the batch's offsets or its size are out of range"))?;
+        let file = appender
+            .writer
+            .append(&stamped.head, &stamped.tail, &mark)
+            .map_err(|error| self.dir.write_failed("appending", error))?;
+        appender.producers.record(&stamped.header, now);
+        if self.epochs.read().would_begin(epoch) {
+            self.epochs.write().begin(epoch, mark.base);
+        }
+        appender.first_append.get_or_insert(now);
+        appender.since_checkpoint += size;
+        if appender.since_checkpoint >= config.checkpoint_bytes {
+            self.wants_maintenance.store(true, Ordering::Release);
+        }
+        appender.note_unsynced(file);
+        self.log_end.store(mark.next.get(), Ordering::Release);
+        self.mark_dirty(&mut appender);
+        drop(appender);
+        self.dir.group().appended(size);
+        if self.dir.durability() == Durability::Os
+            && let Some(observer) = self.observer()
+        {
+            observer.durable(self);
+        }
+        let last_offset = mark.next.previous().unwrap_or(mark.base);
+        Ok(Appended { base_offset: mark.base, last_offset, log_append_time, duplicate: false })
+    }
+
+    /// Notes that this broker leads the partition in `epoch` from now on: batches of older leaders are refused, and the
+    /// epoch begins at the log end.
+    ///
+    /// # Errors
+    /// [`AppendError::Fenced`] if a newer epoch has begun.
+    pub fn begin_epoch(&self, epoch: LeaderEpoch) -> Result<(), AppendError> {
+        let appender = self.appender.lock();
+        check_epoch(&self.epochs.read(), epoch)?;
+        self.epochs.write().begin(epoch, appender.writer.end().offset);
+        Ok(())
+    }
+
+    pub(super) fn mark_dirty(&self, appender: &mut Appender) {
+        if !appender.queued
+            && let Some(me) = self.me.upgrade()
+        {
+            appender.queued = true;
+            self.dir.group().mark(me);
+        }
+    }
+}
+
+fn check_epoch(epochs: &LeaderEpochs, epoch: LeaderEpoch) -> Result<(), AppendError> {
+    match epochs.latest() {
+        Some(newest) if epoch < newest => Err(AppendError::Fenced { epoch, newest }),
+        _ => Ok(()),
+    }
+}
+
+/// How long an active segment has been filling, by what is known of it.
+pub(super) fn filling_since(appender: &Appender) -> Timestamp {
+    appender.first_append.unwrap_or_else(|| appender.writer.segment().created())
+}
+
+/// Whether a segment of `bytes` must be sealed before a batch of `next` bytes is appended: it would become too large.
+pub(super) fn is_full(bytes: u64, next: u64, segment_bytes: u64) -> bool {
+    bytes.saturating_add(next) > segment_bytes
+}
+
+/// Whether a segment that has been filling since `since` is sealed for its age.
+pub(super) fn is_old(since: Timestamp, now: Timestamp, segment_ms: i64) -> bool {
+    now.millis().saturating_sub(since.millis()) >= segment_ms
+}
+
+impl Log {
+    fn is_due(&self, appender: &Appender, next: u64, now: Timestamp, config: &super::config::LogConfig) -> bool {
+        let end = appender.writer.end();
+        let empty = end.offset == appender.writer.segment().name().base;
+        !empty
+            && (is_full(end.position.get(), next, config.segment_bytes)
+                || is_old(filling_since(appender), now, config.segment_ms))
+    }
+}

@@ -1,0 +1,222 @@
+//! The sync group of a log directory: one round of syncs covers every batch that arrived while the last one ran.
+//!
+//! ```text
+//!  appends --mark--> dirty logs --round--> capture (under each append lock: files, new names, end)
+//!                        ^                    | fdatasync, a few at a time
+//!                        |                    v
+//!              arrives during a round     publish each log's synced end --> its observer (high watermark, waiters)
+//!              and joins the next             |
+//!                                             v  at most every 100 ms, waited for by nobody
+//!                                         the record of what was synced
+//! ```
+//!
+//! The nouns: a log is **dirty** once something was appended since its last capture; a **round** takes all dirty logs;
+//! a [`Capture`] is what one log needs synced, and the end that is synced then.
+//!
+//! With `log.durability=os` nobody waits for a round, and one is due after 64 MiB or 10 s.
+
+use super::dir::{Durability, LogDir};
+use super::local_log::Log;
+use super::synced_record::SyncedMark;
+use crate::env::{Monotonic, Pool};
+use crate::offset::SyncedEnd;
+use crate::segment::open_files::OpenFile;
+use parking_lot::Mutex;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+use tokio::sync::Notify;
+
+/// Files that are synced at the same time.
+const PARALLEL: usize = 8;
+/// How often the record of what was synced is written at most.
+const RECORD_EVERY: Duration = Duration::from_millis(100);
+/// `os`: a round is due after this many bytes,
+const OS_BYTES: u64 = 64 << 20;
+/// or after this long.
+const OS_EVERY: Duration = Duration::from_secs(10);
+
+/// The dirty logs of a directory.
+#[derive(Default)]
+pub struct SyncGroup {
+    dirty: Mutex<Vec<Arc<Log>>>,
+    bytes: AtomicU64,
+    wake: Notify,
+    stopped: AtomicBool,
+}
+
+/// What one log needs synced, and what is synced then.
+pub(super) struct Capture {
+    /// Its data files, rolled ones included.
+    pub(super) files: Vec<Arc<OpenFile>>,
+    /// The directories that got new names.
+    pub(super) directories: Vec<PathBuf>,
+    /// The log end that is then synced.
+    pub(super) end: SyncedEnd,
+    /// The same as a place in the newest data file.
+    pub(super) mark: SyncedMark,
+}
+
+impl SyncGroup {
+    /// Adds a log that was clean until now; `run` wakes.
+    pub(super) fn mark(&self, log: Arc<Log>) {
+        self.dirty.lock().push(log);
+        self.wake.notify_one();
+    }
+
+    /// Counts appended bytes, which make a round due with `log.durability=os`.
+    pub(super) fn appended(&self, bytes: u64) {
+        let before = self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        if before < OS_BYTES && before + bytes >= OS_BYTES {
+            self.wake.notify_one();
+        }
+    }
+
+    /// Ends `run` after a last round.
+    pub(super) fn stop(&self) {
+        self.stopped.store(true, Ordering::Release);
+        self.wake.notify_one();
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.stopped.load(Ordering::Acquire)
+    }
+
+    fn has_dirty(&self) -> bool {
+        !self.dirty.lock().is_empty()
+    }
+
+    /// Runs rounds until the group is stopped or the directory fails.
+    pub(super) async fn run(dir: Arc<LogDir>) {
+        let group = dir.group();
+        let writing = Arc::new(AtomicBool::new(false));
+        let mut recorded = dir.env().now();
+        while dir.check().is_ok() {
+            group.wait_until_due(&dir, recorded).await;
+            if group.has_dirty() {
+                round(&dir).await;
+            }
+            let now = dir.env().now();
+            if now.since(recorded) >= RECORD_EVERY && dir.synced_record().lock().is_dirty() {
+                recorded = now;
+                write_record(&dir, &writing);
+            }
+            if group.is_stopped() && !group.has_dirty() {
+                break;
+            }
+        }
+    }
+
+    async fn wait_until_due(&self, dir: &LogDir, recorded: Monotonic) {
+        let started = dir.env().now();
+        loop {
+            let now = dir.env().now();
+            let record_in =
+                dir.synced_record().lock().is_dirty().then(|| RECORD_EVERY.saturating_sub(now.since(recorded)));
+            let os = dir.durability() == Durability::Os;
+            let due = self.has_dirty()
+                && (!os || self.bytes.load(Ordering::Relaxed) >= OS_BYTES || now.since(started) >= OS_EVERY);
+            if due || self.is_stopped() || record_in.is_some_and(|wait| wait.is_zero()) {
+                return;
+            }
+            let os_in = (os && self.has_dirty()).then(|| OS_EVERY.saturating_sub(now.since(started)));
+            match record_in.into_iter().chain(os_in).min() {
+                Some(wait) => tokio::select! {
+                    biased;
+                    () = self.wake.notified() => {}
+                    () = dir.env().sleep(wait) => {}
+                },
+                None => self.wake.notified().await,
+            }
+        }
+    }
+}
+
+/// Syncs every dirty log once.
+async fn round(dir: &Arc<LogDir>) {
+    let group = dir.group();
+    group.bytes.store(0, Ordering::Relaxed);
+    let logs = std::mem::take(&mut *group.dirty.lock());
+    let share = logs.len().div_ceil(PARALLEL).max(1);
+    if logs.len() <= share {
+        // One dirty log is the usual case: this thread has just woken for it, and hands nothing over.
+        sync_logs(dir, &logs);
+    } else {
+        let shares = logs.chunks(share).map(|share| {
+            let (dir, share) = (Arc::clone(dir), share.to_vec());
+            async move { dir.env().clone().blocking(Pool::Sync, move || sync_logs(&dir, &share)).await }
+        });
+        if futures_util::future::join_all(shares).await.iter().any(Result::is_err) {
+            dir.fail("a sync did not end", &io::Error::other("the process is ending"));
+        }
+    }
+    for log in logs {
+        if log.take_wants_maintenance() {
+            maintain_later(dir, log);
+        }
+    }
+}
+
+/// Not waited for: the pool is shared with work that takes long.
+fn maintain_later(dir: &LogDir, log: Arc<Log>) {
+    let tasks = Arc::clone(&dir.env().tasks);
+    let work = async move { tasks.blocking(Pool::Maintenance, Box::new(move || log.maintain())).await };
+    dir.env().spawn_background("log-maintenance", work);
+}
+
+/// Syncs logs one after the other, and publishes the end of each as soon as it is synced.
+fn sync_logs(dir: &LogDir, logs: &[Arc<Log>]) {
+    for log in logs {
+        if dir.check().is_err() {
+            log.tell_failed();
+            continue;
+        }
+        let capture = log.capture();
+        match capture.sync(dir) {
+            Ok(()) => {
+                dir.synced_record().lock().note(log.id(), capture.mark);
+                log.publish_synced(capture.end);
+            }
+            Err(error) => {
+                dir.fail("a sync failed", &error);
+                log.tell_failed();
+            }
+        }
+    }
+}
+
+impl Capture {
+    /// Syncs the files and the names.
+    ///
+    /// # Errors
+    /// What the disk answers; it must not be tried again.
+    pub(super) fn sync(&self, dir: &LogDir) -> io::Result<()> {
+        for file in &self.files {
+            file.file().sync_data()?;
+        }
+        for directory in &self.directories {
+            dir.env().disk.sync_dir(directory)?;
+        }
+        Ok(())
+    }
+}
+
+/// Writes the record of what was synced in the background, unless the last writing still goes on.
+fn write_record(dir: &Arc<LogDir>, writing: &Arc<AtomicBool>) {
+    if writing.swap(true, Ordering::AcqRel) {
+        return;
+    }
+    let (dir, writing) = (Arc::clone(dir), Arc::clone(writing));
+    let tasks = Arc::clone(&dir.env().tasks);
+    let env = dir.env().clone();
+    let work = move || {
+        let slots = dir.synced_record().lock().take();
+        if let Err(error) = slots.write() {
+            dir.fail("writing the record of what was synced", &error);
+        }
+        writing.store(false, Ordering::Release);
+    };
+    env.spawn_background("synced-record", async move { tasks.blocking(Pool::Maintenance, Box::new(work)).await });
+}

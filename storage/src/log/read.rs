@@ -1,0 +1,260 @@
+//! Reading a log: whole batches of one segment as one mapped slice, and look-ups by time.
+//!
+//! A [`LocalRead`] names a range; its bytes are not touched before they go to a socket. Whether they are in memory is
+//! a question of its own ([`LocalRead::is_resident`]): what was not appended recently is made resident on the cold
+//! pool first, a window at a time. To find the range, an index and some batch headers may have to be read from the
+//! disk as well, unless [`Log::is_recent`] says otherwise: such reads belong on the cold pool too.
+
+use super::error::{LogError, ReadError, segment_error};
+use super::local_log::{Log, SegmentList};
+use crate::env::Timestamp;
+use crate::offset::{FilePosition, Offset};
+use crate::segment::{Boundary, MappedRange, Segment, SegmentError};
+use bytes::Bytes;
+use esker_protocol::record::{RecordPosition, Scratch, first_at_or_after, max_timestamp_record};
+use std::io;
+use std::ops::Range;
+
+/// Bytes that a look-up by time decompresses at most of one batch.
+const DECOMPRESS_LIMIT: u64 = 256 << 20;
+
+/// Whole batches of one segment, in a row.
+#[derive(Clone)]
+pub struct LocalRead {
+    /// The first offset of the first batch: at or before the one asked for. That one, if there are no batches.
+    pub base: Offset,
+    /// One past the last offset: where to go on.
+    pub next: Offset,
+    recent: bool,
+    mapped: Option<MappedRange>,
+}
+
+impl LocalRead {
+    fn empty(at: Offset) -> LocalRead {
+        LocalRead { base: at, next: at, recent: true, mapped: None }
+    }
+
+    /// The batches' bytes, uncopied: for sockets only, where a bad sector closes a connection.
+    pub fn bytes(&self) -> Bytes {
+        self.mapped.as_ref().map_or_else(Bytes::new, MappedRange::bytes)
+    }
+
+    /// How many bytes there are.
+    pub fn len(&self) -> u64 {
+        self.mapped.as_ref().map_or(0, MappedRange::len)
+    }
+
+    /// Whether there is no batch.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Whether a part, in bytes from the start, can be sent without waiting for the disk.
+    pub fn is_resident(&self, part: Range<u64>) -> bool {
+        self.recent || self.mapped.as_ref().is_none_or(|mapped| mapped.is_resident(part))
+    }
+
+    /// Brings a part into memory. Waits for the disk: for the cold pool.
+    ///
+    /// # Errors
+    /// What the disk answers.
+    pub fn make_resident(&self, part: Range<u64>) -> io::Result<()> {
+        self.mapped.as_ref().map_or(Ok(()), |mapped| mapped.make_resident(part))
+    }
+}
+
+impl std::fmt::Debug for LocalRead {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "LocalRead({}..{}, {} bytes)", self.base, self.next, self.len())
+    }
+}
+
+impl Log {
+    /// The batches from the one that holds `from` up to, at most, the last one that ends at or before `upto`, of one
+    /// segment and at most `max_bytes`. A first batch that is larger is given whole if `at_least_one` is set.
+    ///
+    /// Empty at `upto` and at the log end. A next call with [`LocalRead::next`] goes on, in the next segment if need be.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    pub fn read(&self, from: Offset, upto: Offset, max_bytes: u64, at_least_one: bool) -> Result<LocalRead, ReadError> {
+        self.dir.check().map_err(LogError::from)?;
+        let list = self.segments.load_full();
+        // The end first: a segment of the list that is rolled meanwhile still holds all up to there.
+        let log_end = self.log_end();
+        if from > log_end.offset() {
+            return Err(ReadError::AboveEnd { log_end });
+        }
+        let local_start = self.local_start();
+        if from < local_start.offset() {
+            return Err(ReadError::BelowLocalStart { local_start });
+        }
+        if from >= upto.min(log_end.offset()) {
+            return Ok(LocalRead::empty(from));
+        }
+        let Some(segment) = list.holding(from) else { return Err(ReadError::BelowLocalStart { local_start }) };
+        let recent = segment.name() == list.active.name() && list.active.is_recent(from);
+        match find(segment.as_ref(), from, upto, max_bytes, at_least_one) {
+            Ok(Some((start, end, mapped))) => {
+                Ok(LocalRead { base: start.offset, next: end.offset, recent, mapped: Some(mapped) })
+            }
+            // The segment was sealed, and a new one has what was asked for.
+            Ok(None) if self.segments.load().active.name() != list.active.name() => {
+                self.read(from, upto, max_bytes, at_least_one)
+            }
+            Ok(None) => Ok(LocalRead::empty(from)),
+            Err(error) => Err(self.read_error(from, segment.as_ref(), error)),
+        }
+    }
+
+    /// Whether a read from `offset` needs no disk: neither to find it nor for its bytes.
+    pub fn is_recent(&self, offset: Offset) -> bool {
+        let list = self.segments.load();
+        offset >= list.active.name().base && list.active.is_recent(offset)
+    }
+
+    /// The first record below `upto`, at or after the local start, whose timestamp is `target` or later. Reads from the
+    /// disk: for the cold pool.
+    ///
+    /// # Errors
+    /// [`LogError`].
+    pub fn offset_for_timestamp(&self, target: Timestamp, upto: Offset) -> Result<Option<RecordPosition>, LogError> {
+        self.dir.check()?;
+        let start = self.local_start().offset();
+        let mut scratch = Scratch::default();
+        let list = self.segments.load_full();
+        for segment in list.all() {
+            if !may_hold(&list, segment.as_ref(), target) {
+                continue;
+            }
+            if let Some(found) = self.find_time(segment.as_ref(), target, start, upto, &mut scratch)? {
+                return Ok(Some(found));
+            }
+            if segment.end().offset >= upto {
+                break;
+            }
+        }
+        Ok(None)
+    }
+
+    /// The first record with the greatest timestamp of all that are on this disk (KIP-734). Reads from the disk: for the
+    /// cold pool.
+    ///
+    /// # Errors
+    /// [`LogError`].
+    pub fn max_timestamp_offset(&self) -> Result<Option<RecordPosition>, LogError> {
+        self.dir.check()?;
+        let list = self.segments.load_full();
+        let sealed = list.sealed.iter().filter_map(|segment| segment.latest());
+        // Of equal ones the first.
+        let latest =
+            sealed.chain(list.active.latest()).fold(None, |best: Option<crate::segment::LatestTimestamp>, next| {
+                if best.is_none_or(|best| next.timestamp > best.timestamp) { Some(next) } else { best }
+            });
+        let Some(latest) = latest else { return Ok(None) };
+        let Some(segment) = list.holding(latest.batch) else { return Ok(None) };
+        let error = |error| segment_error(self.id, segment.name(), error);
+        let end = segment.end();
+        let at = segment.boundary_at_offset(latest.batch, end).map_err(error)?;
+        let Some(batch) = read_batch(segment.as_ref(), at, end).map_err(error)? else { return Ok(None) };
+        max_timestamp_record(&batch, &mut Scratch::default(), DECOMPRESS_LIMIT)
+            .map_err(|malformed| self.malformed(segment.as_ref(), at, &malformed))
+    }
+
+    fn find_time(
+        &self,
+        segment: &dyn Segment,
+        target: Timestamp,
+        start: Offset,
+        upto: Offset,
+        scratch: &mut Scratch,
+    ) -> Result<Option<RecordPosition>, LogError> {
+        let error = |error| segment_error(self.id, segment.name(), error);
+        let end = segment.end();
+        let mut mark = segment.batch_at_timestamp(target, end).map_err(error)?;
+        while let Some(batch) = mark {
+            if batch.base >= upto {
+                return Ok(None);
+            }
+            let at = Boundary { offset: batch.base, position: batch.position };
+            if batch.max_timestamp >= target
+                && batch.next > start
+                && let Some(bytes) = read_batch(segment, at, end).map_err(error)?
+            {
+                let found = first_at_or_after(&bytes, target.millis(), start.to_wire(), scratch, DECOMPRESS_LIMIT)
+                    .map_err(|malformed| self.malformed(segment, at, &malformed))?;
+                if let Some(found) = found.filter(|found| found.offset < upto.to_wire()) {
+                    return Ok(Some(found));
+                }
+            }
+            let next = Boundary { offset: batch.next, position: batch.end() };
+            mark = if next.position < end.position { segment.batch_at(next, end).map_err(error)? } else { None };
+        }
+        Ok(None)
+    }
+
+    fn malformed(&self, segment: &dyn Segment, at: Boundary, why: &dyn std::fmt::Display) -> LogError {
+        LogError::Corrupt {
+            partition: self.id,
+            segment: segment.name(),
+            position: at.position.get(),
+            reason: why.to_string(),
+        }
+    }
+
+    /// A segment that was dropped while it was being looked at is no error of the disk's.
+    fn read_error(&self, from: Offset, segment: &dyn Segment, error: SegmentError) -> ReadError {
+        let local_start = self.local_start();
+        match error {
+            SegmentError::Io(error) if error.kind() == io::ErrorKind::NotFound && from < local_start.offset() => {
+                ReadError::BelowLocalStart { local_start }
+            }
+            error => ReadError::Log(segment_error(self.id, segment.name(), error)),
+        }
+    }
+}
+
+fn may_hold(list: &SegmentList, segment: &dyn Segment, target: Timestamp) -> bool {
+    let latest = if segment.name() == list.active.name() {
+        list.active.latest()
+    } else {
+        let at = list.sealed.partition_point(|sealed| sealed.summary().name < segment.name());
+        list.sealed.get(at).and_then(|sealed| sealed.latest())
+    };
+    latest.is_some_and(|latest| latest.timestamp >= target)
+}
+
+/// Start, end and mapping of what a read gives; `None` for nothing.
+fn find(
+    segment: &dyn Segment,
+    from: Offset,
+    upto: Offset,
+    max_bytes: u64,
+    at_least_one: bool,
+) -> Result<Option<(Boundary, Boundary, MappedRange)>, SegmentError> {
+    let published = segment.end();
+    let start = segment.boundary_at_offset(from, published)?;
+    let mut end = segment.boundary_at_offset(upto, published)?;
+    if start.position >= end.position {
+        return Ok(None);
+    }
+    if end.position.get() - start.position.get() > max_bytes {
+        let limit = FilePosition::new(start.position.get().saturating_add(max_bytes));
+        end = segment.boundary_at_position(limit, end)?;
+        if end.position <= start.position {
+            let first = if at_least_one { segment.batch_at(start, published)? } else { None };
+            let Some(first) = first else { return Ok(None) };
+            end = Boundary { offset: first.next, position: first.end() };
+        }
+    }
+    let mapped = segment.map(start.position..end.position)?;
+    Ok(Some((start, end, mapped)))
+}
+
+/// The batch at `at`, read and not mapped: it is for our own eyes.
+pub(super) fn read_batch(segment: &dyn Segment, at: Boundary, end: Boundary) -> Result<Option<Bytes>, SegmentError> {
+    let Some(mark) = segment.batch_at(at, end)? else { return Ok(None) };
+    let mut bytes = vec![0; mark.len as usize];
+    segment.open()?.file().read_exact_at(&mut bytes, at.position.get())?;
+    Ok(Some(Bytes::from(bytes)))
+}

@@ -1,0 +1,430 @@
+//! Opening a log: what the last process left is checked, completed or cut.
+//!
+//! ```text
+//!  names in the directory                    which files there are; newer ones cut older ones (`segment::name`)
+//!  checkpoint                                recovery point, producers, epochs, index so far
+//!  sealed segments: index summaries          believed, since an index is written after its data was synced
+//!     without a right one: scanned           and indexed again
+//!  newest file: scanned from the point on    producers and epochs follow along
+//!                |
+//!                v  stops at zeros, at the end of the file, or at a batch that is not whole
+//!     below the mark of what was synced:     rot. A named error, for this partition alone
+//!     above it:                              a torn tail. It is cut, and what is left is synced
+//! ```
+//!
+//! After a clean shutdown the point is the end, and nothing is scanned. What is left ends at or after the tier, or it is
+//! dropped: the tier has all of it, and a log with a hole would be none.
+//!
+//! Nothing is mapped before a log is open, so here a file may be cut in place.
+
+use super::append::Appender;
+use super::checkpoint::Checkpoint;
+use super::config::{LogConfig, OpenFrom};
+use super::dir::LogDir;
+use super::epochs::LeaderEpochs;
+use super::error::{LogError, segment_error};
+use super::local_log::{Log, Parts};
+use super::producers::Producers;
+use super::survey::{DataFile, Survey, survey};
+use super::synced_record::SyncedMark;
+use crate::env::Timestamp;
+use crate::offset::{FilePosition, LogStart, Offset, PartitionId};
+use crate::segment::scan::{ScanEnd, Stop, scan};
+use crate::segment::{
+    ActiveWriter, Boundary, DataHeader, HEADER_LEN, SealedSegment, Segment, SegmentName, SparseIndex,
+};
+use crate::segment::{Walk, index_file};
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// What opening a log found and did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct OpenReport {
+    /// Bytes that were read and checked.
+    pub scanned_bytes: u64,
+    /// Bytes of a torn tail that were cut off.
+    pub cut_bytes: u64,
+    /// Whether the log is empty and starts at the tier's end (or the log start): it lacks the producers and epochs of that
+    /// point until [`Log::install_state`] is called with the tier's.
+    pub needs_state: bool,
+    /// Offsets that are neither in the tier nor on this disk, from the first one up to, not including, the second.
+    pub hole: Option<(Offset, Offset)>,
+}
+
+/// A log being opened.
+struct Recovery<'a> {
+    dir: &'a Arc<LogDir>,
+    id: PartitionId,
+    path: PathBuf,
+    config: LogConfig,
+    now: Timestamp,
+    mark: Option<SyncedMark>,
+    producers: Producers,
+    epochs: LeaderEpochs,
+    sealed: Vec<Arc<SealedSegment>>,
+    unfinished: Vec<(Arc<SealedSegment>, Option<Arc<Producers>>)>,
+    report: OpenReport,
+}
+
+impl Log {
+    /// Opens the log of a partition in `dir`, or makes it. Blocks.
+    ///
+    /// # Errors
+    /// [`LogError`]; `Corrupt` concerns this partition alone.
+    pub fn open(
+        dir: &Arc<LogDir>,
+        id: PartitionId,
+        config: LogConfig,
+        from: OpenFrom,
+    ) -> Result<(Arc<Log>, OpenReport), LogError> {
+        dir.check()?;
+        if dir.is_open(id) {
+            return Err(LogError::AlreadyOpen(id));
+        }
+        let mut recovery = Recovery {
+            dir,
+            id,
+            path: dir.path().join(id.to_string()),
+            config,
+            now: dir.env().wall(),
+            mark: dir.synced_mark(id),
+            producers: Producers::default(),
+            epochs: LeaderEpochs::default(),
+            sealed: Vec::new(),
+            unfinished: Vec::new(),
+            report: OpenReport::default(),
+        };
+        dir.env().disk.create_dir_all(&recovery.path).map_err(LogError::Io)?;
+        let found = survey(dir.env().disk.as_ref(), &recovery.path, id).map_err(LogError::Io)?;
+        let mut log_start = from.log_start;
+        if let Some(checkpoint) = &found.checkpoint {
+            log_start = log_start.max(checkpoint.log_start);
+        }
+        let first = log_start.offset().max(from.tier_end.map_or(Offset::ZERO, |end| end.offset()));
+        let writer = recovery.run(found, first)?;
+        let log = recovery.assemble(writer, log_start, from)?;
+        dir.register(id, &log.0)?;
+        Ok(log)
+    }
+
+    /// Gives an empty log the producers and epochs of the point that it starts at, from the tier.
+    ///
+    /// # Errors
+    /// [`LogError::Invalid`] if anything was appended already.
+    pub fn install_state(&self, producers: Producers, epochs: LeaderEpochs) -> Result<(), LogError> {
+        let mut appender = self.appender.lock();
+        let start = self.segments.load().start();
+        if appender.writer.end().offset != start {
+            return Err(LogError::Invalid("the log is not empty"));
+        }
+        appender.producers = producers;
+        appender.snapshots.clear();
+        *self.epochs.write() = epochs;
+        Ok(())
+    }
+}
+
+impl Recovery<'_> {
+    /// Recovers what was found; `first` is the least offset at which the log may end.
+    fn run(&mut self, found: Survey, first: Offset) -> Result<ActiveWriter, LogError> {
+        let highest = found.highest_serial.max(self.mark.map_or(0, |mark| mark.serial));
+        let highest = highest.max(found.checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.point.serial));
+        for dead in &found.dead {
+            self.remove(*dead)?;
+        }
+        self.check_nothing_missing(&found)?;
+        let mut files = found.files;
+        let recovered = self.recover_files(&mut files, found.checkpoint)?;
+        let end = recovered.as_ref().map(|writer| writer.end().offset).or(self.sealed_end());
+        match (recovered, end) {
+            (Some(writer), Some(end)) if end >= first => Ok(writer),
+            (None, Some(end)) if end >= first => self.create(end, highest),
+            _ => {
+                self.drop_all(files)?;
+                self.report.needs_state = first > Offset::ZERO;
+                self.create(first, highest)
+            }
+        }
+    }
+
+    fn sealed_end(&self) -> Option<Offset> {
+        self.sealed.last().map(|segment| segment.summary().end)
+    }
+
+    /// Files that were synced, by the record of that, must be there.
+    fn check_nothing_missing(&self, found: &Survey) -> Result<(), LogError> {
+        let Some(mark) = self.mark else { return Ok(()) };
+        if mark.position.get() <= HEADER_LEN || found.highest_serial >= mark.serial {
+            return Ok(());
+        }
+        let name = SegmentName { base: Offset::ZERO, serial: mark.serial };
+        Err(self.corrupt(name, mark.position.get(), "a data file that was synced is not there"))
+    }
+
+    fn recover_files(
+        &mut self,
+        files: &mut Vec<DataFile>,
+        checkpoint: Option<Checkpoint>,
+    ) -> Result<Option<ActiveWriter>, LogError> {
+        // A newest file that never got its header was made just before the power went.
+        while let Some(last) = files.last()
+            && last.header.is_none()
+        {
+            if self.was_synced(last.name, HEADER_LEN) {
+                return Err(self.corrupt(last.name, 0, "its header is damaged"));
+            }
+            self.remove(last.name)?;
+            files.pop();
+        }
+        let Some(last) = files.last().copied() else { return Ok(None) };
+        let mut point = None;
+        if let Some(checkpoint) = checkpoint
+            && files.iter().any(|file| covers(file, &checkpoint))
+        {
+            self.producers = checkpoint.producers;
+            self.epochs = checkpoint.epochs;
+            point = Some((checkpoint.point, checkpoint.index));
+        }
+        for index in 0..files.len().saturating_sub(1) {
+            let (Some(file), Some(next)) = (files.get(index).copied(), files.get(index + 1).copied()) else { break };
+            let replay_from = match &point {
+                Some((point, _)) if point.serial > file.name.serial => None,
+                Some((point, _)) if point.serial == file.name.serial => Some(point.at),
+                _ => Some(start_of(file.name)),
+            };
+            if !self.recover_sealed(file, next.name.base, replay_from)? {
+                // A hole: what lies behind it was never synced.
+                for later in files.drain(index + 1..).rev() {
+                    self.report.cut_bytes += later.len;
+                    self.remove(later.name)?;
+                }
+                return Ok(None);
+            }
+        }
+        let (from, index) = match point {
+            Some((point, index)) if point.serial == last.name.serial => (point.at, index),
+            _ => (start_of(last.name), SparseIndex::default()),
+        };
+        self.recover_newest(last, from, index).map(Some)
+    }
+
+    /// A file that a newer one continues at `end`. Whether it reaches that far.
+    fn recover_sealed(&mut self, file: DataFile, end: Offset, replay_from: Option<Boundary>) -> Result<bool, LogError> {
+        if file.header.is_none() {
+            return Err(self.corrupt(file.name, 0, "its header is damaged"));
+        }
+        if let Some(summary) = self.summary(file, end) {
+            let segment = Arc::new(SealedSegment::at(self.dir.files(), &self.path, summary));
+            if let Some(from) = replay_from {
+                self.replay(&segment, from)?;
+            }
+            self.sealed.push(segment);
+            return Ok(true);
+        }
+        let start = start_of(file.name);
+        let mut index = SparseIndex::default();
+        let scanned = self.scan_file(file, start, Some(end), &mut index, replay_from)?;
+        if scanned.end.offset > end {
+            return Err(self.corrupt(
+                file.name,
+                scanned.end.position.get(),
+                "the next segment starts inside of a batch",
+            ));
+        }
+        if scanned.end.offset == start.offset {
+            // Nothing of it is left: the one before it is the last.
+            self.remove(file.name)?;
+            return Ok(false);
+        }
+        let segment = Arc::new(SealedSegment::cut(self.dir.files(), &self.path, file.name, scanned.end, index));
+        segment.sync().map_err(|error| self.sync_failed(&error))?;
+        let producers = replay_from.is_some().then(|| Arc::new(self.producers.clone()));
+        self.unfinished.push((Arc::clone(&segment), producers));
+        self.sealed.push(segment);
+        Ok(scanned.end.offset == end)
+    }
+
+    /// The summary in a segment's index file, if it is of this very segment.
+    fn summary(&self, file: DataFile, end: Offset) -> Option<index_file::Summary> {
+        let path = self.path.join(crate::segment::FileName::Index(file.name).to_string());
+        let index = self.dir.env().disk.open(&path, crate::env::Open::Read).ok()?;
+        let mut bytes = [0; index_file::SUMMARY_LEN];
+        index.read_exact_at(&mut bytes, 0).ok()?;
+        let summary = index_file::decode_summary(&bytes).ok()?;
+        (summary.name == file.name && summary.end == end && file.len >= summary.data_end.get()).then_some(summary)
+    }
+
+    /// Producers and epochs of a sealed segment's batches from `from` on.
+    fn replay(&mut self, segment: &SealedSegment, from: Boundary) -> Result<(), LogError> {
+        let error = |error| segment_error(self.id, segment.name(), error);
+        let file = segment.open().map_err(error)?;
+        let end = segment.end();
+        let mut walk = Walk::new(Arc::clone(file.file()), from.position, end.position).expecting(from.offset);
+        while let Some((mark, header)) = walk.next_header().map_err(error)? {
+            self.epochs.begin(mark.epoch, mark.base);
+            self.producers.record(&header, self.now);
+        }
+        Ok(())
+    }
+
+    fn recover_newest(
+        &mut self,
+        file: DataFile,
+        from: Boundary,
+        mut index: SparseIndex,
+    ) -> Result<ActiveWriter, LogError> {
+        let header = file.header.ok_or(LogError::Invalid("a data file without header"))?;
+        let resume = |end, index| {
+            ActiveWriter::resume(self.dir.files(), &self.path, header, self.config.segment_bytes, end, index)
+                .map_err(LogError::Io)
+        };
+        if self.dir.was_clean() && from.position.get() > HEADER_LEN {
+            return resume(from, index);
+        }
+        let scanned = self.scan_file(file, from, None, &mut index, Some(from))?;
+        let writer =
+            ActiveWriter::resume(self.dir.files(), &self.path, header, self.config.segment_bytes, scanned.end, index)
+                .map_err(LogError::Io)?;
+        if scanned.end != from || scanned.stop != Stop::EndOfFile {
+            let open = writer.segment().open().map_err(|error| segment_error(self.id, file.name, error))?;
+            open.file().sync_data().map_err(|error| self.sync_failed(&error))?;
+        }
+        Ok(writer)
+    }
+
+    /// Scans a file from `from`, takes note of its batches, and cuts off what is no batch; from `replay_from` on, producers
+    /// and epochs follow along.
+    fn scan_file(
+        &mut self,
+        file: DataFile,
+        from: Boundary,
+        limit: Option<Offset>,
+        index: &mut SparseIndex,
+        replay_from: Option<Boundary>,
+    ) -> Result<ScanEnd, LogError> {
+        let path = self.path.join(crate::segment::FileName::Data(file.name).to_string());
+        let disk = Arc::clone(&self.dir.env().disk);
+        let data = disk.open(&path, crate::env::Open::Write).map_err(LogError::Io)?;
+        let epoch = from.offset.previous().and_then(|before| self.epochs.at(before));
+        let (producers, epochs, now) = (&mut self.producers, &mut self.epochs, self.now);
+        let scanned = scan(data.as_ref(), from, limit, epoch, |mark, header| {
+            index.push(mark);
+            if replay_from.is_some_and(|replay| mark.position >= replay.position) {
+                epochs.begin(mark.epoch, mark.base);
+                producers.record(header, now);
+            }
+        })
+        .map_err(LogError::Io)?;
+        let end = scanned.end.position.get();
+        self.report.scanned_bytes += end - from.position.get();
+        let reason = match scanned.stop {
+            Stop::Limit => return Ok(scanned),
+            Stop::EndOfFile => "the file ends before what was synced",
+            Stop::Zeros => "zeros where batches were synced",
+            Stop::Broken(reason) => reason,
+        };
+        if self.was_synced(file.name, end + 1) {
+            return Err(self.corrupt(file.name, end, reason));
+        }
+        if let Stop::Broken(reason) = scanned.stop {
+            self.report.cut_bytes += file.len - end;
+            tracing::info!(partition = %self.id, segment = %file.name, position = end, reason, "cutting a torn tail");
+        }
+        if file.len > end {
+            // Behind zeros there may still be what a lost page did not hold.
+            data.set_len(end).map_err(LogError::Io)?;
+        }
+        Ok(scanned)
+    }
+
+    /// Whether a file was synced up to `position`, by the record of that.
+    fn was_synced(&self, name: SegmentName, position: u64) -> bool {
+        self.mark.is_some_and(|mark| {
+            mark.serial > name.serial || mark.serial == name.serial && mark.position.get() >= position
+        })
+    }
+
+    fn create(&mut self, base: Offset, highest_serial: u32) -> Result<ActiveWriter, LogError> {
+        let serial = highest_serial.checked_add(1).ok_or(LogError::Invalid("out of segment serials"))?;
+        let header = DataHeader { partition: self.id, name: SegmentName { base, serial }, created: self.now };
+        ActiveWriter::create(self.dir.files(), &self.path, header, self.config.segment_bytes)
+            .map_err(|error| self.dir.write_failed("making a data file", error))
+    }
+
+    fn drop_all(&mut self, files: Vec<DataFile>) -> Result<(), LogError> {
+        if !files.is_empty() {
+            tracing::info!(partition = %self.id, "dropping a local log that ends before the tier");
+        }
+        self.sealed.clear();
+        self.unfinished.clear();
+        self.producers = Producers::default();
+        self.epochs = LeaderEpochs::default();
+        files.into_iter().try_for_each(|file| self.remove(file.name))
+    }
+
+    fn remove(&self, name: SegmentName) -> Result<(), LogError> {
+        let data = self.path.join(crate::segment::FileName::Data(name).to_string());
+        let index = self.path.join(crate::segment::FileName::Index(name).to_string());
+        crate::segment::sealed::remove_segment_files(self.dir.env().disk.as_ref(), &data, &index).map_err(LogError::Io)
+    }
+
+    fn corrupt(&self, segment: SegmentName, position: u64, reason: &str) -> LogError {
+        LogError::Corrupt { partition: self.id, segment, position, reason: reason.to_owned() }
+    }
+
+    fn sync_failed(&self, error: &io::Error) -> LogError {
+        LogError::Failed(self.dir.fail("a sync failed", error))
+    }
+
+    fn assemble(
+        mut self,
+        writer: ActiveWriter,
+        log_start: LogStart,
+        from: OpenFrom,
+    ) -> Result<(Arc<Log>, OpenReport), LogError> {
+        self.producers.expire(self.now, self.config.producer_expiration_ms);
+        let mut appender = Appender::new(writer, self.producers);
+        // Whether the names were synced is not known after a crash; the first round makes sure.
+        appender.note_new_name(&self.path);
+        appender.note_new_name(self.dir.path());
+        appender.unfinished = self.unfinished;
+        let local =
+            self.sealed.first().map_or(appender.writer.segment().name().base, |first| first.summary().name.base);
+        let reached = from.tier_end.map_or(log_start.offset(), |end| end.offset().max(log_start.offset()));
+        if local > reached {
+            self.report.hole = Some((reached, local));
+        }
+        let scanned = self.report.scanned_bytes > 0 || !appender.unfinished.is_empty();
+        let log = Log::assemble(Parts {
+            dir: Arc::clone(self.dir),
+            id: self.id,
+            path: self.path,
+            config: self.config,
+            appender,
+            sealed: self.sealed,
+            epochs: self.epochs,
+            log_start,
+        });
+        if scanned {
+            log.wants_maintenance.store(true, std::sync::atomic::Ordering::Release);
+            let mut appender = log.appender.lock();
+            log.mark_dirty(&mut appender);
+        }
+        Ok((log, self.report))
+    }
+}
+
+fn start_of(name: SegmentName) -> Boundary {
+    Boundary { offset: name.base, position: FilePosition::new(HEADER_LEN) }
+}
+
+/// The checkpoint's point lies in this file.
+fn covers(file: &DataFile, checkpoint: &Checkpoint) -> bool {
+    let point = checkpoint.point;
+    file.header.is_some()
+        && file.name.serial == point.serial
+        && file.name.base <= point.at.offset
+        && point.at.position.get() <= file.len
+        && point.at.position.get() >= HEADER_LEN
+}

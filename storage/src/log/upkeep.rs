@@ -1,0 +1,171 @@
+//! What a log does beside appending and reading: sealing, checkpoints, closing.
+//!
+//! Sealing has two halves. Under the append lock the active segment becomes a sealed one and a new file takes its
+//! place: an open and a write of 64 bytes. In the background the sealed file is trimmed and synced and its index
+//! written, and a checkpoint moves the recovery point to the new file.
+
+use super::append::{Appender, filling_since, is_full, is_old};
+use super::checkpoint::{Checkpoint, RecoveryPoint};
+use super::error::{LogError, segment_error};
+use super::local_log::{Log, SegmentList};
+use super::producers_codec;
+use crate::env::{Timestamp, write_atomically};
+use crate::segment::{ActiveWriter, DataHeader, FileName, Segment, SegmentName};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+impl Log {
+    /// Seals the active segment and starts a new one, unless it is empty. Blocks briefly.
+    ///
+    /// # Errors
+    /// [`LogError`].
+    pub fn roll(&self, now: Timestamp) -> Result<(), LogError> {
+        self.dir.check()?;
+        let mut appender = self.appender.lock();
+        if self.is_closed() {
+            return Err(LogError::Closed);
+        }
+        self.roll_locked(&mut appender, now)
+    }
+
+    /// Seals the active segment if it is full or old enough, and forgets silent producers. For a periodic check: a
+    /// partition that is no longer written to seals its last segment too.
+    ///
+    /// # Errors
+    /// [`LogError`].
+    pub fn tick(&self, now: Timestamp) -> Result<(), LogError> {
+        self.dir.check()?;
+        let config = self.config();
+        let mut appender = self.appender.lock();
+        if self.is_closed() {
+            return Err(LogError::Closed);
+        }
+        appender.producers.expire(now, config.producer_expiration_ms);
+        let full = is_full(appender.writer.end().position.get(), 1, config.segment_bytes);
+        if full || is_old(filling_since(&appender), now, config.segment_ms) {
+            self.roll_locked(&mut appender, now)?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn roll_locked(&self, appender: &mut Appender, now: Timestamp) -> Result<(), LogError> {
+        let end = appender.writer.end().offset;
+        let name = appender.writer.segment().name();
+        if end == name.base {
+            return Ok(());
+        }
+        let writer = self.create_writer(SegmentName { base: end, serial: next_serial(name)? }, now)?;
+        let producers = appender.remember_snapshot(end);
+        let sealed = std::mem::replace(&mut appender.writer, writer).seal();
+        appender.unfinished.push((Arc::clone(&sealed), Some(producers)));
+        appender.note_new_name(&self.path);
+        appender.first_append = None;
+        let list = self.segments.load();
+        let mut all = list.sealed.clone();
+        all.push(sealed);
+        let active = Arc::clone(appender.writer.segment());
+        self.segments.store(Arc::new(SegmentList { sealed: all, active }));
+        self.wants_maintenance.store(true, Ordering::Release);
+        self.mark_dirty(appender);
+        Ok(())
+    }
+
+    pub(super) fn create_writer(&self, name: SegmentName, now: Timestamp) -> Result<ActiveWriter, LogError> {
+        let header = DataHeader { partition: self.id, name, created: now };
+        ActiveWriter::create(self.dir.files(), &self.path, header, self.config().segment_bytes)
+            .map_err(|error| self.dir.write_failed("making a data file", error))
+    }
+
+    /// Finishes sealed segments, and takes a checkpoint. The sync group calls it when it is due. Blocks.
+    pub fn maintain(&self) {
+        if self.is_closed() || self.dir.check().is_err() {
+            return;
+        }
+        let done = self.finish_sealed().and_then(|()| self.checkpoint());
+        if let Err(error) = done {
+            tracing::warn!(partition = %self.id, %error, "log maintenance was put off");
+        }
+    }
+
+    /// Writes the indexes of segments that were sealed since the last call. Blocks.
+    ///
+    /// # Errors
+    /// [`LogError`]; what was not done is done by the next call.
+    pub fn finish_sealed(&self) -> Result<(), LogError> {
+        let unfinished = self.appender.lock().unfinished.clone();
+        for (segment, producers) in unfinished {
+            let producers = producers.map_or_else(Vec::new, |producers| producers_codec::encode(&producers));
+            segment.sync().map_err(|error| self.sync_failed(&error))?;
+            segment.finish(&producers).map_err(|error| self.dir.write_failed("sealing a segment", error))?;
+        }
+        self.appender.lock().unfinished.retain(|(segment, _)| segment.is_unfinished());
+        Ok(())
+    }
+
+    /// Syncs what is there and records it as the point from which a restart need look. Blocks.
+    ///
+    /// # Errors
+    /// [`LogError`]; the checkpoint before stays.
+    pub fn checkpoint(&self) -> Result<(), LogError> {
+        let _one = self.checkpointing.lock();
+        self.dir.check()?;
+        let (checkpoint, active, unfinished) = {
+            let mut appender = self.appender.lock();
+            let active = Arc::clone(appender.writer.segment());
+            let end = appender.writer.end();
+            appender.since_checkpoint = 0;
+            let producers = appender.remember_snapshot(end.offset);
+            let (_, index) = active.index();
+            let point = RecoveryPoint { serial: active.name().serial, at: end };
+            let epochs = self.epochs.read().clone();
+            let checkpoint =
+                Checkpoint { log_start: self.log_start(), point, epochs, index, producers: (*producers).clone() };
+            (checkpoint, active, appender.unfinished.clone())
+        };
+        // A round may have taken these from the lists of what is unsynced and be at it still: that is no promise yet.
+        let failed = |error| self.sync_failed(&error);
+        for (segment, _) in unfinished {
+            segment.sync().map_err(failed)?;
+        }
+        let file = active.open().map_err(|error| segment_error(self.id, active.name(), error))?;
+        file.file().sync_data().map_err(failed)?;
+        let disk = self.dir.env().disk.as_ref();
+        disk.sync_dir(&self.path).and_then(|()| disk.sync_dir(self.dir.path())).map_err(failed)?;
+        let path = self.path.join(FileName::Checkpoint.to_string());
+        write_atomically(disk, &path, &checkpoint.encode())
+            .map_err(|error| self.dir.write_failed("writing a checkpoint", error))
+    }
+
+    pub(super) fn sync_failed(&self, error: &std::io::Error) -> LogError {
+        LogError::Failed(self.dir.fail("a sync failed", error))
+    }
+
+    /// Ends appending and takes a last checkpoint, so that the next start scans nothing. Blocks.
+    ///
+    /// # Errors
+    /// [`LogError`]; the next start scans what lies beyond the checkpoint before.
+    pub fn close(&self) -> Result<(), LogError> {
+        {
+            let _appender = self.appender.lock();
+            if self.closed.swap(true, Ordering::AcqRel) {
+                return Ok(());
+            }
+        }
+        self.finish_sealed()?;
+        self.checkpoint()
+    }
+
+    /// Ends appending, for a partition that is about to be deleted.
+    pub(super) fn abandon(&self) {
+        let _appender = self.appender.lock();
+        self.closed.store(true, Ordering::Release);
+    }
+}
+
+/// The serial of the next data file.
+///
+/// # Errors
+/// [`LogError::Invalid`] after four thousand million files.
+pub(super) fn next_serial(name: SegmentName) -> Result<u32, LogError> {
+    name.serial.checked_add(1).ok_or(LogError::Invalid("out of segment serials"))
+}

@@ -1,0 +1,241 @@
+//! The segment that a partition appends to.
+//!
+//! Two nouns: the [`ActiveSegment`] is what readers share, and knows what was published; the [`ActiveWriter`] is the
+//! one hand that appends, and is turned into a [`SealedSegment`] when the segment is full.
+//!
+//! ```text
+//!  append: [head, tail] --one pwritev--> file --publish (end, index, recent)--> readers
+//!
+//!  file:   | header | batch | batch | batch | 0 0 0 0 0 0 0 0 |          . . . . . . . . .
+//!                                           ^ published end   ^ allocated                 ^ mapped
+//! ```
+//!
+//! The file grows ahead of the writer by `fallocate`, in chunks that double from 64 KiB to 16 MiB; the zeros tell a
+//! scan where the log ends. It is mapped once, at the size that it will have at most: growth shows through the map.
+//! Only bytes below the published end ever become slices. A failed write publishes nothing: the next one overwrites it.
+//!
+//! Readers never wait for a write: what they share with the writer is behind a lock that is held for a few
+//! instructions, never over I/O.
+
+use super::header::{DataHeader, HEADER_LEN};
+use super::index::{BatchMark, SparseIndex};
+use super::lookup::{Boundary, Segment, Target};
+use super::name::{FileName, SegmentName};
+use super::open_files::{OpenFile, OpenFiles, SegmentFile};
+use super::sealed::SealedSegment;
+use super::walk::SegmentError;
+use crate::env::{File, Open, Timestamp};
+use crate::offset::{FilePosition, Offset};
+use parking_lot::RwLock;
+use std::collections::VecDeque;
+use std::io::{self, IoSlice};
+use std::path::Path;
+use std::sync::Arc;
+
+const FIRST_CHUNK: u64 = 64 << 10;
+const LAST_CHUNK: u64 = 16 << 20;
+/// Bytes after which write-back of what was appended is started, so that it never piles up.
+const WRITEBACK: u64 = 4 << 20;
+/// Batches whose boundaries are remembered one by one: a reader at the tail finds its place without a read.
+const RECENT: usize = 256;
+
+/// An active segment as readers see it.
+pub struct ActiveSegment {
+    name: SegmentName,
+    created: Timestamp,
+    capacity: u64,
+    file: SegmentFile,
+    published: RwLock<Published>,
+}
+
+struct Published {
+    end: Boundary,
+    index: SparseIndex,
+    recent: VecDeque<Boundary>,
+}
+
+/// The only one who appends to an active segment.
+pub struct ActiveWriter {
+    segment: Arc<ActiveSegment>,
+    allocated: u64,
+    chunk: u64,
+    written_back: u64,
+}
+
+impl ActiveSegment {
+    /// When its file was made.
+    pub fn created(&self) -> Timestamp {
+        self.created
+    }
+
+    /// A copy of the index as it is now, with the boundary that it reaches.
+    pub fn index(&self) -> (Boundary, SparseIndex) {
+        let published = self.published.read();
+        (published.end, published.index.clone())
+    }
+
+    /// The latest timestamp of its batches.
+    pub fn latest(&self) -> Option<super::index::LatestTimestamp> {
+        self.published.read().index.latest()
+    }
+
+    /// Whether everything from `offset` on was appended so recently that its pages cannot have left memory, and its
+    /// place is known without a read.
+    pub fn is_recent(&self, offset: Offset) -> bool {
+        let published = self.published.read();
+        offset >= published.end.offset || published.recent.front().is_some_and(|oldest| offset >= oldest.offset)
+    }
+
+    fn publish(&self, mark: &BatchMark) {
+        let mut published = self.published.write();
+        debug_assert_eq!(published.end.position, mark.position);
+        published.index.push(mark);
+        if published.recent.len() >= RECENT {
+            published.recent.pop_front();
+        }
+        published.recent.push_back(Boundary { offset: mark.base, position: mark.position });
+        published.end = Boundary { offset: mark.next, position: mark.end() };
+    }
+}
+
+impl Segment for ActiveSegment {
+    fn name(&self) -> SegmentName {
+        self.name
+    }
+
+    fn end(&self) -> Boundary {
+        self.published.read().end
+    }
+
+    fn floor(&self, target: Target) -> Result<FilePosition, SegmentError> {
+        Ok(floor_in(&self.published.read().index, target))
+    }
+
+    fn open(&self) -> Result<Arc<OpenFile>, SegmentError> {
+        Ok(self.file.open()?)
+    }
+
+    fn mapped_len(&self) -> u64 {
+        self.capacity
+    }
+
+    fn known_boundary(&self, offset: Offset) -> Option<Boundary> {
+        let published = self.published.read();
+        if published.recent.front()?.offset > offset {
+            return None;
+        }
+        let after = published.recent.partition_point(|boundary| boundary.offset <= offset);
+        published.recent.get(after.checked_sub(1)?).copied()
+    }
+}
+
+pub(super) fn floor_in(index: &SparseIndex, target: Target) -> FilePosition {
+    match target {
+        Target::Offset(offset) => index.floor_offset(offset),
+        Target::Position(position) => index.floor_position(position),
+        Target::Timestamp(timestamp) => index.floor_timestamp(timestamp),
+    }
+}
+
+impl ActiveWriter {
+    /// Makes a new data file in `directory`. Its name and bytes are durable once both were synced.
+    ///
+    /// `capacity` is the size in bytes at which the caller means to seal it.
+    ///
+    /// # Errors
+    /// What the disk answers.
+    pub fn create(
+        files: &Arc<OpenFiles>,
+        directory: &Path,
+        header: DataHeader,
+        capacity: u64,
+    ) -> io::Result<ActiveWriter> {
+        let file = SegmentFile::create(files, directory.join(FileName::Data(header.name).to_string()))?;
+        file.open()?.file().write_all_at(&[IoSlice::new(&header.encode())], 0)?;
+        let end = Boundary { offset: header.name.base, position: FilePosition::new(HEADER_LEN) };
+        Ok(ActiveWriter::over(file, header, capacity, end, SparseIndex::default(), HEADER_LEN))
+    }
+
+    /// Goes on with a data file whose batches end at `end` and are indexed by `index`.
+    ///
+    /// # Errors
+    /// What the disk answers.
+    pub fn resume(
+        files: &Arc<OpenFiles>,
+        directory: &Path,
+        header: DataHeader,
+        capacity: u64,
+        end: Boundary,
+        index: SparseIndex,
+    ) -> io::Result<ActiveWriter> {
+        let file = SegmentFile::at(files, directory.join(FileName::Data(header.name).to_string()), Open::Write);
+        let allocated = file.open()?.file().len()?;
+        Ok(ActiveWriter::over(file, header, capacity, end, index, allocated))
+    }
+
+    fn over(
+        file: SegmentFile,
+        header: DataHeader,
+        capacity: u64,
+        end: Boundary,
+        index: SparseIndex,
+        allocated: u64,
+    ) -> ActiveWriter {
+        let segment = ActiveSegment {
+            name: header.name,
+            created: header.created,
+            capacity: capacity.saturating_add(HEADER_LEN),
+            file,
+            published: RwLock::new(Published { end, index, recent: VecDeque::new() }),
+        };
+        let written_back = end.position.get();
+        ActiveWriter { segment: Arc::new(segment), allocated, chunk: FIRST_CHUNK, written_back }
+    }
+
+    /// What readers share.
+    pub fn segment(&self) -> &Arc<ActiveSegment> {
+        &self.segment
+    }
+
+    /// Where the next batch will be.
+    pub fn end(&self) -> Boundary {
+        self.segment.end()
+    }
+
+    /// Writes a batch, `head` followed by `tail`, at the end, and publishes it. `mark` describes it at that place.
+    ///
+    /// Returns the file, which is to be synced.
+    ///
+    /// # Errors
+    /// What the disk answers; nothing is published then, and the next append takes the same place.
+    pub fn append(&mut self, head: &[u8], tail: &[u8], mark: &BatchMark) -> io::Result<Arc<OpenFile>> {
+        let open = self.segment.file.open()?;
+        let position = mark.position.get();
+        let end = mark.end().get();
+        self.grow(open.file().as_ref(), end)?;
+        open.file().write_all_at(&[IoSlice::new(head), IoSlice::new(tail)], position)?;
+        self.segment.publish(mark);
+        if end - self.written_back >= WRITEBACK {
+            open.file().start_writeback(self.written_back..end)?;
+            self.written_back = end;
+        }
+        Ok(open)
+    }
+
+    fn grow(&mut self, file: &dyn File, needed: u64) -> io::Result<()> {
+        if needed > self.allocated {
+            let target = needed.max(self.allocated.saturating_add(self.chunk));
+            file.allocate(target)?;
+            self.allocated = target;
+            self.chunk = (self.chunk * 2).min(LAST_CHUNK);
+        }
+        Ok(())
+    }
+
+    /// Ends appending. The sealed segment knows its index; [`SealedSegment::finish`] trims the file and writes it.
+    pub fn seal(self) -> Arc<SealedSegment> {
+        let (end, index) = self.segment.index();
+        let files = self.segment.file.files();
+        Arc::new(SealedSegment::just_sealed(files, self.segment.file.path(), self.segment.name, end, index))
+    }
+}

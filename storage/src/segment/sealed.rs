@@ -1,0 +1,221 @@
+//! A segment that never changes any more.
+//!
+//! Of a [`SealedSegment`] only a summary is held in memory; its file, mapping and index are opened when somebody
+//! looks and let go when others are needed more (see `open_files`). A segment that has just been sealed holds its
+//! index until [`SealedSegment::finish`] has written it. An index file that is missing or wrong is made again from the
+//! data file by the first who needs it.
+
+use super::active::floor_in;
+use super::header::HEADER_LEN;
+use super::index::{LatestTimestamp, SparseIndex};
+use super::index_file::{self, Summary};
+use super::lookup::{Boundary, Segment, Target};
+use super::name::{FileName, SegmentName};
+use super::open_files::{OpenFile, OpenFiles, SegmentFile};
+use super::walk::{SegmentError, Walk};
+use crate::env::{Disk, Open, write_atomically};
+use crate::offset::FilePosition;
+use parking_lot::Mutex;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// A sealed segment.
+pub struct SealedSegment {
+    summary: Summary,
+    file: SegmentFile,
+    index_path: PathBuf,
+    /// Whether the file has nothing but zeros beyond the data end. A segment that was cut has records there, and
+    /// slices of them may be in flight.
+    trim: bool,
+    /// Until it is in its file.
+    unwritten: Mutex<Option<Arc<SparseIndex>>>,
+}
+
+impl SealedSegment {
+    pub(super) fn just_sealed(
+        files: &Arc<OpenFiles>,
+        path: &Path,
+        name: SegmentName,
+        end: Boundary,
+        index: SparseIndex,
+    ) -> SealedSegment {
+        let summary = Summary { name, end: end.offset, data_end: end.position, latest: index.latest() };
+        SealedSegment {
+            summary,
+            file: SegmentFile::at(files, path.to_owned(), Open::Write),
+            index_path: path.with_file_name(FileName::Index(name).to_string()),
+            trim: true,
+            unwritten: Mutex::new(Some(Arc::new(index))),
+        }
+    }
+
+    /// The segment that `summary` describes, in `directory`.
+    pub fn at(files: &Arc<OpenFiles>, directory: &Path, summary: Summary) -> SealedSegment {
+        SealedSegment {
+            summary,
+            file: SegmentFile::at(files, directory.join(FileName::Data(summary.name).to_string()), Open::Read),
+            index_path: directory.join(FileName::Index(summary.name).to_string()),
+            trim: false,
+            unwritten: Mutex::new(None),
+        }
+    }
+
+    /// The part of a segment's data file that ends at `end`, with an index of just that; `finish` writes it. What lies
+    /// beyond stays in the file, and is dead: a newer file starts at `end`.
+    pub fn cut(
+        files: &Arc<OpenFiles>,
+        directory: &Path,
+        name: SegmentName,
+        end: Boundary,
+        index: SparseIndex,
+    ) -> SealedSegment {
+        let path = directory.join(FileName::Data(name).to_string());
+        SealedSegment { trim: false, ..SealedSegment::just_sealed(files, &path, name, end, index) }
+    }
+
+    /// In short.
+    pub fn summary(&self) -> &Summary {
+        &self.summary
+    }
+
+    /// Its latest timestamp.
+    pub fn latest(&self) -> Option<LatestTimestamp> {
+        self.summary.latest
+    }
+
+    /// Whether its index is not in a file yet.
+    pub fn is_unfinished(&self) -> bool {
+        self.unwritten.lock().is_some()
+    }
+
+    /// Cuts off what was allocated and not used, never below what was published, and syncs the data.
+    ///
+    /// # Errors
+    /// What the disk answers; it must not be tried again.
+    pub fn sync(&self) -> io::Result<()> {
+        let open = self.file.open()?;
+        if self.trim && open.file().len()? > self.summary.data_end.get() {
+            open.file().set_len(self.summary.data_end.get())?;
+        }
+        open.file().sync_data()
+    }
+
+    /// Writes the index with `attachment`. Does nothing if that was done. Call [`SealedSegment::sync`] first: recovery
+    /// believes an index without looking at the data again, so that must not be the less durable of the two.
+    ///
+    /// # Errors
+    /// What the disk answers; the segment can be read as before.
+    pub fn finish(&self, attachment: &[u8]) -> io::Result<()> {
+        let Some(index) = self.unwritten.lock().clone() else { return Ok(()) };
+        let bytes = index_file::encode(&self.summary, &index, attachment);
+        write_atomically(self.file.files().disk().as_ref(), &self.index_path, &bytes)?;
+        *self.unwritten.lock() = None;
+        Ok(())
+    }
+
+    /// What `finish` was given; `None` if there is no intact index file.
+    ///
+    /// # Errors
+    /// What the disk answers, except that there is no such file.
+    pub fn attachment(&self) -> io::Result<Option<Vec<u8>>> {
+        match self.file.files().disk().read(&self.index_path) {
+            Ok(bytes) => Ok(match index_file::decode(&bytes) {
+                Ok((summary, _, attachment)) if summary == self.summary => Some(attachment.to_vec()),
+                _ => None,
+            }),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Its index.
+    ///
+    /// # Errors
+    /// [`SegmentError`] if neither the index file nor the data file can be read.
+    pub fn index(&self) -> Result<Arc<SparseIndex>, SegmentError> {
+        if let Some(index) = self.unwritten.lock().as_ref() {
+            return Ok(Arc::clone(index));
+        }
+        let open = self.file.open()?;
+        if let Some(index) = open.index() {
+            return Ok(Arc::clone(index));
+        }
+        let index = match self.read_index() {
+            Some(index) => index,
+            None => {
+                tracing::info!(segment = %self.summary.name, "rebuilding the index of a sealed segment");
+                self.rebuild_index()?
+            }
+        };
+        Ok(Arc::clone(open.keep_index(Arc::new(index))))
+    }
+
+    fn read_index(&self) -> Option<SparseIndex> {
+        let bytes = self.file.files().disk().read(&self.index_path).ok()?;
+        let (summary, index, _) = index_file::decode(&bytes).ok()?;
+        (summary == self.summary).then_some(index)
+    }
+
+    fn rebuild_index(&self) -> Result<SparseIndex, SegmentError> {
+        let open = self.file.open()?;
+        let start = FilePosition::new(HEADER_LEN);
+        let mut walk =
+            Walk::new(Arc::clone(open.file()), start, self.summary.data_end).expecting(self.summary.name.base);
+        let mut index = SparseIndex::default();
+        while let Some(mark) = walk.next_mark()? {
+            index.push(&mark);
+        }
+        Ok(index)
+    }
+
+    /// Removes its files. What is mapped of them stays readable.
+    ///
+    /// # Errors
+    /// What the disk answers, except that a file is gone already.
+    pub fn remove(&self) -> io::Result<()> {
+        self.file.let_go();
+        remove_segment_files(self.file.files().disk().as_ref(), self.file.path(), &self.index_path)
+    }
+}
+
+/// Removes a data file and its index; one that is gone already is fine. The index goes first: without its data it
+/// would be an orphan, and the data can do without it.
+///
+/// # Errors
+/// What the disk answers.
+pub fn remove_segment_files(disk: &dyn Disk, data: &Path, index: &Path) -> io::Result<()> {
+    for path in [index, data] {
+        match disk.remove_file(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+impl Segment for SealedSegment {
+    fn name(&self) -> SegmentName {
+        self.summary.name
+    }
+
+    fn end(&self) -> Boundary {
+        Boundary { offset: self.summary.end, position: self.summary.data_end }
+    }
+
+    fn floor(&self, target: Target) -> Result<FilePosition, SegmentError> {
+        Ok(floor_in(self.index()?.as_ref(), target))
+    }
+
+    fn open(&self) -> Result<Arc<OpenFile>, SegmentError> {
+        Ok(self.file.open()?)
+    }
+
+    fn mapped_len(&self) -> u64 {
+        self.summary.data_end.get()
+    }
+
+    fn known_boundary(&self, offset: crate::offset::Offset) -> Option<Boundary> {
+        (offset == self.summary.name.base).then(|| Boundary { offset, position: FilePosition::new(HEADER_LEN) })
+    }
+}
