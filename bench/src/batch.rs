@@ -391,7 +391,7 @@ fn compress(codec: Codec, records: &[u8], out: &mut Vec<u8>) -> std::io::Result<
     match codec {
         Codec::None => out.extend_from_slice(records),
         Codec::Gzip => {
-            let mut encoder = flate2::write::GzEncoder::new(out, flate2::Compression::fast());
+            let mut encoder = flate2::write::GzEncoder::new(out, flate2::Compression::default());
             encoder.write_all(records)?;
             encoder.finish()?;
         }

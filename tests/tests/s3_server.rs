@@ -1,5 +1,6 @@
 //! The S3 server of the tests is one to trust: its conditional writes are atomic, and its faults are what they say.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+#![allow(clippy::disallowed_methods, reason = "tests run tasks of their own")]
 
 use esker_tests::harness::{Fault, S3};
 use object_store::aws::{AmazonS3, AmazonS3Builder};

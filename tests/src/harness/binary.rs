@@ -11,7 +11,7 @@ use std::sync::OnceLock;
 ///
 /// # Panics
 /// If it cannot be built.
-pub(super) fn esker() -> &'static Path {
+pub fn esker() -> &'static Path {
     static PATH: OnceLock<PathBuf> = OnceLock::new();
     PATH.get_or_init(|| match std::env::var_os("ESKER_BIN") {
         Some(path) => PathBuf::from(path),

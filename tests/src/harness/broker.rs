@@ -25,6 +25,7 @@ pub struct Options {
     settings: Vec<(String, String)>,
     env: Vec<(String, String)>,
     store: Option<String>,
+    config: Option<PathBuf>,
 }
 
 impl Options {
@@ -44,6 +45,13 @@ impl Options {
     #[must_use]
     pub fn env(mut self, key: &str, value: &str) -> Self {
         self.env.push((key.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Reads a configuration file as well; what is set otherwise wins.
+    #[must_use]
+    pub fn config(mut self, file: &Path) -> Self {
+        self.config = Some(file.to_owned());
         self
     }
 
@@ -80,6 +88,9 @@ impl Broker {
     /// With its log, if it does not start.
     pub async fn start(options: Options) -> Self {
         let mut broker = Self::prepare(options);
+        if std::env::var("ATTACH").is_ok() {
+            return broker;
+        }
         broker.restart().await;
         broker
     }
@@ -102,6 +113,9 @@ impl Broker {
 
     /// `host:port` for Kafka clients.
     pub fn bootstrap(&self) -> String {
+        if let Ok(a) = std::env::var("ATTACH") {
+            return a;
+        }
         format!("127.0.0.1:{}", self.port)
     }
 
@@ -167,6 +181,9 @@ impl Broker {
         let errors = log.try_clone().expect("a log file");
         let mut command = Command::new(binary::esker());
         command.arg("serve").current_dir(self.folder.path()).stdin(Stdio::null()).stdout(log).stderr(errors);
+        if let Some(file) = &self.options.config {
+            command.arg("--config").arg(file);
+        }
         let ours = [
             ("listeners".to_owned(), format!("PLAINTEXT://{}", self.bootstrap())),
             ("admin.listeners".to_owned(), format!("127.0.0.1:{}", self.admin)),

@@ -13,6 +13,7 @@ mod log_lines;
 pub mod records;
 mod s3;
 
+pub use binary::esker;
 pub use broker::{Broker, Options};
 pub use s3::{Fault, S3};
 
