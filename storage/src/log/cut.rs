@@ -124,8 +124,12 @@ impl Log {
         self.epochs.write().truncate_end(at.offset);
         let open = appender.producers.first_open_transaction();
         self.first_open_transaction.store(open.map_or(u64::MAX, Offset::get), Ordering::Release);
-        self.synced_end.fetch_min(at.offset.get(), Ordering::AcqRel);
-        self.log_end.store(at.offset.get(), Ordering::Release);
+        {
+            let mut truncations = self.truncations.lock();
+            *truncations += 1;
+            self.synced_end.fetch_min(at.offset.get(), Ordering::AcqRel);
+            self.log_end.store(at.offset.get(), Ordering::Release);
+        }
         let active = Arc::clone(appender.writer.segment());
         self.segments.store(Arc::new(SegmentList { sealed, active }));
         self.mark_dirty(appender);
