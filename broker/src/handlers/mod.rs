@@ -19,6 +19,7 @@ mod find_coordinator;
 #[cfg(test)]
 #[path = "group_tests.rs"]
 mod group_tests;
+mod group_wire;
 mod heartbeat;
 mod incremental_alter_configs;
 mod init_producer_id;
