@@ -4,13 +4,15 @@
 //! for one group or key, which handlers fill in as the first of the list. Everything else that is dropped here is what
 //! Kafka calls ignorable: the client did not ask for it and does not miss it.
 //!
+//! Fetch needs nothing: our own encoder writes what the version has.
+//!
 //! Strings that are null where an old version has no null become empty. An empty error message becomes null: it is
 //! what the crate's structs start with, and Kafka never sends one.
 
 use kafka_protocol::messages::offset_fetch_response::{OffsetFetchResponsePartition, OffsetFetchResponseTopic};
 use kafka_protocol::messages::{
-    DescribeGroupsResponse, FetchResponse, FindCoordinatorResponse, ListOffsetsResponse, MetadataResponse,
-    OffsetFetchResponse, ResponseKind,
+    DescribeGroupsResponse, FindCoordinatorResponse, ListOffsetsResponse, MetadataResponse, OffsetFetchResponse,
+    ResponseKind,
 };
 use kafka_protocol::protocol::StrBytes;
 
@@ -24,7 +26,6 @@ pub fn fit(response: &mut ResponseKind, version: i16) {
             let partitions = response.responses.iter_mut().flat_map(|topic| &mut topic.partition_responses);
             partitions.for_each(|partition| null_if_empty(&mut partition.error_message));
         }
-        ResponseKind::Fetch(response) => fetch(response, version),
         ResponseKind::ListOffsets(response) => list_offsets(response, version),
         ResponseKind::Metadata(response) => metadata(response, version),
         ResponseKind::OffsetFetch(response) => offset_fetch(response, version),
@@ -48,7 +49,8 @@ pub fn fit(response: &mut ResponseKind, version: i16) {
                 }
             }
         }
-        ResponseKind::InitProducerId(response) if version < 6 => {
+        ResponseKind::InitProducerId(response) => {
+            // Two-phase commit is in version 6 only, which is not stable.
             response.ongoing_txn_producer_id = (-1).into();
             response.ongoing_txn_producer_epoch = -1;
         }
@@ -74,16 +76,6 @@ pub fn fit(response: &mut ResponseKind, version: i16) {
             response.brokers.iter_mut().for_each(|broker| broker.is_fenced &= version >= 2);
         }
         _ => {}
-    }
-}
-
-fn fetch(response: &mut FetchResponse, version: i16) {
-    if version < 7 {
-        response.session_id = 0;
-    }
-    if version < 11 {
-        let partitions = response.responses.iter_mut().flat_map(|topic| &mut topic.partitions);
-        partitions.for_each(|partition| partition.preferred_read_replica = (-1).into());
     }
 }
 

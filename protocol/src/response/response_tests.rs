@@ -198,14 +198,32 @@ fn records_are_borrowed_and_short_ones_coalesced() {
 
 #[test]
 fn what_old_versions_lack_is_not_an_error() {
-    let metadata = MetadataResponse::default()
-        .with_cluster_authorized_operations(7)
-        .with_topics(vec![metadata_response::MetadataResponseTopic::default().with_name(None)]);
-    let ResponseKind::Metadata(old) = there_and_back(of(ApiKey::Metadata), 0, metadata.into()) else { panic!() };
-    assert_eq!(old.topics[0].name.as_deref().map(|name| name.as_str()), Some(""));
-    let join = JoinGroupResponse::default().with_protocol_name(None).with_skip_assignment(true);
-    let ResponseKind::JoinGroup(old) = there_and_back(of(ApiKey::JoinGroup), 5, join.into()) else { panic!() };
-    assert_eq!((old.protocol_name.as_deref(), old.skip_assignment), (Some(""), false));
+    let name = |version: i16, first_null: i16| if version < first_null { Some("") } else { None };
+    for version in 0..=13 {
+        let topic = metadata_response::MetadataResponseTopic::default().with_name(None);
+        let response = MetadataResponse::default().with_cluster_authorized_operations(7).with_topics(vec![topic]);
+        let decoded = there_and_back(of(ApiKey::Metadata), version, response.into());
+        let ResponseKind::Metadata(decoded) = decoded else { panic!() };
+        assert_eq!(decoded.topics[0].name.as_ref().map(|name| name.as_str()), name(version, 12), "{version}");
+        let operations = if (8..=10).contains(&version) { 7 } else { i32::MIN };
+        assert_eq!(decoded.cluster_authorized_operations, operations);
+    }
+    for version in 0..=9 {
+        let response = JoinGroupResponse::default().with_protocol_name(None).with_skip_assignment(true);
+        let decoded = there_and_back(of(ApiKey::JoinGroup), version, response.into());
+        let ResponseKind::JoinGroup(decoded) = decoded else { panic!() };
+        assert_eq!(decoded.protocol_name.as_deref(), name(version, 7), "{version}");
+        assert_eq!(decoded.skip_assignment, version >= 9);
+    }
+    for version in 1..=6 {
+        let topic = delete_topics_response::DeletableTopicResult::default().with_name(None);
+        let response = DeleteTopicsResponse::default().with_responses(vec![topic]);
+        let decoded = there_and_back(of(ApiKey::DeleteTopics), version, response.into());
+        let ResponseKind::DeleteTopics(decoded) = decoded else { panic!() };
+        let topic = &decoded.responses[0];
+        assert_eq!(topic.name.as_ref().map(|name| name.as_str()), name(version, 6), "{version}");
+        assert_eq!(topic.error_message, None);
+    }
 }
 
 #[test]
