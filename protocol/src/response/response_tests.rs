@@ -149,6 +149,46 @@ fn find_coordinator_before_4_answers_for_the_first_key() {
     }
 }
 
+#[test]
+fn leave_group_before_3_answers_for_the_first_member() {
+    let member = leave_group_response::MemberResponse::default().with_error_code(25);
+    let response = LeaveGroupResponse::default().with_members(vec![member]);
+    for version in 0..=5 {
+        let decoded = there_and_back(of(ApiKey::LeaveGroup), version, response.clone().into());
+        let ResponseKind::LeaveGroup(decoded) = decoded else { panic!() };
+        let expected = if version < 3 { (25, 0) } else { (0, 1) };
+        assert_eq!((decoded.error_code, decoded.members.len()), expected, "{version}");
+    }
+}
+
+#[test]
+fn codes_that_a_version_does_not_know_become_older_ones() {
+    let refused = |key: ApiKey, version: i16, error: ErrorCode| {
+        let api = of(key);
+        let body = fill::full(api.request, version, api.is_flexible(version), 1);
+        let request = RequestKind::decode(key, &mut Bytes::from(body), version).unwrap();
+        let mut response = error_response(&request, version, error).unwrap();
+        fit(&mut response, version);
+        response
+    };
+    let says = |response: ResponseKind, code: ErrorCode| {
+        format!("{response:?}").contains(&format!("error_code: {},", code.code()))
+    };
+    for (key, since, newer, older) in [
+        (ApiKey::Produce, 4, ErrorCode::KAFKA_STORAGE_ERROR, ErrorCode::NOT_LEADER_OR_FOLLOWER),
+        (ApiKey::Fetch, 6, ErrorCode::KAFKA_STORAGE_ERROR, ErrorCode::NOT_LEADER_OR_FOLLOWER),
+        (ApiKey::ListOffsets, 5, ErrorCode::OFFSET_NOT_AVAILABLE, ErrorCode::LEADER_NOT_AVAILABLE),
+        (ApiKey::InitProducerId, 4, ErrorCode::PRODUCER_FENCED, ErrorCode::INVALID_PRODUCER_EPOCH),
+    ] {
+        let api = of(key);
+        for version in api.accepted_from..=api.newest {
+            let expected = if version < since { older } else { newer };
+            assert!(says(refused(key, version, newer), expected), "{} v{version}", api.name);
+            assert!(says(refused(key, version, ErrorCode::NOT_COORDINATOR), ErrorCode::NOT_COORDINATOR));
+        }
+    }
+}
+
 /// Fetch responses with short, long, empty and null records.
 fn fetch_responses(version: i16) -> impl Iterator<Item = FetchResponse> {
     (0..20u64).map(move |seed| {
@@ -236,6 +276,14 @@ fn an_unknown_version_of_api_versions_is_answered_and_understood() {
     assert_eq!(decode(api, 4, frame, &Limits::default()).unwrap(), (42, refused.into()));
     let ResponseKind::ApiVersions(all) = there_and_back(api, 3, api::versions().into()) else { panic!() };
     assert_eq!(all.api_keys.len(), APIS.len());
+}
+
+#[test]
+fn a_refused_request_is_answered_on_the_wire() {
+    let asked = Bytes::from_static(&[0, 18, 0, 99, 0, 0, 0, 7, 1, 2, 3]);
+    let Err(request::DecodeError::Answer(refused)) = request::decode(asked, &Limits::default()) else { panic!() };
+    let answer = encode_refused(&refused).unwrap().to_bytes();
+    assert_eq!(&answer[..], [0, 0, 0, 16, 0, 0, 0, 7, 0, 35, 0, 0, 0, 1, 0, 18, 0, 0, 0, 4]);
 }
 
 #[test]
