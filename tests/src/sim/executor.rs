@@ -440,10 +440,7 @@ impl Core {
             waker.wake();
         }
         self.poll_one();
-        match self.state.lock().failure.take() {
-            Some(kind) => Err(self.failure(kind)),
-            None => Ok(()),
-        }
+        self.take_failure().map_or(Ok(()), Err)
     }
 
     fn poll_one(&self) {
