@@ -2,7 +2,7 @@
 //!
 //! A run has one thread. Each step takes one task out of those that are ready, chosen by the seed, and polls it once.
 //! Time passes a little with each step, and where nothing is ready it jumps to the next timer. Nothing here knows
-//! nodes, disks or stores beyond an [`Incarnation`](super::process::Incarnation).
+//! nodes, disks or stores beyond an [`Incarnation`].
 //!
 //! ```text
 //!  wake -> ready (sorted) --seed--> poll -> sleeping tasks
