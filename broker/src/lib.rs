@@ -2,9 +2,10 @@
 //!
 //! Layers, each importing only those to its left:
 //! [`config`], [`metrics`] -> [`metadata`] -> [`controller`] -> [`partition`] -> [`coordinators`] -> [`handlers`] -> [`net`],
-//! [`admin`] -> `broker` -> `cli`.
+//! [`admin`] -> [`server`] -> [`cli`].
 
 pub mod admin;
+pub mod cli;
 pub mod config;
 pub mod controller;
 pub mod coordinators;
@@ -13,3 +14,4 @@ pub mod metadata;
 pub mod metrics;
 pub mod net;
 pub mod partition;
+pub mod server;

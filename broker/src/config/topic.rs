@@ -3,6 +3,8 @@
 use super::ConfigError;
 use super::key::{Scope, find, list_items};
 use super::layers::{Layers, Read, TopicReader, Values};
+use esker_protocol::record;
+use esker_storage::log::LogConfig;
 
 /// What becomes of old records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,6 +94,21 @@ impl TopicConfig {
             remote_storage_enable: read.flag("remote.storage.enable"),
             tail_max_bytes: read.count("tail.max.bytes"),
             tail_max_ms: read.count("tail.max.ms"),
+        }
+    }
+
+    /// What a log of the topic is told; producers are forgotten after `producer_expiration_ms`.
+    pub fn log_config(&self, producer_expiration_ms: u64) -> LogConfig {
+        let millis = |millis: u64| i64::try_from(millis).unwrap_or(i64::MAX);
+        LogConfig {
+            segment_bytes: u64::from(self.segment_bytes),
+            segment_ms: millis(self.segment_ms),
+            timestamp_type: match self.timestamp_type {
+                TimestampType::CreateTime => record::TimestampType::CreateTime,
+                TimestampType::LogAppendTime => record::TimestampType::LogAppendTime,
+            },
+            producer_expiration_ms: millis(producer_expiration_ms),
+            ..LogConfig::default()
         }
     }
 

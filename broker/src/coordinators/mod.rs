@@ -9,3 +9,7 @@
 //! - [`group`]: consumer groups of the classic protocol, and committed offsets.
 
 pub mod group;
+mod internal_log;
+mod placement;
+
+pub use placement::{Coordinators, OFFSETS_TOPIC};

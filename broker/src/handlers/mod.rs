@@ -1,3 +1,124 @@
 //! One file per API: from a decoded request to its answer.
+//!
+//! [`Handlers`] is what they can reach; [`dispatch`] decodes a frame, hands it to its handler and encodes the answer.
+//! A handler gets what it needs and returns a response; it knows neither the connection nor the encoding.
 
+mod dispatch;
 pub mod fetch;
+mod list_offsets;
+mod offset_for_leader_epoch;
+mod produce;
+
+pub use dispatch::Dispatch;
+
+use crate::config::BrokerConfig;
+use crate::controller::{Controller, ProducerIdPool};
+use crate::coordinators::group::GroupCoordinator;
+use crate::metadata::{Image, Publisher, Topic};
+use crate::metrics::Metrics;
+use crate::partition::{Here, Hosted, Partition};
+use esker_protocol::error_code::ErrorCode;
+use esker_protocol::record::Scratch;
+use esker_storage::env::Env;
+use esker_storage::offset::PartitionId;
+use fetch::session::Sessions;
+use kafka_protocol::messages::TopicName;
+use parking_lot::Mutex;
+use std::sync::Arc;
+use uuid::Uuid;
+
+/// What a connection runtime has for itself: no two threads meet here.
+struct PerRuntime {
+    sessions: Mutex<Sessions>,
+    scratch: Mutex<Scratch>,
+}
+
+/// What handlers can reach.
+pub struct Handlers {
+    env: Env,
+    config: Arc<BrokerConfig>,
+    publisher: Arc<Publisher>,
+    controller: Controller,
+    producer_ids: ProducerIdPool,
+    hosted: Arc<Hosted>,
+    groups: Arc<GroupCoordinator>,
+    metrics: Arc<Metrics>,
+    runtimes: Vec<PerRuntime>,
+}
+
+/// The parts of a broker that handlers are made from.
+pub struct Parts {
+    /// The machine.
+    pub env: Env,
+    /// The broker's settings.
+    pub config: Arc<BrokerConfig>,
+    /// The metadata.
+    pub publisher: Arc<Publisher>,
+    /// Changes the metadata.
+    pub controller: Controller,
+    /// Producer ids to give out.
+    pub producer_ids: ProducerIdPool,
+    /// This broker's partitions.
+    pub hosted: Arc<Hosted>,
+    /// The groups that this broker coordinates.
+    pub groups: Arc<GroupCoordinator>,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+}
+
+impl Handlers {
+    /// Handlers for every connection runtime of `parts.env`.
+    pub fn new(parts: Parts) -> Arc<Handlers> {
+        let Parts { env, config, publisher, controller, producer_ids, hosted, groups, metrics } = parts;
+        let count = env.tasks.runtimes().max(1);
+        let slots = usize::try_from(config.fetch_session_slots).unwrap_or(usize::MAX).div_ceil(count);
+        let runtimes = (0..count)
+            .map(|runtime| PerRuntime {
+                sessions: Mutex::new(Sessions::new(runtime, count, slots)),
+                scratch: Mutex::new(Scratch::default()),
+            })
+            .collect();
+        Arc::new(Handlers { env, config, publisher, controller, producer_ids, hosted, groups, metrics, runtimes })
+    }
+
+    fn sessions(&self, runtime: usize) -> &Mutex<Sessions> {
+        &self.runtime(runtime).sessions
+    }
+
+    fn scratch(&self, runtime: usize) -> &Mutex<Scratch> {
+        &self.runtime(runtime).scratch
+    }
+
+    #[allow(clippy::indexing_slicing, reason = "there is at least one, and the index is below their number")]
+    fn runtime(&self, runtime: usize) -> &PerRuntime {
+        &self.runtimes[runtime % self.runtimes.len()]
+    }
+
+    fn partition_by_name(&self, topic: &TopicName, partition: i32) -> Result<Arc<Partition>, ErrorCode> {
+        let image = self.publisher.load();
+        let topic = image.topic(topic).ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
+        self.led(topic, partition)
+    }
+
+    fn partition_by_id(&self, topic: Uuid, partition: i32) -> Result<Arc<Partition>, ErrorCode> {
+        let image: &Image = &self.publisher.load();
+        let topic = image.topic_by_id(topic).ok_or(ErrorCode::UNKNOWN_TOPIC_ID)?;
+        self.led(topic, partition)
+    }
+
+    fn led(&self, topic: &Topic, partition: i32) -> Result<Arc<Partition>, ErrorCode> {
+        let number = u32::try_from(partition).ok().filter(|number| *number < topic.partition_count());
+        let number = number.ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
+        match self.hosted.get(PartitionId { topic: topic.id, partition: number }) {
+            Some(Here::Led(partition)) => Ok(partition),
+            Some(Here::Offline(_)) => Err(ErrorCode::KAFKA_STORAGE_ERROR),
+            // Created a moment ago, or led elsewhere: the client looks at the metadata again.
+            None => Err(ErrorCode::NOT_LEADER_OR_FOLLOWER),
+        }
+    }
+
+    /// Waits until this broker has done what the newest metadata asks of it.
+    async fn settled(&self) {
+        self.hosted.applied(self.publisher.image().version()).await;
+    }
+}

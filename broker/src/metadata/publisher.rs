@@ -37,6 +37,11 @@ impl Publisher {
         self.image.load_full()
     }
 
+    /// The newest image, borrowed: for a look-up on the hot path.
+    pub fn load(&self) -> arc_swap::Guard<Arc<Image>> {
+        self.image.load()
+    }
+
     /// Makes `image` the newest, unless there is a newer one; its one caller is whoever replays the log.
     pub fn publish(&self, image: Arc<Image>) {
         let version = image.version();

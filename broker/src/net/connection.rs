@@ -29,7 +29,7 @@ use tokio::io::AsyncWrite;
 pub enum Answer {
     /// The answer's bytes, length prefix included.
     Ready(Segments),
-    /// The answer comes when this ends; `None` if there is nothing to say (acks=0).
+    /// The answer comes when this ends; `None` if there is none after all: close.
     Later(BoxFuture<'static, Option<Segments>>),
     /// There is no answer.
     Silence,
@@ -160,6 +160,7 @@ impl Connection {
     fn turn(&mut self, cx: &mut Context<'_>) -> io::Result<Turn> {
         let mut moved = self.take_frames(cx)?;
         while let Poll::Ready(Some(answer)) = self.pending.poll_next_unpin(cx) {
+            self.closing |= answer.is_none();
             self.output.extend(answer);
             moved = true;
         }

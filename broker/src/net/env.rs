@@ -2,7 +2,7 @@
 
 use futures_util::future::BoxFuture;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -14,6 +14,19 @@ pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 pub trait Network: Send + Sync {
     /// Listens at an address; port 0 takes a free one.
     fn listen(&self, address: SocketAddr) -> BoxFuture<'static, io::Result<Box<dyn Listener>>>;
+
+    /// The address of a host name or of an address in text; of every interface if that is empty or `*`.
+    fn resolve(&self, host: &str, port: u16) -> BoxFuture<'static, io::Result<SocketAddr>> {
+        let address = literal(host).ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput));
+        Box::pin(async move { Ok(SocketAddr::new(address?, port)) })
+    }
+}
+
+fn literal(host: &str) -> Option<IpAddr> {
+    match host {
+        "" | "*" => Some(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
+        host => host.parse().ok(),
+    }
 }
 
 /// A listening socket.
@@ -49,6 +62,20 @@ impl Network for RealNetwork {
             let listener = tokio::net::TcpListener::bind(address).await?;
             let address = listener.local_addr()?;
             Ok(Box::new(RealListener { listener, address }) as Box<dyn Listener>)
+        })
+    }
+
+    fn resolve(&self, host: &str, port: u16) -> BoxFuture<'static, io::Result<SocketAddr>> {
+        let known = literal(host).map(|address| SocketAddr::new(address, port));
+        let host = host.to_owned();
+        Box::pin(async move {
+            match known {
+                Some(address) => Ok(address),
+                None => {
+                    let mut addresses = tokio::net::lookup_host((host.as_str(), port)).await?;
+                    addresses.next().ok_or_else(|| io::ErrorKind::NotFound.into())
+                }
+            }
         })
     }
 }

@@ -16,8 +16,10 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Where and how to listen.
 pub struct Bind {
-    /// The address; port 0 takes a free one.
-    pub address: SocketAddr,
+    /// The host name or address; empty for every interface.
+    pub host: String,
+    /// The port; 0 takes a free one.
+    pub port: u16,
     /// Bounds on each connection.
     pub limits: Limits,
     /// `max.connections`, over all listeners of an [`Acceptor`].
@@ -55,7 +57,7 @@ impl Acceptor {
     /// # Errors
     /// If the address cannot be listened at.
     pub async fn listen(self: &Arc<Self>, bind: Bind) -> io::Result<(SocketAddr, TaskHandle)> {
-        let mut listener = self.network.listen(bind.address).await?;
+        let mut listener = self.network.listen(self.network.resolve(&bind.host, bind.port).await?).await?;
         let address = listener.local_address();
         let acceptor = Arc::clone(self);
         let mut stop = self.stop.subscribe();

@@ -1,5 +1,14 @@
-//! A partition on this broker: its log, its high watermark, and who waits for it.
+//! The partitions on this broker: their logs, their high watermarks, and who waits for them.
+//!
+//! A [`Partition`] is one that this broker leads; [`Hosted`] has all of them and follows the metadata; a [`Waiter`] is
+//! a fetch that waits for more, a [`Commit`] a produce that waits for its acknowledgement.
 
+mod codes;
+mod hosted;
+mod leader;
 mod waiters;
 
+pub use codes::{append_code, lookup_code, read_code};
+pub use hosted::{Here, Hosted, Moved};
+pub use leader::{Bound, ColdRead, Found, Partition, Read};
 pub use waiters::{Commit, NotCommitted, Waiter};

@@ -4,7 +4,7 @@
 //! advance between the look and the sleep finds it registered. A commit wait is one produce that waits for a high
 //! watermark; those of a partition are in the order of their appends, and end from the front.
 
-use esker_storage::offset::{HighWatermark, LogEnd};
+use esker_storage::offset::{HighWatermark, Offset};
 use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::future::poll_fn;
@@ -60,14 +60,14 @@ pub type Commit = oneshot::Receiver<Result<(), NotCommitted>>;
 /// The waiters of one partition.
 #[derive(Debug, Default)]
 pub(super) struct Waiters {
-    commits: Mutex<VecDeque<(LogEnd, oneshot::Sender<Result<(), NotCommitted>>)>>,
+    commits: Mutex<VecDeque<(Offset, oneshot::Sender<Result<(), NotCommitted>>)>>,
     polls: Mutex<Vec<Arc<Waiter>>>,
 }
 
 impl Waiters {
     /// Waits for the high watermark to reach `end`. The caller looks at the high watermark again afterwards and
     /// calls [`Waiters::advanced`] if it did meanwhile.
-    pub(super) fn commit(&self, end: LogEnd) -> Commit {
+    pub(super) fn commit(&self, end: Offset) -> Commit {
         let (sender, receiver) = oneshot::channel();
         let mut commits = self.commits.lock();
         // Appends come in order, so this is nearly always the end; waits of two runtimes may cross here.
@@ -92,7 +92,7 @@ impl Waiters {
     /// The high watermark stands at `mark`.
     pub(super) fn advanced(&self, mark: HighWatermark) {
         let mut commits = self.commits.lock();
-        while commits.front().is_some_and(|(end, _)| end.offset() <= mark.offset()) {
+        while commits.front().is_some_and(|(end, _)| *end <= mark.offset()) {
             if let Some((_, sender)) = commits.pop_front() {
                 // The produce that waited may have timed out.
                 let _ = sender.send(Ok(()));
@@ -121,10 +121,9 @@ impl Waiters {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use esker_storage::offset::Offset;
 
-    fn end(n: u64) -> LogEnd {
-        LogEnd::at(Offset::new(n))
+    fn end(n: u64) -> Offset {
+        Offset::new(n)
     }
 
     #[test]

@@ -1,1 +1,108 @@
-//! To be written.
+//! One partition's log, wherever its bytes are: the local log, continued downwards by the tier.
+//!
+//! ```text
+//!   read(offset) -- offset >= local start --> local log: hot (mapped) or cold (the disk)
+//!                `- offset <  local start --> tier: unit -> ranged GETs -> whole batches
+//! ```
+//!
+//! A **read** ([`Read`]) is hot when its bytes can go to a socket at once, and cold when they must be fetched first: by
+//! a [`Source`], which [`PartitionLog::complete`] brings into memory, from the disk or from the object store. Look-ups
+//! by time or leader epoch ask both sides. What is in both is read locally.
+
+mod error;
+mod lookup;
+mod read;
+
+pub use error::{LookupError, ReadError};
+pub use lookup::Found;
+pub use read::{Read, Source};
+
+use crate::env::{Env, Timestamp};
+use crate::log::{AppendError, Appended, Log, LogConfig};
+use crate::offset::{
+    HighWatermark, LastStable, LeaderEpoch, LocalStart, LogEnd, LogStart, PartitionId, SyncedEnd,
+};
+use esker_protocol::record::ValidatedBatch;
+use std::sync::Arc;
+
+/// A partition's log.
+pub struct PartitionLog {
+    env: Env,
+    log: Arc<Log>,
+}
+
+impl PartitionLog {
+    /// The log of which `log` is the local part.
+    pub fn new(env: Env, log: Arc<Log>) -> PartitionLog {
+        PartitionLog { env, log }
+    }
+
+    /// Whose log it is.
+    pub fn id(&self) -> PartitionId {
+        self.log.id()
+    }
+
+    /// The local part.
+    pub fn local(&self) -> &Arc<Log> {
+        &self.log
+    }
+
+    /// Changes its settings, from the next append on.
+    pub fn configure(&self, config: LogConfig) {
+        self.log.set_config(config);
+    }
+
+    /// Appends a batch as the leader of `epoch`.
+    ///
+    /// # Errors
+    /// [`AppendError`]; nothing was appended then.
+    pub fn append(&self, batch: ValidatedBatch, epoch: LeaderEpoch, now: Timestamp) -> Result<Appended, AppendError> {
+        self.log.append(batch, epoch, now)
+    }
+
+    /// Whether the directory of the local part has failed: nothing is appended, read or synced any more.
+    pub fn is_failed(&self) -> bool {
+        self.log.dir().failure().is_some()
+    }
+
+    /// The first offset that there still is.
+    pub fn log_start(&self) -> LogStart {
+        self.log.log_start()
+    }
+
+    /// The first offset on the local disk.
+    pub fn local_start(&self) -> LocalStart {
+        self.log.local_start()
+    }
+
+    /// One past the last record.
+    pub fn log_end(&self) -> LogEnd {
+        self.log.log_end()
+    }
+
+    /// One past the last record that is synced.
+    pub fn synced_end(&self) -> SyncedEnd {
+        self.log.synced_end()
+    }
+
+    /// The last tiered offset and its leader epoch.
+    pub fn last_tiered(&self) -> Option<(crate::offset::Offset, LeaderEpoch)> {
+        None
+    }
+
+    /// One past the last record that this replica vouches for: see [`Log::durable_end`].
+    pub fn durable_end(&self) -> crate::offset::Offset {
+        self.log.durable_end()
+    }
+
+    /// Up to where `read_committed` may read.
+    pub fn last_stable(&self, high_watermark: HighWatermark) -> LastStable {
+        self.log.last_stable(high_watermark)
+    }
+}
+
+impl std::fmt::Debug for PartitionLog {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.log.fmt(f)
+    }
+}

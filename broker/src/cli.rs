@@ -1,0 +1,196 @@
+//! The `esker` command line: what a person typed, into a configuration, into a running broker.
+
+use crate::config::{BrokerConfig, Values, parse_properties, parse_set};
+use crate::net::env::RealNetwork;
+use crate::server::{self, Gauges, Outside, Server};
+use crate::admin;
+use anyhow::{Context, anyhow};
+use clap::{Args, Parser, Subcommand};
+use esker_storage::env::store;
+use esker_storage::env::{Disk, Env, RealClock, RealDisk, RealRandom, RealTasks};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::thread::available_parallelism;
+use std::time::Duration;
+use tokio::sync::watch;
+use tracing::level_filters::LevelFilter;
+use url::Url;
+
+/// How long a stop may take before the process ends anyway: everything acknowledged is safe at any moment, a clean
+/// end only makes the next start faster.
+const STOP_LIMIT: Duration = Duration::from_secs(20);
+
+/// A Kafka-compatible log broker with tiered storage.
+///
+/// Without a command: a development broker on 127.0.0.1:9092 with its data in ./esker-data.
+#[derive(Debug, Parser)]
+#[command(name = "esker", version, about)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+
+    #[command(flatten)]
+    options: Options,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run a broker, configured by a file of Kafka's server.properties kind.
+    Serve {
+        /// The file; see the README for the keys.
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+
+        #[command(flatten)]
+        options: Options,
+    },
+}
+
+#[derive(Clone, Debug, Args)]
+struct Options {
+    /// Set a configuration key; the last one wins, and wins over the file.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    set: Vec<String>,
+
+    /// How much to log: error, warn, info, debug or trace.
+    #[arg(long, value_name = "LEVEL", default_value = "info", env = "ESKER_LOG")]
+    log: LevelFilter,
+}
+
+/// Runs the command line to its end.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let (config, options) = match cli.command {
+        None => (None, cli.options),
+        Some(Command::Serve { config, mut options }) => {
+            let mut set = cli.options.set;
+            set.append(&mut options.set);
+            (config, Options { set, log: options.log })
+        }
+    };
+    tracing_subscriber::fmt().with_max_level(options.log).with_target(false).with_writer(std::io::stderr).init();
+    match serve(config.as_deref(), &options.set) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn serve(file: Option<&Path>, set: &[String]) -> anyhow::Result<()> {
+    let disk = RealDisk;
+    let mut values = match file {
+        None => Values::new(),
+        Some(file) => read_config(&disk, file)?,
+    };
+    for assignment in set {
+        let (key, value) = parse_set(assignment)?;
+        values.insert(key, value);
+    }
+    let hostname = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let config = BrokerConfig::from_values(values, &hostname)?;
+    let runtimes = match config.num_network_threads {
+        Some(threads) => usize::try_from(threads)?,
+        None => available_parallelism().map_or(1, std::num::NonZeroUsize::get),
+    };
+    let tasks = Arc::new(RealTasks::start(runtimes).context("could not start threads")?);
+    let env = Env {
+        clock: Arc::new(RealClock::start()),
+        random: Arc::new(RealRandom::seeded().context("the operating system gave no randomness")?),
+        tasks: Arc::clone(&tasks) as Arc<_>,
+        disk: Arc::new(disk),
+    };
+    tasks.background().block_on(run(env, config))
+}
+
+fn read_config(disk: &dyn Disk, file: &Path) -> anyhow::Result<Values> {
+    let bytes = disk.read(file).with_context(|| format!("could not read {}", file.display()))?;
+    let text = String::from_utf8(bytes).with_context(|| format!("{} is not UTF-8", file.display()))?;
+    parse_properties(&text).with_context(|| format!("in {}", file.display()))
+}
+
+async fn run(env: Env, config: BrokerConfig) -> anyhow::Result<()> {
+    let mut signals = Signals::new()?;
+    let gauges = Gauges::new();
+    let (stop_admin, _) = watch::channel(false);
+    serve_admin(&env, &config, &gauges, &stop_admin).await?;
+    let url = store_url(&config)?;
+    let store = store::open(&url, &env).with_context(|| format!("store={url}"))?;
+    let outside = Outside { env: env.clone(), network: Arc::new(RealNetwork), store };
+    let server: Server = tokio::select! {
+        biased;
+        () = signals.stop() => return Ok(()),
+        server = server::start(outside, config, gauges) => server?,
+    };
+    signals.stop().await;
+    tracing::info!("stopping");
+    match env.timeout(STOP_LIMIT, server.stop()).await {
+        Ok(()) => tracing::info!("stopped"),
+        Err(_) => tracing::warn!("could not stop cleanly in time; the next start will check the logs"),
+    }
+    // Nobody listens when there is no admin listener.
+    let _ = stop_admin.send(true);
+    Ok(())
+}
+
+/// Where the cold data and the metadata go: `store`, or a directory beside the first log directory.
+fn store_url(config: &BrokerConfig) -> anyhow::Result<String> {
+    if let Some(url) = &config.store {
+        return Ok(url.clone());
+    }
+    let logs = config.log_dirs.first().context("log.dirs is empty")?;
+    let logs = std::path::absolute(logs).with_context(|| format!("log.dirs={}", logs.display()))?;
+    let store = logs.parent().unwrap_or(&logs).join("store");
+    let url = Url::from_file_path(&store).map_err(|()| anyhow!("{} cannot be written as a URL", store.display()))?;
+    Ok(url.into())
+}
+
+async fn serve_admin(
+    env: &Env,
+    config: &BrokerConfig,
+    gauges: &Gauges,
+    stop: &watch::Sender<bool>,
+) -> anyhow::Result<()> {
+    for address in &config.admin_listeners {
+        let address = address.parse().with_context(|| format!("admin.listeners={address} is not host:port"))?;
+        let mut stopped = stop.subscribe();
+        let stop = async move {
+            // A dropped sender stops, too.
+            let _ = stopped.wait_for(|stop| *stop).await;
+        };
+        let (metrics, readiness) = (Arc::clone(&gauges.metrics), Arc::clone(&gauges.readiness));
+        let (address, serving) = admin::listen(address, metrics, readiness, stop)
+            .await
+            .with_context(|| format!("could not listen at {address} (admin.listeners)"))?;
+        tracing::info!(%address, "admin listener");
+        env.spawn_background("admin", async move {
+            if let Err(error) = serving.await {
+                tracing::error!(%error, "the admin listener failed");
+            }
+        });
+    }
+    Ok(())
+}
+
+/// SIGTERM and SIGINT.
+struct Signals {
+    terminate: tokio::signal::unix::Signal,
+    interrupt: tokio::signal::unix::Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Signals> {
+        use tokio::signal::unix::{SignalKind, signal};
+        Ok(Signals { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    async fn stop(&mut self) {
+        tokio::select! {
+            biased;
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}

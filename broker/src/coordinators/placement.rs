@@ -1,0 +1,94 @@
+//! Which coordinators are here: those of the internal topics' partitions that this broker leads.
+
+use super::group::{GroupConfig, GroupCoordinator, GroupTopics};
+use super::internal_log::InternalLog;
+use crate::config::BrokerConfig;
+use crate::metadata::{Changes, Image, Publisher};
+use crate::partition::{Hosted, Moved};
+use esker_storage::env::Env;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The topic of the group coordinator.
+pub const OFFSETS_TOPIC: &str = "__consumer_offsets";
+
+/// The coordinators of this broker.
+pub struct Coordinators {
+    env: Env,
+    hosted: Arc<Hosted>,
+    groups: Arc<GroupCoordinator>,
+}
+
+impl Coordinators {
+    /// None yet.
+    pub fn new(
+        env: &Env,
+        config: &BrokerConfig,
+        publisher: &Arc<Publisher>,
+        hosted: &Arc<Hosted>,
+    ) -> Arc<Coordinators> {
+        let topics = Arc::new(Topics(Arc::clone(publisher)));
+        let groups = Arc::new(GroupCoordinator::new(env.clone(), group_config(config), topics));
+        Arc::new(Coordinators { env: env.clone(), hosted: Arc::clone(hosted), groups })
+    }
+
+    /// The groups that are coordinated here.
+    pub fn groups(&self) -> &Arc<GroupCoordinator> {
+        &self.groups
+    }
+
+    /// Loads the coordinators of partitions that came, unloads those of partitions that went, and forgets what topics
+    /// that were deleted have left behind.
+    pub async fn follow(&self, image: &Image, changes: &Changes, moved: &Moved) {
+        let offsets = image.topic(OFFSETS_TOPIC).map(|topic| topic.id);
+        for id in moved.opened.iter().filter(|id| Some(id.topic) == offsets) {
+            if let Ok(partition) = i32::try_from(id.partition) {
+                let log = InternalLog::new(self.env.clone(), Arc::clone(&self.hosted), *id);
+                self.groups.load(partition, Arc::new(log)).await;
+            }
+        }
+        if offsets.is_none() && !moved.left.is_empty() {
+            self.groups.unload_all().await;
+        }
+        let deleted: Vec<String> = changes
+            .topics
+            .values()
+            .filter(|change| change.after.is_none())
+            .filter_map(|change| change.before.as_ref().map(|topic| topic.name.to_string()))
+            .collect();
+        if !deleted.is_empty() {
+            self.groups.topics_deleted(deleted).await;
+        }
+    }
+
+    /// Ends them all.
+    pub async fn stop(&self) {
+        self.groups.unload_all().await;
+    }
+}
+
+struct Topics(Arc<Publisher>);
+
+impl GroupTopics for Topics {
+    fn exists(&self, topic: &str) -> bool {
+        self.0.load().topic(topic).is_some()
+    }
+
+    fn offsets_partitions(&self) -> Option<i32> {
+        let image = self.0.load();
+        i32::try_from(image.topic(OFFSETS_TOPIC)?.partition_count()).ok()
+    }
+}
+
+fn group_config(config: &BrokerConfig) -> GroupConfig {
+    GroupConfig {
+        initial_rebalance_delay: Duration::from_millis(config.group_initial_rebalance_delay_ms),
+        min_session_timeout: Duration::from_millis(config.group_min_session_timeout_ms),
+        max_session_timeout: Duration::from_millis(config.group_max_session_timeout_ms),
+        max_size: usize::try_from(config.group_max_size).unwrap_or(usize::MAX),
+        offset_metadata_max_bytes: usize::try_from(config.offset_metadata_max_bytes).unwrap_or(usize::MAX),
+        offsets_retention: Duration::from_secs(config.offsets_retention_minutes.saturating_mul(60)),
+        offsets_retention_check_interval: Duration::from_millis(config.offsets_retention_check_interval_ms),
+        ..GroupConfig::default()
+    }
+}

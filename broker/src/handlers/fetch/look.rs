@@ -1,0 +1,193 @@
+//! One pass over the partitions of a fetch: what there is to read now.
+//!
+//! Sizes as Kafka limits them: the first partition that has anything gives at least one whole batch, however large;
+//! after that, a partition gives at most its own limit and what is left of the request's. A partition whose records
+//! must come from the disk or the tier reserves its limit, so that those behind it cannot crowd it out.
+
+use super::session::{Name, Plan, Wanted};
+use crate::handlers::Handlers;
+use crate::partition::{Bound, ColdRead, Partition, Read, read_code};
+use bytes::Bytes;
+use esker_protocol::error_code::ErrorCode;
+use esker_storage::env::Monotonic;
+use esker_storage::offset::{LeaderEpoch, Offset};
+use futures_util::future::join_all;
+use kafka_protocol::messages::fetch_response::{EpochEndOffset, PartitionData};
+use std::sync::Arc;
+
+/// Versions that name topics by id (KIP-516).
+const TOPIC_ID_VERSION: i16 = 13;
+
+/// What a fetch asks for as a whole.
+pub(super) struct Request {
+    pub(super) version: i16,
+    pub(super) read_committed: bool,
+    pub(super) min_bytes: usize,
+    pub(super) max_bytes: usize,
+    pub(super) deadline: Monotonic,
+}
+
+/// What a pass found.
+pub(super) struct Look {
+    /// An answer for each partition of the plan, in its order.
+    pub(super) answers: Vec<PartitionData>,
+    /// The partitions that are here, to wait for.
+    pub(super) partitions: Vec<Arc<Partition>>,
+    /// Bytes of records in the answers.
+    pub(super) bytes: usize,
+    /// Something that must not wait: an error, a diverged log, a partition that gave all it may.
+    urgent: bool,
+}
+
+/// What is left to give.
+struct Room {
+    left: usize,
+    given: bool,
+}
+
+impl Look {
+    /// Reads what is there now; ends by the request's deadline.
+    pub(super) async fn take(handlers: &Handlers, plan: &Plan, request: &Request) -> Look {
+        let mut look =
+            Look { answers: Vec::with_capacity(plan.partitions.len()), partitions: Vec::new(), bytes: 0, urgent: false };
+        let mut room = Room { left: request.max_bytes, given: false };
+        let mut cold = Vec::new();
+        for (name, wanted) in &plan.partitions {
+            look.partition(handlers, request, name, wanted, &mut room, &mut cold);
+        }
+        if !cold.is_empty() {
+            look.warm(handlers, request, cold).await;
+        }
+        look
+    }
+
+    /// Whether the answer should go out rather than wait for more.
+    pub(super) fn is_enough(&self, request: &Request) -> bool {
+        self.urgent || self.bytes >= request.min_bytes || self.partitions.is_empty()
+    }
+
+    fn partition(
+        &mut self,
+        handlers: &Handlers,
+        request: &Request,
+        name: &Name,
+        wanted: &Wanted,
+        room: &mut Room,
+        cold: &mut Vec<(usize, ColdRead)>,
+    ) {
+        let mut answer = empty(name.partition);
+        let found = if request.version >= TOPIC_ID_VERSION {
+            handlers.partition_by_id(name.topic_id, name.partition)
+        } else {
+            handlers.partition_by_name(&name.topic, name.partition)
+        };
+        let result = match found {
+            Ok(partition) => {
+                let result = self.read(&partition, request, wanted, room, cold, &mut answer);
+                self.partitions.push(partition);
+                result
+            }
+            Err(code) => Err(code),
+        };
+        if let Err(code) = result {
+            answer.error_code = code.code();
+            self.urgent = true;
+            handlers.metrics.failed_fetch.inc();
+        }
+        self.answers.push(answer);
+    }
+
+    fn read(
+        &mut self,
+        partition: &Arc<Partition>,
+        request: &Request,
+        wanted: &Wanted,
+        room: &mut Room,
+        cold: &mut Vec<(usize, ColdRead)>,
+        answer: &mut PartitionData,
+    ) -> Result<(), ErrorCode> {
+        partition.check_epoch(wanted.current_leader_epoch)?;
+        // The marks first: what is read afterwards may be newer than they say, never older.
+        answer.log_start_offset = partition.log_start().offset().to_wire();
+        answer.high_watermark = partition.high_watermark().offset().to_wire();
+        answer.last_stable_offset = partition.last_stable().offset().to_wire();
+        if request.read_committed {
+            // Nothing is aborted as long as there are no transactions; read_uncommitted keeps its null.
+            answer.aborted_transactions = Some(Vec::new());
+        }
+        if let Some((epoch, end)) = diverged(partition, wanted) {
+            answer.diverging_epoch = EpochEndOffset::default().with_epoch(epoch.to_wire()).with_end_offset(end.to_wire());
+            self.urgent = true;
+            return Ok(());
+        }
+        let offset = Offset::from_wire(wanted.offset).ok_or(ErrorCode::OFFSET_OUT_OF_RANGE)?;
+        let bound = if request.read_committed { Bound::Committed } else { Bound::Uncommitted };
+        let own = usize::try_from(wanted.max_bytes).unwrap_or(0);
+        let limit = own.min(room.left);
+        if limit == 0 && room.given {
+            return Ok(());
+        }
+        match partition.read(offset, bound, limit, !room.given).map_err(|error| read_code(&error))? {
+            Read::Nothing => {}
+            Read::Hot(records) => {
+                room.given = true;
+                room.left = room.left.saturating_sub(records.len());
+                self.give(answer, records, limit);
+            }
+            Read::Cold(read) => {
+                room.given = true;
+                room.left = room.left.saturating_sub(limit);
+                cold.push((self.answers.len(), read));
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads what is not in memory, all of it together, as far as the deadline lets it come.
+    async fn warm(&mut self, handlers: &Handlers, request: &Request, cold: Vec<(usize, ColdRead)>) {
+        let reads = cold.into_iter().map(|(index, read)| async move {
+            let limit = read.limit();
+            (index, limit, read.complete(request.deadline).await)
+        });
+        for (index, limit, result) in join_all(reads).await {
+            let Some(mut answer) = self.answers.get_mut(index).map(std::mem::take) else { continue };
+            match result {
+                Ok(Some(records)) => self.give(&mut answer, records, limit),
+                // Not in time: the read goes on, and the next fetch finds it done.
+                Ok(None) => {}
+                Err(error) => {
+                    answer.error_code = read_code(&error).code();
+                    self.urgent = true;
+                    handlers.metrics.failed_fetch.inc();
+                }
+            }
+            if let Some(slot) = self.answers.get_mut(index) {
+                *slot = answer;
+            }
+        }
+    }
+
+    fn give(&mut self, answer: &mut PartitionData, records: Bytes, limit: usize) {
+        self.bytes += records.len();
+        self.urgent |= records.len() >= limit;
+        answer.records = Some(records);
+    }
+}
+
+fn empty(partition: i32) -> PartitionData {
+    // Records are empty, never null: librdkafka refuses null.
+    PartitionData::default()
+        .with_partition_index(partition)
+        .with_high_watermark(-1)
+        .with_last_stable_offset(-1)
+        .with_log_start_offset(-1)
+        .with_aborted_transactions(None)
+        .with_records(Some(Bytes::new()))
+}
+
+/// Whether the client's last record is not in this log: where its epoch ended here (KIP-595).
+fn diverged(partition: &Partition, wanted: &Wanted) -> Option<(LeaderEpoch, Offset)> {
+    let epoch = LeaderEpoch::from_wire(wanted.last_fetched_epoch)?;
+    let (known, end) = partition.local_end_of_epoch(epoch)?;
+    (known < epoch || end.to_wire() < wanted.offset).then_some((known, end))
+}

@@ -1,0 +1,46 @@
+//! Storage's errors in the words of the protocol: what a client will do about each decides its code.
+
+use esker_protocol::error_code::ErrorCode;
+use esker_storage::log::{AppendError, LogError, ProducerError};
+use esker_storage::partition_log::{LookupError, ReadError};
+
+/// The code for a batch that was not appended.
+///
+/// Never UNKNOWN_SERVER_ERROR: old Java producers use a sequence again after it.
+pub fn append_code(error: &AppendError) -> ErrorCode {
+    match error {
+        AppendError::Producer(ProducerError::OutOfOrderSequence { .. }) => ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER,
+        AppendError::Producer(ProducerError::InvalidProducerEpoch { .. }) => ErrorCode::INVALID_PRODUCER_EPOCH,
+        AppendError::Fenced { .. } => ErrorCode::NOT_LEADER_OR_FOLLOWER,
+        AppendError::Log(error) => log_code(error),
+    }
+}
+
+/// The code for records that were not read.
+pub fn read_code(error: &ReadError) -> ErrorCode {
+    match error {
+        ReadError::OutOfRange => ErrorCode::OFFSET_OUT_OF_RANGE,
+        ReadError::Log(error) => log_code(error),
+    }
+}
+
+/// The code for a look-up that found no answer.
+pub fn lookup_code(error: &LookupError) -> ErrorCode {
+    match error {
+        LookupError::Log(error) => log_code(error),
+        LookupError::Ended(_) => ErrorCode::NOT_LEADER_OR_FOLLOWER,
+    }
+}
+
+fn log_code(error: &LogError) -> ErrorCode {
+    match error {
+        // The partition moves, or comes back when this broker starts again.
+        LogError::Closed | LogError::AlreadyOpen(_) => ErrorCode::NOT_LEADER_OR_FOLLOWER,
+        // Retriable, whatever it takes to mend it.
+        LogError::Failed(_)
+        | LogError::Corrupt { .. }
+        | LogError::NoSpace
+        | LogError::Io(_)
+        | LogError::Invalid(_) => ErrorCode::KAFKA_STORAGE_ERROR,
+    }
+}

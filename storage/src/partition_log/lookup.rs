@@ -1,0 +1,71 @@
+//! Look-ups by time and by leader epoch.
+
+use super::{LookupError, PartitionLog};
+use crate::env::{Pool, Timestamp};
+use crate::log::LogError;
+use crate::offset::{LeaderEpoch, Offset};
+use esker_protocol::record::RecordPosition;
+use std::sync::Arc;
+
+/// A record that a look-up found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// Its offset.
+    pub offset: Offset,
+    /// Its timestamp.
+    pub timestamp: Timestamp,
+    /// The leader epoch in which it was appended, if known.
+    pub epoch: Option<LeaderEpoch>,
+}
+
+impl PartitionLog {
+    /// The first record below `upto` whose timestamp is `target` or later.
+    ///
+    /// # Errors
+    /// [`LookupError`].
+    pub async fn at_timestamp(&self, target: Timestamp, upto: Offset) -> Result<Option<Found>, LookupError> {
+        let log = Arc::clone(&self.log);
+        let found = self.env.blocking(Pool::Cold, move || log.offset_for_timestamp(target, upto)).await?;
+        Ok(self.found(found)?)
+    }
+
+    /// The first record with the greatest timestamp.
+    ///
+    /// # Errors
+    /// [`LookupError`].
+    pub async fn max_timestamp(&self) -> Result<Option<Found>, LookupError> {
+        let log = Arc::clone(&self.log);
+        let found = self.env.blocking(Pool::Cold, move || log.max_timestamp_offset()).await?;
+        Ok(self.found(found)?)
+    }
+
+    fn found(&self, position: Result<Option<RecordPosition>, LogError>) -> Result<Option<Found>, LogError> {
+        Ok(position?.and_then(|position| {
+            let offset = Offset::from_wire(position.offset)?;
+            let timestamp = Timestamp::from_millis(position.timestamp);
+            Some(Found { offset, timestamp, epoch: self.log.epoch_at(offset) })
+        }))
+    }
+
+    /// The leader epoch in which the record at `offset` was, or would be, appended.
+    ///
+    /// # Errors
+    /// [`LookupError`].
+    pub async fn epoch_at(&self, offset: Offset) -> Result<Option<LeaderEpoch>, LookupError> {
+        Ok(self.log.epoch_at(offset))
+    }
+
+    /// Where `epoch` ended: the greatest known epoch that is not above it, and one past its last offset. `None` for an
+    /// epoch above all known.
+    ///
+    /// # Errors
+    /// [`LookupError`].
+    pub async fn end_of_epoch(&self, epoch: LeaderEpoch) -> Result<Option<(LeaderEpoch, Offset)>, LookupError> {
+        Ok(self.local_end_of_epoch(epoch))
+    }
+
+    /// As [`PartitionLog::end_of_epoch`], from what is in memory.
+    pub fn local_end_of_epoch(&self, epoch: LeaderEpoch) -> Option<(LeaderEpoch, Offset)> {
+        self.log.end_offset_for_epoch(epoch).map(|end| (end.epoch, end.end))
+    }
+}
