@@ -1,8 +1,9 @@
 //! A topic's settings, typed.
 
 use super::ConfigError;
-use super::key::{Scope, find, list_items};
+use super::key::list_items;
 use super::layers::{Layers, Read, TopicReader, Values};
+use super::registry::{Scope, find};
 
 /// What becomes of old records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,4 +1,4 @@
-//! Creating topics.
+//! Creating topics: checks of names, settings and numbers, then placement of the partitions.
 
 use super::names::{check_collision, check_topic_name};
 use super::placement::{Replicas, check_manual, place};
