@@ -13,7 +13,7 @@
 //! ```
 //!
 //! A topic's key falls back to the broker keys that are its synonyms (`retention.ms` to `log.retention.ms`, then
-//! `log.retention.minutes`, then `log.retention.hours`), as in Kafka; [`describe`] lists that chain for DescribeConfigs.
+//! `log.retention.minutes`, then `log.retention.hours`), as in Kafka; [`describe_topic`] lists that chain for DescribeConfigs.
 //!
 //! A key is in a table only while something acts on it: a setting that is stored and ignored would be a promise that
 //! nobody keeps.

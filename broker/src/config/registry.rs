@@ -45,3 +45,11 @@ pub fn find(scope: Scope, name: &str) -> Result<&'static Key, ConfigError> {
         ConfigError::Unknown { scope: scope.name(), name: shown, nearest: nearest(name, keys.iter().map(|k| k.name)) }
     })
 }
+
+/// The topic key called `name`.
+///
+/// # Errors
+/// As [`find`].
+pub(super) fn topic_key(name: &str) -> Result<&'static Key, ConfigError> {
+    find(Scope::Topic, name)
+}

@@ -3,7 +3,6 @@
 use super::ConfigError;
 use super::key::list_items;
 use super::layers::{Layers, Read, TopicReader, Values};
-use super::registry::{Scope, find};
 
 /// What becomes of old records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -118,7 +117,7 @@ fn local(number: i64, total: Option<u64>) -> Option<u64> {
 /// The first that cannot be.
 pub fn check_topic_values(overrides: &Values, layers: &Layers) -> Result<(), ConfigError> {
     for (name, value) in overrides {
-        find(Scope::Topic, name)?.validate(value)?;
+        super::registry::topic_key(name)?.validate(value)?;
     }
     // Kafka's LogConfig.validateRemoteStorageRetention*: local copies may not be asked to outlive the records.
     let read = TopicReader { layers, overrides };
@@ -127,7 +126,7 @@ pub fn check_topic_values(overrides: &Values, layers: &Layers) -> Result<(), Con
         let Some(text) = overrides.get(local) else { continue };
         let (own, limit) = (read.number(local), read.number(total));
         if limit >= 0 && own != -2 && (own == -1 || own > limit) {
-            let name = find(Scope::Topic, local)?.name;
+            let name = super::registry::topic_key(local)?.name;
             let reason = format!("must not be more than {total}, which is {limit}");
             return Err(ConfigError::Invalid { name, value: text.clone(), reason });
         }
