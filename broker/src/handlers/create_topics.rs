@@ -1,4 +1,4 @@
-//! CreateTopics.
+//! CreateTopics: new topics, item by item; what was created can be used when the answer comes.
 
 use super::wire::{outcome, text, wait_applied};
 use crate::config::{BrokerConfig, BrokerId, Layers, Values, describe_topic};

@@ -1,4 +1,4 @@
-//! Deleting topics.
+//! Deleting topics, by name or by id: the records that take them and their settings away.
 
 use super::{Command, Plan, Rules};
 use crate::controller::Refusal;
