@@ -48,4 +48,6 @@ pub use unit_source::{AbortedTransaction, UnitChunk, UnitSource};
 #[cfg(test)]
 mod log_tests;
 #[cfg(test)]
+mod model_tests;
+#[cfg(test)]
 mod test_support;
