@@ -48,4 +48,6 @@ pub use unit_source::UploadChunk;
 #[cfg(test)]
 mod log_tests;
 #[cfg(test)]
+mod model_tests;
+#[cfg(test)]
 mod test_support;
