@@ -22,7 +22,7 @@ const READ_LIMIT: Duration = Duration::from_secs(30);
 const DECOMPRESS_LIMIT: u64 = 64 << 20;
 
 /// One partition of an internal topic.
-pub struct InternalLog {
+pub(super) struct InternalLog {
     env: Env,
     hosted: Arc<Hosted>,
     id: PartitionId,
@@ -30,7 +30,7 @@ pub struct InternalLog {
 
 impl InternalLog {
     /// The partition `id`, looked up again at each call: it may come and go.
-    pub fn new(env: Env, hosted: Arc<Hosted>, id: PartitionId) -> InternalLog {
+    pub(super) fn new(env: Env, hosted: Arc<Hosted>, id: PartitionId) -> InternalLog {
         InternalLog { env, hosted, id }
     }
 

@@ -21,7 +21,7 @@ const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
 const READ_COMMITTED: i8 = 1;
 
 /// Answers `request`.
-pub async fn handle(handlers: &Handlers, request: ListOffsetsRequest, version: i16) -> ListOffsetsResponse {
+pub(super) async fn handle(handlers: &Handlers, request: ListOffsetsRequest, version: i16) -> ListOffsetsResponse {
     let limit = match u64::try_from(request.timeout_ms) {
         Ok(millis) if millis > 0 => Duration::from_millis(millis),
         _ => DEFAULT_TIMEOUT,

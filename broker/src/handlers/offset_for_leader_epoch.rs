@@ -13,7 +13,7 @@ use kafka_protocol::messages::offset_for_leader_epoch_response::{
 use kafka_protocol::messages::TopicName;
 
 /// Answers `request`.
-pub async fn handle(handlers: &Handlers, request: OffsetForLeaderEpochRequest) -> OffsetForLeaderEpochResponse {
+pub(super) async fn handle(handlers: &Handlers, request: OffsetForLeaderEpochRequest) -> OffsetForLeaderEpochResponse {
     // A replica id of 0 or more would be a broker, and there are no other brokers.
     let refused = (request.replica_id.0 >= 0).then_some(ErrorCode::CLUSTER_AUTHORIZATION_FAILED);
     let mut topics = Vec::with_capacity(request.topics.len());

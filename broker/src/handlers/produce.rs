@@ -26,7 +26,7 @@ const TOPIC_ID_VERSION: i16 = 13;
 const ZSTD_VERSION: i16 = 7;
 
 /// A produce whose batches are appended, or refused.
-pub struct Appended {
+pub(super) struct Appended {
     response: ProduceResponse,
     /// Where in the response an answer still waits for its commit.
     waits: Vec<(usize, usize, Commit)>,
@@ -35,7 +35,7 @@ pub struct Appended {
 }
 
 /// What becomes of a produce after its appends.
-pub enum Outcome {
+pub(super) enum Outcome {
     /// acks=0: nothing is answered.
     Silence,
     /// acks=0 and something was refused: the only way to tell the client is to close the connection.
@@ -47,7 +47,7 @@ pub enum Outcome {
 }
 
 /// Appends the batches of `request`, in order.
-pub fn append(handlers: &Handlers, client: &Client, request: ProduceRequest, version: i16) -> Outcome {
+pub(super) fn append(handlers: &Handlers, client: &Client, request: ProduceRequest, version: i16) -> Outcome {
     let mut scratch = handlers.scratch(client.runtime).lock();
     let refused = refusal(&request);
     let acks = request.acks;
@@ -97,7 +97,7 @@ pub fn append(handlers: &Handlers, client: &Client, request: ProduceRequest, ver
 
 impl Appended {
     /// The answer, once every batch is committed, or failed to be in time.
-    pub async fn committed(mut self, handlers: &Handlers) -> ProduceResponse {
+    pub(super) async fn committed(mut self, handlers: &Handlers) -> ProduceResponse {
         debug_assert_eq!(self.acks, -1, "only acks=-1 waits");
         let mut results: Vec<Option<ErrorCode>> = vec![Some(ErrorCode::REQUEST_TIMED_OUT); self.waits.len()];
         let wait = async {

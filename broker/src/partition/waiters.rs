@@ -57,10 +57,13 @@ pub enum NotCommitted {
 /// Ends when records are committed.
 pub type Commit = oneshot::Receiver<Result<(), NotCommitted>>;
 
+/// Ends a [`Commit`].
+type Committer = oneshot::Sender<Result<(), NotCommitted>>;
+
 /// The waiters of one partition.
 #[derive(Debug, Default)]
 pub(super) struct Waiters {
-    commits: Mutex<VecDeque<(Offset, oneshot::Sender<Result<(), NotCommitted>>)>>,
+    commits: Mutex<VecDeque<(Offset, Committer)>>,
     polls: Mutex<Vec<Arc<Waiter>>>,
 }
 

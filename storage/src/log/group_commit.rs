@@ -55,7 +55,9 @@ pub(super) struct Capture {
     pub(super) directories: Vec<PathBuf>,
     /// The log end that is then synced.
     pub(super) end: SyncedEnd,
-    /// The same as a place in the newest data file.
+    /// How often the log had been truncated.
+    pub(super) truncations: u64,
+    /// The end as a place in the newest data file.
     pub(super) mark: SyncedMark,
 }
 
@@ -177,8 +179,10 @@ fn sync_logs(dir: &LogDir, logs: &[Arc<Log>]) {
         match capture.sync(dir) {
             Ok(()) => {
                 dir.synced_record().lock().note(log.id(), capture.mark);
-                log.publish_synced(capture.end);
+                log.publish_synced(&capture);
             }
+            // Its directory was deleted meanwhile.
+            Err(error) if log.is_abandoned() && error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => {
                 dir.fail("a sync failed", &error);
                 log.tell_failed();

@@ -60,8 +60,12 @@ pub struct Log {
     pub(super) first_open_transaction: AtomicU64,
     pub(super) wants_maintenance: AtomicBool,
     pub(super) closed: AtomicBool,
-    /// Held while a checkpoint is taken and written, so that an older one never replaces a newer one.
-    pub(super) checkpointing: Mutex<()>,
+    pub(super) abandoned: AtomicBool,
+    /// Held while segments are finished and a checkpoint is taken and written, so that an older one never replaces a
+    /// newer one.
+    pub(super) upkeep: Mutex<()>,
+    /// How often the log was truncated: a sync that was under way then says nothing about the log as it is now.
+    pub(super) truncations: Mutex<u64>,
     observer: RwLock<Option<Weak<dyn LogObserver>>>,
 }
 
@@ -139,7 +143,9 @@ impl Log {
             first_open_transaction: AtomicU64::new(open.map_or(u64::MAX, Offset::get)),
             wants_maintenance: AtomicBool::new(false),
             closed: AtomicBool::new(false),
-            checkpointing: Mutex::new(()),
+            abandoned: AtomicBool::new(false),
+            upkeep: Mutex::new(()),
+            truncations: Mutex::new(0),
             observer: RwLock::new(None),
         })
     }
@@ -278,13 +284,20 @@ impl Log {
             files: std::mem::take(&mut appender.unsynced_files),
             directories: std::mem::take(&mut appender.unsynced_directories),
             end: SyncedEnd::at(end.offset),
+            truncations: *self.truncations.lock(),
             mark: SyncedMark { serial: appender.writer.segment().name().serial, position: end.position },
         }
     }
 
-    /// The synced end moves forward, never back.
-    pub(super) fn publish_synced(&self, end: SyncedEnd) {
-        self.synced_end.fetch_max(end.offset().get(), Ordering::AcqRel);
+    /// The synced end moves forward, never back, except by a truncation.
+    pub(super) fn publish_synced(&self, capture: &Capture) {
+        {
+            let truncations = self.truncations.lock();
+            if *truncations != capture.truncations {
+                return;
+            }
+            self.synced_end.fetch_max(capture.end.offset().get(), Ordering::AcqRel);
+        }
         debug_assert!(synced_not_beyond_end(self.synced_end(), self.log_end()));
         if self.dir.durability() == Durability::Fsync
             && let Some(observer) = self.observer()

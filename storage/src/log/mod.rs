@@ -16,6 +16,7 @@
 mod append;
 pub mod checkpoint;
 pub mod config;
+mod cut;
 pub mod dir;
 pub mod epochs;
 mod error;
@@ -26,8 +27,10 @@ pub mod producers;
 pub mod producers_codec;
 mod read;
 mod recovery;
+pub mod retention;
 mod survey;
 pub mod synced_record;
+mod unit_source;
 mod upkeep;
 
 pub use append::Appended;
@@ -40,6 +43,7 @@ pub use local_log::{Log, LogObserver, SegmentInfo, local_reaches_tier, synced_no
 pub use producers::{ProducerError, Producers};
 pub use read::LocalRead;
 pub use recovery::OpenReport;
+pub use unit_source::{AbortedTransaction, UnitChunk, UnitSource};
 
 #[cfg(test)]
 mod log_tests;

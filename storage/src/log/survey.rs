@@ -32,7 +32,7 @@ pub(super) struct Survey {
 /// Looks at a partition's directory.
 pub(super) fn survey(disk: &dyn Disk, path: &Path, id: PartitionId) -> io::Result<Survey> {
     let mut found = Survey::default();
-    let mut files = Vec::new();
+    let (mut files, mut indexes) = (Vec::new(), Vec::new());
     for entry in disk.list(path)? {
         match entry.name.parse() {
             Ok(FileName::Data(name)) => {
@@ -40,12 +40,17 @@ pub(super) fn survey(disk: &dyn Disk, path: &Path, id: PartitionId) -> io::Resul
                 let header = read_header(disk, &path.join(&entry.name), id, name, entry.len)?;
                 files.push(DataFile { name, len: entry.len, header });
             }
-            Ok(FileName::Index(_)) => {}
+            Ok(FileName::Index(name)) => indexes.push(name),
             Ok(FileName::Checkpoint) => found.checkpoint = read_checkpoint(disk, &path.join(&entry.name), id)?,
             // Half of an atomic replacement.
             Err(()) if entry.name.ends_with(".tmp") => disk.remove_file(&path.join(&entry.name))?,
             Err(()) => tracing::warn!(partition = %id, name = entry.name, "not a file of this partition"),
         }
+    }
+    // Written in the moment in which its segment was dropped.
+    indexes.retain(|index| !files.iter().any(|file: &DataFile| file.name == *index));
+    for orphan in indexes {
+        disk.remove_file(&path.join(FileName::Index(orphan).to_string()))?;
     }
     files.sort_by_key(|file| file.name.serial);
     // A file without a header says nothing about the others: it may have been made just before the power went.

@@ -11,6 +11,7 @@ use super::local_log::{Log, SegmentList};
 use super::producers_codec;
 use crate::env::{Timestamp, write_atomically};
 use crate::segment::{ActiveWriter, DataHeader, FileName, Segment, SegmentName};
+use parking_lot::MutexGuard;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -81,7 +82,7 @@ impl Log {
         if self.is_closed() || self.dir.check().is_err() {
             return;
         }
-        let done = self.finish_sealed().and_then(|()| self.checkpoint());
+        let done = self.finish_and_checkpoint();
         if let Err(error) = done {
             tracing::warn!(partition = %self.id, %error, "log maintenance was put off");
         }
@@ -92,14 +93,8 @@ impl Log {
     /// # Errors
     /// [`LogError`]; what was not done is done by the next call.
     pub fn finish_sealed(&self) -> Result<(), LogError> {
-        let unfinished = self.appender.lock().unfinished.clone();
-        for (segment, producers) in unfinished {
-            let producers = producers.map_or_else(Vec::new, |producers| producers_codec::encode(&producers));
-            segment.sync().map_err(|error| self.sync_failed(&error))?;
-            segment.finish(&producers).map_err(|error| self.dir.write_failed("sealing a segment", error))?;
-        }
-        self.appender.lock().unfinished.retain(|(segment, _)| segment.is_unfinished());
-        Ok(())
+        let one = self.upkeep.lock();
+        self.finish_locked(&one)
     }
 
     /// Syncs what is there and records it as the point from which a restart need look. Blocks.
@@ -107,8 +102,35 @@ impl Log {
     /// # Errors
     /// [`LogError`]; the checkpoint before stays.
     pub fn checkpoint(&self) -> Result<(), LogError> {
-        let _one = self.checkpointing.lock();
+        let one = self.upkeep.lock();
+        self.checkpoint_locked(&one)
+    }
+
+    fn finish_and_checkpoint(&self) -> Result<(), LogError> {
+        let one = self.upkeep.lock();
+        self.finish_locked(&one)?;
+        self.checkpoint_locked(&one)
+    }
+
+    fn finish_locked(&self, _one: &MutexGuard<'_, ()>) -> Result<(), LogError> {
+        if self.is_abandoned() {
+            return Err(LogError::Closed);
+        }
+        let unfinished = self.appender.lock().unfinished.clone();
+        for (segment, producers) in unfinished {
+            let producers = producers.map_or_else(Vec::new, |producers| producers_codec::encode(&producers));
+            segment.sync().map_err(|error| self.sync_failed(&error))?;
+            segment.finish(&producers).map_err(|error| self.dir.write_failed("sealing a segment", error))?;
+        }
+        self.appender.lock().unfinished.retain(|(segment, _)| segment.is_unfinished() && !segment.is_removed());
+        Ok(())
+    }
+
+    fn checkpoint_locked(&self, _one: &MutexGuard<'_, ()>) -> Result<(), LogError> {
         self.dir.check()?;
+        if self.is_abandoned() {
+            return Err(LogError::Closed);
+        }
         let (checkpoint, active, unfinished) = {
             let mut appender = self.appender.lock();
             let active = Arc::clone(appender.writer.segment());
@@ -151,14 +173,20 @@ impl Log {
                 return Ok(());
             }
         }
-        self.finish_sealed()?;
-        self.checkpoint()
+        self.finish_and_checkpoint()
     }
 
-    /// Ends appending, for a partition that is about to be deleted.
+    /// Ends appending and upkeep, for a partition whose files are about to go: from here on it is no failure that they
+    /// are not there.
     pub(super) fn abandon(&self) {
+        let _upkeep = self.upkeep.lock();
         let _appender = self.appender.lock();
+        self.abandoned.store(true, Ordering::Release);
         self.closed.store(true, Ordering::Release);
+    }
+
+    pub(super) fn is_abandoned(&self) -> bool {
+        self.abandoned.load(Ordering::Acquire)
     }
 }
 

@@ -178,6 +178,14 @@ impl<R: Record, S: Record> NumberedLog<R, S> {
         Ok(commits)
     }
 
+    /// The number of the newest snapshot; `None` if there is none.
+    ///
+    /// # Errors
+    /// [`LogError::Retry`], [`LogError::Refused`].
+    pub async fn newest_snapshot_number(&self) -> Result<Option<u64>, LogError> {
+        self.newest_snapshot(0).await
+    }
+
     /// Whether the commits after this log's position may have been deleted already. A reader that is told of a
     /// commit which it cannot find asks this, and opens the log anew if so.
     ///

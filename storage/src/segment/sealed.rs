@@ -19,6 +19,7 @@ use parking_lot::Mutex;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// A sealed segment.
 pub struct SealedSegment {
@@ -30,6 +31,7 @@ pub struct SealedSegment {
     trim: bool,
     /// Until it is in its file.
     unwritten: Mutex<Option<Arc<SparseIndex>>>,
+    removed: AtomicBool,
 }
 
 impl SealedSegment {
@@ -47,6 +49,7 @@ impl SealedSegment {
             index_path: path.with_file_name(FileName::Index(name).to_string()),
             trim: true,
             unwritten: Mutex::new(Some(Arc::new(index))),
+            removed: AtomicBool::new(false),
         }
     }
 
@@ -58,6 +61,7 @@ impl SealedSegment {
             index_path: directory.join(FileName::Index(summary.name).to_string()),
             trim: false,
             unwritten: Mutex::new(None),
+            removed: AtomicBool::new(false),
         }
     }
 
@@ -89,12 +93,20 @@ impl SealedSegment {
         self.unwritten.lock().is_some()
     }
 
+    /// Whether it was removed: there is nothing to be finished then.
+    pub fn is_removed(&self) -> bool {
+        self.removed.load(Ordering::Acquire)
+    }
+
     /// Cuts off what was allocated and not used, never below what was published, and syncs the data.
     ///
     /// # Errors
     /// What the disk answers; it must not be tried again.
     pub fn sync(&self) -> io::Result<()> {
-        let open = self.file.open()?;
+        let open = match self.file.open() {
+            Err(_) if self.is_removed() => return Ok(()),
+            open => open?,
+        };
         if self.trim && open.file().len()? > self.summary.data_end.get() {
             open.file().set_len(self.summary.data_end.get())?;
         }
@@ -174,6 +186,7 @@ impl SealedSegment {
     /// # Errors
     /// What the disk answers, except that a file is gone already.
     pub fn remove(&self) -> io::Result<()> {
+        self.removed.store(true, Ordering::Release);
         self.file.let_go();
         remove_segment_files(self.file.files().disk().as_ref(), self.file.path(), &self.index_path)
     }

@@ -24,13 +24,13 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 /// Bytes before the first unit.
-pub const HEAD_LEN: u64 = 32;
+pub(super) const HEAD_LEN: u64 = 32;
 /// Bytes after the footer.
-pub const TRAILER_LEN: u64 = 24;
+pub(super) const TRAILER_LEN: u64 = 24;
 /// The version of the format.
-pub const FORMAT: u16 = 1;
+pub(super) const FORMAT: u16 = 1;
 /// A footer's greatest size.
-pub const MAX_FOOTER: u32 = 16 << 20;
+pub(super) const MAX_FOOTER: u32 = 16 << 20;
 
 const HEAD_MAGIC: &[u8; 8] = b"eskerobj";
 const TRAILER_MAGIC: &[u8; 8] = b"eskerend";
@@ -49,7 +49,7 @@ enum Marker {
 }
 
 /// An object's first bytes.
-pub fn encode_head(attempt: Uuid) -> [u8; HEAD_LEN as usize] {
+pub(super) fn encode_head(attempt: Uuid) -> [u8; HEAD_LEN as usize] {
     let mut head = [0; HEAD_LEN as usize];
     let fields = HEAD_MAGIC.iter().copied().chain(FORMAT.to_be_bytes()).chain([0; 6]).chain(*attempt.as_bytes());
     head.iter_mut().zip(fields).for_each(|(to, from)| *to = from);
@@ -60,7 +60,11 @@ pub fn encode_head(attempt: Uuid) -> [u8; HEAD_LEN as usize] {
 ///
 /// # Errors
 /// [`TierError::Invalid`] for more units than a footer can hold.
-pub fn encode_tail(head: &[u8; HEAD_LEN as usize], position: u64, units: &[UnitMeta]) -> Result<Vec<u8>, TierError> {
+pub(super) fn encode_tail(
+    head: &[u8; HEAD_LEN as usize],
+    position: u64,
+    units: &[UnitMeta],
+) -> Result<Vec<u8>, TierError> {
     let footer = Footer { esker: Marker::TierObject, format: FORMAT, units: units.to_vec() };
     let mut bytes = serde_json::to_vec(&footer).map_err(|error| TierError::Invalid { reason: error.to_string() })?;
     let len = u32::try_from(bytes.len()).ok().filter(|len| *len <= MAX_FOOTER);
@@ -82,7 +86,7 @@ fn checksum(head: &[u8], footer: &[u8]) -> u32 {
 
 /// Where a footer is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Trailer {
+pub(super) struct Trailer {
     /// Where the footer starts.
     pub position: u64,
     /// Its length.
@@ -94,7 +98,7 @@ pub struct Trailer {
 ///
 /// # Errors
 /// [`TierError::Corrupt`] if they are no trailer of such an object.
-pub fn decode_trailer(key: &str, size: u64, bytes: &[u8]) -> Result<Trailer, TierError> {
+pub(super) fn decode_trailer(key: &str, size: u64, bytes: &[u8]) -> Result<Trailer, TierError> {
     let corrupt = || TierError::corrupt(key, "it does not end in a trailer");
     let (position, rest) = bytes.split_first_chunk::<8>().ok_or_else(corrupt)?;
     let (len, rest) = rest.split_first_chunk::<4>().ok_or_else(corrupt)?;
@@ -113,7 +117,12 @@ pub fn decode_trailer(key: &str, size: u64, bytes: &[u8]) -> Result<Trailer, Tie
 ///
 /// # Errors
 /// [`TierError::Corrupt`] if head or footer are not what was written, or of another version.
-pub fn decode_footer(key: &str, trailer: Trailer, head: &[u8], footer: &[u8]) -> Result<Vec<UnitMeta>, TierError> {
+pub(super) fn decode_footer(
+    key: &str,
+    trailer: Trailer,
+    head: &[u8],
+    footer: &[u8],
+) -> Result<Vec<UnitMeta>, TierError> {
     if checksum(head, footer) != trailer.crc || !head.starts_with(HEAD_MAGIC) {
         return Err(TierError::corrupt(key, "its head or footer is damaged"));
     }
@@ -129,7 +138,7 @@ pub fn decode_footer(key: &str, trailer: Trailer, head: &[u8], footer: &[u8]) ->
 }
 
 /// Whether `units` lie one after the other from the head to the footer.
-pub fn units_tile_object(key: &str, units: &[UnitMeta], footer: u64) -> bool {
+pub(super) fn units_tile_object(key: &str, units: &[UnitMeta], footer: u64) -> bool {
     let mut position = HEAD_LEN;
     let tile = units.iter().all(|unit| {
         let adjoins = unit.data.position() == position && &*unit.key == key && unit_is_sound(unit);

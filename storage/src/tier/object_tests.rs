@@ -9,7 +9,7 @@ use crate::env::store::testing::block_on;
 use proptest::prelude::*;
 
 fn range(n: u32, start: u64, end: u64) -> UnitRange {
-    UnitRange { partition: partition(n), start: offset(start), end: offset(end), leader_epoch: epoch(3) }
+    UnitRange { partition: partition(n), start: offset(start), upto: offset(end), leader_epoch: epoch(3) }
 }
 
 fn state() -> UnitState {
@@ -31,7 +31,7 @@ async fn write(bench: &Bench, units: &[(UnitRange, Vec<Bytes>)]) -> Vec<UnitMeta
         for chunk in chunks {
             writer.data(chunk).await.unwrap();
         }
-        writer.end_unit(state()).await.unwrap();
+        writer.end_unit(range.upto, state()).await.unwrap();
     }
     writer.finish().await.unwrap()
 }
@@ -126,7 +126,7 @@ fn a_writer_that_is_dropped_leaves_nothing() {
         drop(writer);
         let mut writer = shared(&bench);
         assert!(writer.is_empty());
-        assert!(matches!(writer.end_unit(state()).await, Err(TierError::Invalid { .. })));
+        assert!(matches!(writer.end_unit(offset(5), state()).await, Err(TierError::Invalid { .. })));
         assert!(matches!(writer.finish().await, Err(TierError::Invalid { .. })));
         assert!(bench.memory.is_empty());
     });

@@ -18,7 +18,7 @@ use crate::offset::{LeaderEpoch, Offset};
 use bytes::Bytes;
 
 /// Entries of one index at most.
-pub const MAX_ENTRIES: usize = 4096;
+pub(super) const MAX_ENTRIES: usize = 4096;
 /// Bytes between two entries of a young index.
 const FIRST_INTERVAL: u64 = 16 << 10;
 const ENTRY_LEN: usize = 24;
@@ -123,7 +123,7 @@ fn decode_entry(chunk: &[u8; ENTRY_LEN]) -> UnitIndexEntry {
 }
 
 /// Whether each entry lies after the one before it, in offsets and bytes, and is no earlier in time.
-pub fn entries_ascend(entries: &[UnitIndexEntry]) -> bool {
+pub(super) fn entries_ascend(entries: &[UnitIndexEntry]) -> bool {
     entries.iter().zip(entries.iter().skip(1)).all(|(a, b)| {
         a.offset < b.offset && a.position < b.position && a.max_timestamp_before <= b.max_timestamp_before
     })
@@ -133,7 +133,7 @@ pub fn entries_ascend(entries: &[UnitIndexEntry]) -> bool {
 pub type Epochs = Vec<(LeaderEpoch, Offset)>;
 
 /// The bytes of the epochs section.
-pub fn encode_epochs(epochs: &[(LeaderEpoch, Offset)]) -> Bytes {
+pub(super) fn encode_epochs(epochs: &[(LeaderEpoch, Offset)]) -> Bytes {
     // Numbers in arrays: nothing of it can fail to be written.
     Bytes::from(serde_json::to_vec(epochs).unwrap_or_default())
 }
@@ -150,7 +150,7 @@ pub fn decode_epochs(bytes: &[u8]) -> Result<Epochs, TierError> {
 }
 
 /// The bytes of the section of aborted transactions.
-pub fn encode_aborted(aborted: &[AbortedTransaction]) -> Bytes {
+pub(super) fn encode_aborted(aborted: &[AbortedTransaction]) -> Bytes {
     Bytes::from(serde_json::to_vec(aborted).unwrap_or_default())
 }
 

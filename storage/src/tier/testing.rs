@@ -1,11 +1,19 @@
 //! What the tier's tests share: partitions, batches, and a store to put them into.
 
-use crate::env::Env;
+use super::TierError;
+use super::key::ObjectKey;
+use super::record::TierRecord;
+use super::source::{PartitionView, SegmentView, SourceChunk, UnitSource, UnitSources};
+use super::unit::{Section, UnitMeta};
+use super::writer::UnitState;
 use crate::env::store::testing::{HastyClock, hasty_env};
 use crate::env::store::{MemoryStore, Store};
+use crate::env::{Env, Timestamp};
 use crate::offset::{LeaderEpoch, Offset, PartitionId};
 use bytes::Bytes;
-use esker_protocol::record::BatchBuilder;
+use esker_protocol::record::{BatchBuilder, BatchHeader};
+use parking_lot::Mutex;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use uuid::Uuid;
 
@@ -34,6 +42,110 @@ pub(super) fn batch(base: u64, records: u64, leader_epoch: u32, size: usize) -> 
 /// Batches of ten records each from `start` to `end`.
 pub(super) fn batches_of(start: u64, end: u64, leader_epoch: u32, size: usize) -> Vec<Bytes> {
     (start..end).step_by(10).map(|base| batch(base, 10.min(end - base), leader_epoch, size)).collect()
+}
+
+/// A description of a unit whose object was never written.
+pub(super) fn unit(n: u32, leader_epoch: u32, start: u64, end: u64, attempt: u128) -> UnitMeta {
+    let key = ObjectKey::Partition { partition: partition(n), base: offset(start), attempt: Uuid::from_u128(attempt) };
+    let data = 100 + end.saturating_sub(start);
+    let at = |position| Section::new(32 + data + position, 10, 7);
+    UnitMeta {
+        partition: partition(n),
+        start: offset(start),
+        end: offset(end),
+        leader_epoch: epoch(leader_epoch),
+        last_epoch: epoch(leader_epoch),
+        max_timestamp: Some(Timestamp::from_millis(end as i64 * 10)),
+        key: Arc::from(key.to_string()),
+        data: Section::new(32, data, 1),
+        index: at(0),
+        producers: at(10),
+        epochs: at(20),
+        aborted: at(30),
+    }
+}
+
+pub(super) fn open(n: u32, leader_epoch: u32) -> TierRecord {
+    TierRecord::Open { partition: partition(n), epoch: epoch(leader_epoch) }
+}
+
+/// A log in memory, to upload from: batches with the offsets after them.
+#[derive(Default)]
+pub(super) struct FakeLog {
+    pub(super) batches: Mutex<Vec<(Offset, Offset, Bytes)>>,
+}
+
+impl FakeLog {
+    pub(super) fn append(&self, batches: &[Bytes]) {
+        let mut log = self.batches.lock();
+        for bytes in batches {
+            let header = BatchHeader::parse(bytes).unwrap();
+            let base = Offset::from_wire(header.base_offset).unwrap();
+            log.push((base, Offset::from_wire(header.next_offset()).unwrap(), bytes.clone()));
+        }
+    }
+
+    pub(super) fn end(&self) -> Offset {
+        self.batches.lock().last().map_or(Offset::ZERO, |(_, end, _)| *end)
+    }
+
+    pub(super) fn bytes(&self) -> Vec<u8> {
+        self.batches.lock().iter().map(|(_, _, bytes)| &bytes[..]).collect::<Vec<_>>().concat()
+    }
+}
+
+impl UnitSource for FakeLog {
+    fn read_chunk(&self, from: Offset, upto: Offset, max_bytes: usize) -> Result<SourceChunk, TierError> {
+        let (mut bytes, mut next) = (Vec::new(), upto);
+        for (_, end, batch) in self.batches.lock().iter().filter(|(_, end, _)| *end > from && *end <= upto) {
+            if bytes.is_empty() || bytes.len() + batch.len() <= max_bytes {
+                bytes.extend_from_slice(batch);
+                next = *end;
+            } else {
+                break;
+            }
+        }
+        Ok(SourceChunk { bytes: Bytes::from(bytes), next })
+    }
+
+    fn state_at(&self, _: Offset, end: Offset) -> Result<UnitState, TierError> {
+        let producers = Bytes::from(format!("producers at {end}"));
+        Ok(UnitState { producers, epochs: vec![(epoch(1), Offset::ZERO)], aborted: Vec::new() })
+    }
+}
+
+/// Some logs of which this broker is the leader in epoch 1; all but the last `open` batches of each are sealed.
+#[derive(Default)]
+pub(super) struct FakeBroker {
+    pub(super) logs: Mutex<BTreeMap<PartitionId, Arc<FakeLog>>>,
+}
+
+impl FakeBroker {
+    pub(super) fn log(&self, n: u32) -> Arc<FakeLog> {
+        Arc::clone(self.logs.lock().entry(partition(n)).or_default())
+    }
+}
+
+impl UnitSources for FakeBroker {
+    fn views(&self) -> Vec<PartitionView> {
+        let view = |(partition, log): (&PartitionId, &Arc<FakeLog>)| PartitionView {
+            partition: *partition,
+            leader_epoch: epoch(1),
+            enabled: true,
+            uploadable_end: log.end(),
+            segments: vec![SegmentView {
+                base: Offset::ZERO,
+                end: log.end(),
+                bytes: log.batches.lock().iter().map(|(_, _, bytes)| bytes.len() as u64).sum(),
+                sealed: true,
+            }],
+        };
+        self.logs.lock().iter().map(view).collect()
+    }
+
+    fn source(&self, partition: &PartitionId) -> Option<Arc<dyn UnitSource>> {
+        self.logs.lock().get(partition).map(|log| Arc::clone(log) as Arc<dyn UnitSource>)
+    }
 }
 
 pub(super) struct Bench {

@@ -35,8 +35,8 @@ pub struct UnitRange {
     pub partition: PartitionId,
     /// The first offset, which lies in the first batch.
     pub start: Offset,
-    /// One past the last offset; no batch reaches beyond it.
-    pub end: Offset,
+    /// No batch reaches beyond it; the unit may end before.
+    pub upto: Offset,
     /// The epoch of the leader that uploads.
     pub leader_epoch: LeaderEpoch,
 }
@@ -146,22 +146,26 @@ impl ObjectWriter {
         self.write(chunk).await
     }
 
-    /// Ends the open unit.
+    /// Ends the open unit at `end`, one past the last offset that it covers, with the state as of there.
     ///
     /// # Errors
-    /// [`TierError::Invalid`] if no unit is open or it has no batch; otherwise what the store says.
-    pub async fn end_unit(&mut self, state: UnitState) -> Result<(), TierError> {
+    /// [`TierError::Invalid`] if no unit is open, it has no batch, or `end` is not between its last batch and the
+    /// range's end; otherwise what the store says.
+    pub async fn end_unit(&mut self, end: Offset, state: UnitState) -> Result<(), TierError> {
         let Some(unit) = self.unit.take() else {
             return Err(TierError::Invalid { reason: "no unit is open".to_owned() });
         };
-        let Some(last_epoch) = unit.last_epoch else {
+        let (Some(last_epoch), Some(next)) = (unit.last_epoch, unit.next) else {
             return Err(TierError::Invalid { reason: "a unit without batches".to_owned() });
         };
+        if end < next || end > unit.range.upto {
+            return Err(TierError::Invalid { reason: format!("a unit cannot end at {end}") });
+        }
         let data = Section::new(unit.position, self.position - unit.position, unit.hasher.finalize());
         let meta = UnitMeta {
             partition: unit.range.partition,
             start: unit.range.start,
-            end: unit.range.end,
+            end,
             leader_epoch: unit.range.leader_epoch,
             last_epoch,
             max_timestamp: unit.max_timestamp,
@@ -258,7 +262,7 @@ impl OpenUnit {
                 None => base <= self.range.start && self.range.start < next,
                 Some(expected) => expected <= base,
             };
-            if !follows || next > self.range.end || self.last_epoch.is_some_and(|last| epoch < last) {
+            if !follows || next > self.range.upto || self.last_epoch.is_some_and(|last| epoch < last) {
                 return Err(TierError::corrupt(&what(header.base_offset), "it does not follow the batch before it"));
             }
             let before = self.max_timestamp.unwrap_or(Timestamp::from_millis(i64::MIN));

@@ -1,0 +1,153 @@
+//! Taking records away: at the start when they are in the tier or too old, at the end when they diverged.
+//!
+//! At the start only whole segments go: their files are removed, and slices that were given out stay valid, since they
+//! keep the mapping. What remains before the log start in the first segment is refused by offset.
+//!
+//! At the end nothing that may be mapped is ever cut. A new file that starts at the new end **is** the record that
+//! everything at or beyond it in older files is gone (`segment::name`); once its name is durable, the older files
+//! that lie beyond go. The part of a segment below the cut becomes a sealed segment of its own.
+
+use super::append::Appender;
+use super::error::{LogError, segment_error};
+use super::local_log::{Log, SegmentList};
+use super::upkeep::next_serial;
+use crate::env::Timestamp;
+use crate::offset::{LogEnd, LogStart, Offset};
+use crate::segment::{Boundary, SealedSegment, Segment, SegmentName, SparseIndex};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+impl Log {
+    /// Moves the log start forward, durably; never back, and never beyond the log end. Blocks.
+    ///
+    /// # Errors
+    /// [`LogError::Invalid`] beyond the log end; otherwise what writing the checkpoint answers.
+    pub fn advance_log_start(&self, to: LogStart) -> Result<(), LogError> {
+        self.dir.check()?;
+        if to.offset() > self.log_end().offset() {
+            return Err(LogError::Invalid("the log start cannot lie beyond the log end"));
+        }
+        if self.log_start.fetch_max(to.offset().get(), Ordering::AcqRel) >= to.offset().get() {
+            return Ok(());
+        }
+        self.epochs.write().truncate_start(to.offset());
+        self.checkpoint()
+    }
+
+    /// Removes the sealed segments that end at or before `offset`, and returns how many bytes that freed. The caller
+    /// answers for it that nobody needs them from here: that the tier has them, or that they lie before the log start.
+    /// Blocks.
+    ///
+    /// # Errors
+    /// [`LogError`]; the segments that were not removed are gone from the log all the same, and a restart that finds
+    /// their files has them back.
+    pub fn drop_local_before(&self, offset: Offset) -> Result<u64, LogError> {
+        self.dir.check()?;
+        let dropped = {
+            // The append lock is what orders changes of the list.
+            let mut appender = self.appender.lock();
+            let list = self.segments.load();
+            let keep = list.sealed.partition_point(|segment| segment.summary().end <= offset);
+            let (dropped, kept) = list.sealed.split_at_checked(keep).unwrap_or_default();
+            if dropped.is_empty() {
+                return Ok(0);
+            }
+            let dropped = dropped.to_vec();
+            appender.unfinished.retain(|(segment, _)| segment.summary().end > offset);
+            self.segments.store(Arc::new(SegmentList { sealed: kept.to_vec(), active: Arc::clone(&list.active) }));
+            dropped
+        };
+        // Oldest first: what a crash leaves is a log that starts later, never one with a hole.
+        let mut freed = 0;
+        for segment in dropped {
+            segment.remove().map_err(|error| self.dir.write_failed("removing a segment", error))?;
+            freed += segment.summary().data_end.get();
+        }
+        Ok(freed)
+    }
+
+    /// Cuts off everything from `to` on, durably: what a replica does whose tail diverged from its leader's. `to` is
+    /// rounded down to the start of the batch that holds it; the new log end is returned. Blocks, and keeps appends
+    /// waiting.
+    ///
+    /// # Errors
+    /// [`LogError::Invalid`] below the local start, or what the disk answers.
+    pub fn truncate_to(&self, to: LogEnd, now: Timestamp) -> Result<LogEnd, LogError> {
+        self.dir.check()?;
+        if to.offset() < self.local_start().offset() {
+            return Err(LogError::Invalid("cannot truncate below the local start"));
+        }
+        let cut = {
+            let mut appender = self.appender.lock();
+            if self.is_closed() {
+                return Err(LogError::Closed);
+            }
+            if to >= self.log_end() {
+                return Ok(self.log_end());
+            }
+            self.truncate_locked(&mut appender, to.offset(), now)?
+        };
+        self.checkpoint()?;
+        Ok(LogEnd::at(cut))
+    }
+
+    fn truncate_locked(&self, appender: &mut Appender, to: Offset, now: Timestamp) -> Result<Offset, LogError> {
+        let list = self.segments.load_full();
+        let Some(segment) = list.holding(to) else { return Err(LogError::Invalid("no segment holds the offset")) };
+        let error = |error| segment_error(self.id, segment.name(), error);
+        let at = segment.boundary_at_offset(to, segment.end()).map_err(error)?;
+        let producers = self.producers_at(appender, &list, at.offset)?;
+        let index = index_up_to(segment.as_ref(), at).map_err(error)?;
+        let serial = next_serial(list.active.name())?;
+        let writer = self.create_writer(SegmentName { base: at.offset, serial }, now)?;
+        // The record of the cut must survive before anything relies on it.
+        let disk = self.dir.env().disk.as_ref();
+        let open = writer.segment().open().map_err(error)?;
+        open.file().sync_data().and_then(|()| disk.sync_dir(&self.path)).map_err(|error| self.sync_failed(&error))?;
+        let below = list.sealed.partition_point(|sealed| sealed.summary().end <= at.offset);
+        let (kept, gone) = list.sealed.split_at_checked(below).unwrap_or_default();
+        let mut sealed = kept.to_vec();
+        let dead: Vec<_> = gone.iter().filter(|gone| gone.summary().name != segment.name()).cloned().collect();
+        appender.unfinished.retain(|(segment, _)| segment.summary().end <= at.offset);
+        let producers = Arc::new(producers);
+        let whole_segment_gone = at.offset == segment.name().base;
+        if !whole_segment_gone && !sealed.iter().any(|sealed| sealed.summary().name == segment.name()) {
+            let part = SealedSegment::cut(self.dir.files(), &self.path, segment.name(), at, index);
+            let part = Arc::new(part);
+            appender.unfinished.push((Arc::clone(&part), Some(Arc::clone(&producers))));
+            sealed.push(part);
+        }
+        appender.producers = (*producers).clone();
+        appender.snapshots.retain(|(offset, _)| *offset <= at.offset);
+        appender.writer = writer;
+        appender.first_append = None;
+        self.epochs.write().truncate_end(at.offset);
+        let open = appender.producers.first_open_transaction();
+        self.first_open_transaction.store(open.map_or(u64::MAX, Offset::get), Ordering::Release);
+        {
+            let mut truncations = self.truncations.lock();
+            *truncations += 1;
+            self.synced_end.fetch_min(at.offset.get(), Ordering::AcqRel);
+            self.log_end.store(at.offset.get(), Ordering::Release);
+        }
+        let active = Arc::clone(appender.writer.segment());
+        self.segments.store(Arc::new(SegmentList { sealed, active }));
+        self.mark_dirty(appender);
+        // Their names are superseded already: a file that stays is removed by the next start.
+        for segment in dead {
+            segment.remove().map_err(|error| self.dir.write_failed("removing a segment", error))?;
+        }
+        Ok(at.offset)
+    }
+}
+
+/// The index of a segment's batches before `end`.
+fn index_up_to(segment: &dyn Segment, end: Boundary) -> Result<SparseIndex, crate::segment::SegmentError> {
+    let mut index = SparseIndex::default();
+    let start = crate::offset::FilePosition::new(crate::segment::HEADER_LEN);
+    let mut walk = segment.walk(start, end)?;
+    while let Some(mark) = walk.next_mark()? {
+        index.push(&mark);
+    }
+    Ok(index)
+}

@@ -1,0 +1,168 @@
+//! What to upload now: a pure planner.
+//!
+//! Its goals, in this order:
+//! 1. Only what can never be truncated is uploaded: below [`PartitionView::uploadable_end`].
+//! 2. A unit starts where the tier of its partition ends, so that nothing is uploaded twice.
+//! 3. Sealed segments go at once. The rest waits until it is [`UploadConfig::tail_max_bytes`] large or
+//!    [`UploadConfig::tail_max_age`] old: together these bound what a replacement must copy and what a lost disk can
+//!    cost.
+//! 4. The partition with most to lose comes first.
+//! 5. Small ranges share an object, large ones have one of their own.
+//!
+//! A *range* is what is due of one partition; an *object plan* is one or more ranges that go into one object.
+
+use super::image::TierImage;
+use super::source::PartitionView;
+use super::writer::UnitRange;
+use crate::env::Monotonic;
+use crate::offset::{Offset, PartitionId};
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+/// When and how much is uploaded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UploadConfig {
+    /// `tail.max.bytes`: what may be missing in the tier before the open segment is uploaded in part.
+    pub tail_max_bytes: u64,
+    /// `tail.max.ms`: how long anything may be missing in the tier.
+    pub tail_max_age: Duration,
+    /// The greatest unit.
+    pub unit_max_bytes: u64,
+    /// A range below this shares its object with others.
+    pub shared_below_bytes: u64,
+    /// Objects that are uploaded at the same time.
+    pub concurrency: usize,
+}
+
+impl Default for UploadConfig {
+    fn default() -> UploadConfig {
+        UploadConfig {
+            tail_max_bytes: 64 << 20,
+            tail_max_age: Duration::from_secs(300),
+            unit_max_bytes: 256 << 20,
+            shared_below_bytes: 4 << 20,
+            concurrency: 4,
+        }
+    }
+}
+
+/// Bytes and ranges that one shared object takes.
+const SHARED_MAX_BYTES: u64 = 64 << 20;
+const SHARED_MAX_RANGES: usize = 256;
+
+/// What is due of one partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DueRange {
+    /// The range, which the upload may cut short at [`UploadConfig::unit_max_bytes`].
+    pub range: UnitRange,
+    /// About how many bytes it has.
+    pub bytes: u64,
+}
+
+/// Ranges that go into one object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ObjectPlan {
+    /// One range, or several of different partitions.
+    pub ranges: Vec<DueRange>,
+}
+
+/// Since when something of a partition is missing in the tier.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Waiting {
+    from: Offset,
+    since: Monotonic,
+}
+
+/// The planner's memory: since when each partition's tail waits.
+#[derive(Clone, Debug, Default)]
+pub struct UploadPlanner {
+    waiting: BTreeMap<PartitionId, Waiting>,
+}
+
+impl UploadPlanner {
+    /// What to upload now. Partitions in `busy` are left alone.
+    pub fn plan(
+        &mut self,
+        config: &UploadConfig,
+        image: &TierImage,
+        views: &[PartitionView],
+        busy: &BTreeSet<PartitionId>,
+        now: Monotonic,
+    ) -> Vec<ObjectPlan> {
+        let known: BTreeSet<PartitionId> = views.iter().map(|view| view.partition).collect();
+        self.waiting.retain(|partition, _| known.contains(partition));
+        let mut due: Vec<DueRange> = views.iter().filter_map(|view| self.due(config, image, view, now)).collect();
+        due.retain(|due| !busy.contains(&due.range.partition));
+        due.sort_by_key(|due| (std::cmp::Reverse(due.bytes), due.range.partition));
+        group(config, due)
+    }
+
+    fn due(
+        &mut self,
+        config: &UploadConfig,
+        image: &TierImage,
+        view: &PartitionView,
+        now: Monotonic,
+    ) -> Option<DueRange> {
+        // Until the partition is open in this leader's epoch, its units would be refused.
+        let manifest = image.get(&view.partition).filter(|manifest| manifest.open_epoch() == Some(view.leader_epoch));
+        let start = manifest.filter(|_| view.enabled)?.next_start();
+        if start >= view.uploadable_end {
+            self.waiting.remove(&view.partition);
+            return None;
+        }
+        let waiting = self.waiting.entry(view.partition).or_insert(Waiting { from: start, since: now });
+        if waiting.from != start {
+            *waiting = Waiting { from: start, since: now };
+        }
+        let sealed = view.segments.iter().filter(|segment| segment.sealed && segment.end <= view.uploadable_end);
+        let sealed_end = sealed.map(|segment| segment.end).max().filter(|end| *end > start);
+        let tail = bytes_between(view, start, view.uploadable_end);
+        let is_due = tail >= config.tail_max_bytes || now.since(waiting.since) >= config.tail_max_age;
+        let upto = if is_due { view.uploadable_end } else { sealed_end? };
+        let range = UnitRange { partition: view.partition, start, upto, leader_epoch: view.leader_epoch };
+        Some(DueRange { range, bytes: bytes_between(view, start, upto).min(config.unit_max_bytes) })
+    }
+}
+
+/// About how many bytes of a log lie in `from..upto`: whole segments exactly, parts in proportion to their offsets.
+pub fn bytes_between(view: &PartitionView, from: Offset, upto: Offset) -> u64 {
+    let part = |segment: &super::source::SegmentView| {
+        let all = segment.end.since(segment.base).max(1);
+        let within = upto.min(segment.end).since(from.max(segment.base)).min(all);
+        (u128::from(segment.bytes) * u128::from(within) / u128::from(all)) as u64
+    };
+    view.segments.iter().map(part).sum()
+}
+
+/// Ranges in the order of their plans: large ones alone, small ones together.
+fn group(config: &UploadConfig, due: Vec<DueRange>) -> Vec<ObjectPlan> {
+    let (small, large): (Vec<DueRange>, Vec<DueRange>) =
+        due.into_iter().partition(|due| due.bytes < config.shared_below_bytes);
+    let mut plans: Vec<ObjectPlan> = large.into_iter().map(|due| ObjectPlan { ranges: vec![due] }).collect();
+    let mut shared: Option<(ObjectPlan, u64)> = None;
+    for due in small {
+        let fits = shared.as_ref().is_some_and(|(plan, bytes)| {
+            plan.ranges.len() < SHARED_MAX_RANGES && bytes + due.bytes <= SHARED_MAX_BYTES
+        });
+        match shared.as_mut().filter(|_| fits) {
+            Some((plan, bytes)) => {
+                plan.ranges.push(due);
+                *bytes += due.bytes;
+            }
+            None => plans.extend(shared.replace((ObjectPlan { ranges: vec![due] }, due.bytes)).map(|(plan, _)| plan)),
+        }
+    }
+    plans.extend(shared.map(|(plan, _)| plan));
+    plans
+}
+
+/// Whether plans name each partition once: two units of one partition cannot both start where its tier ends.
+pub fn plans_are_disjoint(plans: &[ObjectPlan]) -> bool {
+    let mut seen = BTreeSet::new();
+    plans.iter().flat_map(|plan| &plan.ranges).all(|due| seen.insert(due.range.partition))
+}
+
+#[cfg(test)]
+#[path = "plan_tests.rs"]
+mod tests;

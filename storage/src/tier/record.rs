@@ -1,0 +1,92 @@
+//! What the tier log says: the records of its commits, and what becomes of each when it is replayed.
+
+use super::manifest::PageRef;
+use super::unit::UnitMeta;
+use crate::offset::{LeaderEpoch, Offset, PartitionId};
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+
+/// A record of the tier log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TierRecord {
+    /// The leader of `epoch` opens a partition: units of older epochs are refused from here on.
+    Open {
+        /// The partition.
+        partition: PartitionId,
+        /// The leader's epoch.
+        epoch: LeaderEpoch,
+    },
+    /// A unit that was uploaded.
+    Unit(UnitMeta),
+    /// Everything of a partition before `offset` is gone: by retention, or because its records were deleted.
+    LogStart {
+        /// The partition.
+        partition: PartitionId,
+        /// The leader's epoch: the fence.
+        epoch: LeaderEpoch,
+        /// The first offset that remains.
+        offset: Offset,
+    },
+    /// The oldest units that were listed one by one are in a page now.
+    Page {
+        /// The partition.
+        partition: PartitionId,
+        /// The page.
+        page: PageRef,
+    },
+    /// A partition and all of its units are gone, with its topic.
+    Remove {
+        /// The partition.
+        partition: PartitionId,
+    },
+    /// The object is about to be deleted: nothing that names it is accepted from here on.
+    Doom {
+        /// The object's key.
+        key: Arc<str>,
+        /// What of it could still be accepted: the partitions and starts of its units, or of the page.
+        starts: Vec<(PartitionId, Offset)>,
+    },
+}
+
+/// What became of a record when it was replayed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It took effect.
+    Applied,
+    /// It changed nothing.
+    Ignored(Refusal),
+}
+
+impl Verdict {
+    /// Whether the record took effect.
+    pub fn is_applied(self) -> bool {
+        self == Verdict::Applied
+    }
+}
+
+/// Why a record changes nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// The partition is not open in the record's epoch: another leader has it.
+    #[error("fenced: the open epoch is {open:?}")]
+    Fenced {
+        /// The epoch that is open.
+        open: Option<LeaderEpoch>,
+    },
+    /// A unit does not start where the tier of its partition ends: it was committed before, or another was.
+    #[error("a unit must start at {expected}")]
+    Misplaced {
+        /// Where the next unit has to start.
+        expected: Offset,
+    },
+    /// The object is being deleted.
+    #[error("the object is doomed")]
+    Doomed,
+    /// The description contradicts itself.
+    #[error("the description contradicts itself")]
+    Unsound,
+    /// What it is about has changed, or it says nothing new.
+    #[error("nothing to change")]
+    Stale,
+}
