@@ -3,40 +3,41 @@
 //! [`Handlers`] is what they can reach; [`dispatch`] decodes a frame, hands it to its handler and encodes the answer.
 //! A handler gets what it needs and returns a response; it knows neither the connection nor the encoding.
 
-mod alter_configs;
-mod create_partitions;
-mod create_topics;
-mod delete_groups;
-mod delete_topics;
-mod describe_acls;
-mod describe_cluster;
-mod describe_configs;
-mod describe_groups;
-mod describe_topic_partitions;
+pub mod alter_configs;
+pub mod create_partitions;
+pub mod create_topics;
+pub mod delete_groups;
+pub mod delete_topics;
+pub mod describe_acls;
+pub mod describe_cluster;
+pub mod describe_configs;
+pub mod describe_groups;
+pub mod describe_topic_partitions;
 mod dispatch;
 pub mod fetch;
-mod find_coordinator;
+pub mod find_coordinator;
 #[cfg(test)]
 #[path = "group_tests.rs"]
 mod group_tests;
+mod group_lookup;
 mod group_wire;
-mod heartbeat;
-mod incremental_alter_configs;
-mod init_producer_id;
-mod join_group;
-mod leave_group;
-mod list_groups;
+pub mod heartbeat;
+pub mod incremental_alter_configs;
+pub mod init_producer_id;
+pub mod join_group;
+pub mod leave_group;
+pub mod list_groups;
 mod list_offsets;
-mod list_partition_reassignments;
-mod metadata;
-mod offset_commit;
-mod offset_fetch;
+pub mod list_partition_reassignments;
+pub mod metadata;
+pub mod offset_commit;
+pub mod offset_fetch;
 mod offset_for_leader_epoch;
 mod produce;
 mod resource;
-mod sync_group;
+pub mod sync_group;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 mod wire;
 
 pub use dispatch::Dispatch;
