@@ -1,4 +1,4 @@
-//! CreatePartitions.
+//! CreatePartitions: from the wire to the controller, and its answer back.
 
 use super::wire::{outcome, wait_applied};
 use crate::config::BrokerId;

@@ -1,4 +1,4 @@
-//! CreateTopics.
+//! CreateTopics: from the wire to the controller, and what the topics are like back.
 
 use super::wire::{outcome, text, wait_applied};
 use crate::config::{BrokerConfig, BrokerId, Layers, Values, describe_topic};

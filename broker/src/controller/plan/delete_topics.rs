@@ -1,4 +1,4 @@
-//! Deleting topics.
+//! The plan of DeleteTopics: which topics go, by name or by id, and why the others do not.
 
 use super::{Command, Plan, Rules};
 use crate::controller::Refusal;

@@ -1,4 +1,4 @@
-//! Creating topics.
+//! The plan of CreateTopics: names, partitions and configurations checked, placed and turned into records.
 
 use super::names::{check_collision, check_topic_name};
 use super::placement::{Replicas, check_manual, place};
