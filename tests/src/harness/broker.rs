@@ -286,7 +286,7 @@ fn free_port() -> TcpListener {
 }
 
 fn read(path: &Path) -> String {
-    std::fs::read_to_string(path).unwrap_or_default()
+    log_lines::plain(&std::fs::read_to_string(path).unwrap_or_default())
 }
 
 fn tail(text: &str, lines: usize) -> String {

@@ -11,6 +11,19 @@ pub(super) fn unannounced<'a>(log: &'a str, announced: &[String]) -> Vec<&'a str
         .collect()
 }
 
+/// `text` without the colours of a terminal.
+pub(super) fn plain(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once('\u{1b}') {
+        out.push_str(before);
+        // ESC [ numbers letter
+        let end = after.find(|c: char| c.is_ascii_alphabetic()).map_or(after.len(), |at| at + 1);
+        rest = &after[end..];
+    }
+    out + rest
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -25,5 +38,7 @@ mod tests {
         let left = unannounced(log, &["the store is away".to_owned()]);
         assert_eq!(left.len(), 2);
         assert!(left[0].contains("rot"));
+        let colours = "\u{1b}[2m2026\u{1b}[0m \u{1b}[33m WARN\u{1b}[0m esker: hm";
+        assert_eq!(unannounced(&plain(colours), &[]), ["2026  WARN esker: hm"]);
     }
 }
