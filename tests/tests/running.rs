@@ -47,10 +47,10 @@ async fn sigterm_ends_it_in_order_and_soon() {
 async fn an_unknown_key_is_refused_with_the_nearest_one() {
     let folder = tempfile::tempdir().unwrap();
     let output =
-        Command::new(esker()).args(["serve", "--set", "log.dir5=x"]).current_dir(folder.path()).output().unwrap();
+        Command::new(esker()).args(["serve", "--set", "num.partition=3"]).current_dir(folder.path()).output().unwrap();
     assert!(!output.status.success());
     let said = String::from_utf8_lossy(&output.stderr).into_owned() + &String::from_utf8_lossy(&output.stdout);
-    assert!(said.contains("log.dir5") && said.contains("log.dirs"), "{said}");
+    assert!(said.contains("\"num.partition\"") && said.contains("num.partitions"), "{said}");
 }
 
 #[tokio::test]
