@@ -24,6 +24,7 @@ use esker_storage::env::store::Store;
 use esker_storage::env::{Env, Pool, TaskHandle};
 use esker_storage::log::{LogDir, LogDirConfig};
 use esker_storage::numbered_log::{FormatError, open_or_format};
+use esker_storage::tier::{CommitterConfig, TierCommits, UnitSources, UploadConfig, Uploader};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -80,6 +81,7 @@ pub struct Server {
     readiness: Arc<Readiness>,
     addresses: Vec<SocketAddr>,
     tasks: Vec<TaskHandle>,
+    uploader: Uploader,
 }
 
 /// Starts a broker; it serves when this returns.
@@ -95,7 +97,8 @@ pub async fn start(outside: Outside, config: BrokerConfig, gauges: Gauges) -> an
     let incarnation = env.random.uuid();
     let (controller, publisher, controlling) =
         become_controller(&env, &config, &store, &readiness, cluster, incarnation).await?;
-    let hosted = Hosted::new(env.clone(), Arc::clone(&config), Arc::clone(&metrics), dirs.clone())
+    let tier = open_tier(&env, &store, &readiness, cluster).await?;
+    let hosted = Hosted::new(env.clone(), Arc::clone(&config), Arc::clone(&metrics), dirs.clone(), tier.clone())
         .context("could not list a log directory")?;
     let coordinators = Coordinators::new(&env, &config, &publisher, &hosted);
     let register = RegisterBroker {
@@ -123,6 +126,9 @@ pub async fn start(outside: Outside, config: BrokerConfig, gauges: Gauges) -> an
     };
     hosted.applied(publisher.image().version()).await;
 
+    let sources: Arc<dyn UnitSources> = Arc::clone(&hosted) as Arc<dyn UnitSources>;
+    let uploader = Uploader::start(&env, Arc::clone(&store), tier, sources, upload_config(&config));
+
     let producer_ids = ProducerIdPool::new(config.node_id);
     producer_ids.fill(&controller);
     let handlers = Handlers::new(Parts {
@@ -148,7 +154,7 @@ pub async fn start(outside: Outside, config: BrokerConfig, gauges: Gauges) -> an
     }
     readiness.ready("broker");
     tracing::info!(cluster = %cluster, broker = config.node_id.get(), "ready");
-    Ok(Server { env, hosted, coordinators, acceptor, readiness, addresses, tasks })
+    Ok(Server { env, hosted, coordinators, acceptor, readiness, addresses, tasks, uploader })
 }
 
 impl Server {
@@ -161,6 +167,7 @@ impl Server {
     pub async fn stop(self) {
         self.readiness.not_ready("broker", "stopping");
         self.acceptor.stop(DRAIN_LIMIT).await;
+        self.uploader.stop();
         self.coordinators.stop().await;
         self.hosted.close().await;
         for task in self.tasks {
@@ -241,6 +248,28 @@ async fn become_controller(
     }
 }
 
+async fn open_tier(
+    env: &Env,
+    store: &Arc<dyn Store>,
+    readiness: &Readiness,
+    cluster: Uuid,
+) -> anyhow::Result<TierCommits> {
+    loop {
+        match TierCommits::start(Arc::clone(store), env, cluster, CommitterConfig::default()).await {
+            Ok(commits) => {
+                readiness.ready("store");
+                return Ok(commits);
+            }
+            Err(error) if error.is_retry() => {
+                tracing::warn!(%error, "waiting for the tier log");
+                readiness.not_ready("store", error.to_string());
+                env.sleep(STORE_PAUSE).await;
+            }
+            Err(error) => return Err(error).context("the tier log cannot be used"),
+        }
+    }
+}
+
 async fn listen(
     acceptor: &Arc<Acceptor>,
     listener: &Listener,
@@ -262,3 +291,10 @@ async fn listen(
 
 /// Requests of one connection that may be in progress; clients' own limits are 5 or less where order matters.
 const MAX_IN_FLIGHT: usize = 64;
+
+fn upload_config(config: &BrokerConfig) -> UploadConfig {
+    UploadConfig {
+        concurrency: usize::try_from(config.remote_log_copier_threads).unwrap_or(1),
+        ..UploadConfig::default()
+    }
+}

@@ -21,4 +21,3 @@ pub mod record;
 pub mod request;
 pub mod response;
 pub mod segments;
-pub mod wire;

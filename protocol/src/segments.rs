@@ -79,25 +79,6 @@ impl Segments {
     }
 }
 
-impl Buf for Segments {
-    fn remaining(&self) -> usize {
-        self.remaining
-    }
-
-    fn chunk(&self) -> &[u8] {
-        self.parts.front().map_or(&[], |part| part)
-    }
-
-    fn chunks_vectored<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
-        let filled = slices.iter_mut().zip(self.io_slices());
-        filled.map(|(slice, part)| *slice = part).count()
-    }
-
-    fn advance(&mut self, bytes: usize) {
-        Segments::advance(self, bytes);
-    }
-}
-
 /// Collects a frame.
 #[derive(Debug)]
 pub(crate) struct SegmentWriter {
@@ -201,8 +182,6 @@ mod tests {
         let (segments, plain) = written(&vec![(COALESCE_BELOW, false); 3000]);
         assert_eq!(segments.io_slices().count(), MAX_IO_SLICES);
         assert_eq!(segments.len(), plain.len());
-        let mut few = [IoSlice::new(&[]); 7];
-        assert_eq!(segments.chunks_vectored(&mut few), 7);
     }
 
     #[test]

@@ -3,9 +3,10 @@
 use super::ConfigError;
 use super::broker_id::BrokerId;
 use super::id_text::parse_id;
-use super::key::{Scope, find, list_items};
+use super::key::list_items;
 use super::layers::{BrokerReader, Layers, Read, Values};
 use super::listener::Listener;
+use super::registry::{Scope, find};
 use std::path::PathBuf;
 use uuid::Uuid;
 

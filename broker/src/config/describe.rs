@@ -1,24 +1,9 @@
 //! Describing: every key of a topic or a broker with its value, its source and the chain of its synonyms, as
 //! DescribeConfigs answers it (KIP-133, KIP-226, KIP-569).
 
-use super::key::{Key, Scope};
-use super::layers::{Candidate, Layers, Values, effective};
-
-/// Where a value comes from, with the number that the protocol gives it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(i8)]
-pub enum Source {
-    /// Set for this topic.
-    Topic = 1,
-    /// Set in the metadata for this broker.
-    Broker = 2,
-    /// Set in the metadata for all brokers.
-    ClusterDefault = 3,
-    /// The process was started with it.
-    Static = 4,
-    /// Nobody set it.
-    Default = 5,
-}
+use super::key::Key;
+use super::layers::{Candidate, Layers, Source, Values, effective};
+use super::registry::Scope;
 
 /// One place that a key's value could come from.
 #[derive(Clone, Debug, PartialEq, Eq)]

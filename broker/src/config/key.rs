@@ -1,36 +1,6 @@
 //! A key: its name, Kafka's type, its default, the check of its values, and a sentence of documentation.
 
 use super::ConfigError;
-use super::broker_keys::BROKER_KEYS;
-use super::nearest::nearest;
-use super::topic_keys::TOPIC_KEYS;
-
-/// What a key configures.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Scope {
-    /// One topic.
-    Topic,
-    /// A broker, or all of them.
-    Broker,
-}
-
-impl Scope {
-    /// The keys of this scope, sorted by name.
-    pub const fn keys(self) -> &'static [Key] {
-        match self {
-            Scope::Topic => TOPIC_KEYS,
-            Scope::Broker => BROKER_KEYS,
-        }
-    }
-
-    /// As an error message calls it.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Scope::Topic => "topic",
-            Scope::Broker => "broker",
-        }
-    }
-}
 
 /// Kafka's type of a value, with the number that DescribeConfigs gives it (KIP-569).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,19 +64,6 @@ pub struct Key {
     /// The broker keys that give its value when it is not set itself, in this order, each with the factor that turns
     /// its unit into this key's.
     pub synonyms: &'static [(&'static str, i64)],
-}
-
-/// The key called `name`.
-///
-/// # Errors
-/// [`ConfigError::Unknown`], with the nearest name.
-pub fn find(scope: Scope, name: &str) -> Result<&'static Key, ConfigError> {
-    let keys = scope.keys();
-    keys.binary_search_by(|key| key.name.cmp(name)).ok().and_then(|index| keys.get(index)).ok_or_else(|| {
-        // The whole name may be as long as a request; what it looks like is told by its start.
-        let shown: String = name.chars().take(128).collect();
-        ConfigError::Unknown { scope: scope.name(), name: shown, nearest: nearest(name, keys.iter().map(|k| k.name)) }
-    })
 }
 
 /// The items of a LIST value, trimmed, without empty ones.

@@ -1,10 +1,26 @@
 //! Layers: the values of a topic, of this broker, of the whole cluster, of the command line, and the defaults, looked
 //! through from the most specific to the least.
 
-use super::describe::Source;
-use super::key::{Key, Scope, find};
+use super::key::Key;
+use super::registry::{Scope, find};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+
+/// Where a value comes from, with the number that the protocol gives it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(i8)]
+pub enum Source {
+    /// Set for this topic.
+    Topic = 1,
+    /// Set in the metadata for this broker.
+    Broker = 2,
+    /// Set in the metadata for all brokers.
+    ClusterDefault = 3,
+    /// The process was started with it.
+    Static = 4,
+    /// Nobody set it.
+    Default = 5,
+}
 
 /// Texts by key.
 pub type Values = BTreeMap<String, String>;

@@ -13,7 +13,7 @@
 //! ```
 //!
 //! A topic's key falls back to the broker keys that are its synonyms (`retention.ms` to `log.retention.ms`, then
-//! `log.retention.minutes`, then `log.retention.hours`), as in Kafka; [`describe`] lists that chain for DescribeConfigs.
+//! `log.retention.minutes`, then `log.retention.hours`), as in Kafka; [`describe_topic`] lists that chain for DescribeConfigs.
 //!
 //! A key is in a table only while something acts on it: a setting that is stored and ignored would be a promise that
 //! nobody keeps.
@@ -29,19 +29,21 @@ mod layers;
 mod listener;
 mod nearest;
 mod properties;
+mod registry;
 mod topic;
 mod topic_keys;
 
 pub use broker::{BrokerConfig, Durability, Validation};
 pub use broker_id::BrokerId;
 pub use broker_keys::BROKER_KEYS;
-pub use describe::{Described, Source, Synonym, describe_broker, describe_topic};
+pub use describe::{Described, Synonym, describe_broker, describe_topic};
 pub use error::ConfigError;
 pub use id_text::{id_text, parse_id};
-pub use key::{Check, Key, Kind, Scope, find, list_items};
-pub use layers::{Layers, Values};
+pub use key::{Check, Key, Kind, list_items};
+pub use layers::{Layers, Source, Values};
 pub use listener::Listener;
 pub use nearest::nearest;
 pub use properties::{parse_properties, parse_set};
+pub use registry::{Scope, find};
 pub use topic::{CleanupPolicy, TimestampType, TopicConfig, check_topic_values};
 pub use topic_keys::TOPIC_KEYS;

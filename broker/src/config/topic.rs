@@ -1,7 +1,7 @@
 //! A topic's settings, typed.
 
 use super::ConfigError;
-use super::key::{Scope, find, list_items};
+use super::key::list_items;
 use super::layers::{Layers, Read, TopicReader, Values};
 use esker_protocol::record;
 use esker_storage::log::LogConfig;
@@ -134,7 +134,7 @@ fn local(number: i64, total: Option<u64>) -> Option<u64> {
 /// The first that cannot be.
 pub fn check_topic_values(overrides: &Values, layers: &Layers) -> Result<(), ConfigError> {
     for (name, value) in overrides {
-        find(Scope::Topic, name)?.validate(value)?;
+        super::registry::topic_key(name)?.validate(value)?;
     }
     // Kafka's LogConfig.validateRemoteStorageRetention*: local copies may not be asked to outlive the records.
     let read = TopicReader { layers, overrides };
@@ -143,7 +143,7 @@ pub fn check_topic_values(overrides: &Values, layers: &Layers) -> Result<(), Con
         let Some(text) = overrides.get(local) else { continue };
         let (own, limit) = (read.number(local), read.number(total));
         if limit >= 0 && own != -2 && (own == -1 || own > limit) {
-            let name = find(Scope::Topic, local)?.name;
+            let name = super::registry::topic_key(local)?.name;
             let reason = format!("must not be more than {total}, which is {limit}");
             return Err(ConfigError::Invalid { name, value: text.clone(), reason });
         }

@@ -169,3 +169,61 @@ fn producer_ids_are_fetched_ahead_and_never_repeat() {
         assert_eq!(without_store, 1400, "the rest of this block and the one ahead");
     });
 }
+
+/// The bench's metadata log as anybody may write it, at its end.
+async fn raw_log<R: esker_storage::numbered_log::Record>(
+    bench: &Bench,
+) -> esker_storage::numbered_log::NumberedLog<R, R> {
+    use esker_storage::numbered_log::{LogName, NumberedLog};
+    let store = std::sync::Arc::new(bench.store.clone());
+    let name = LogName::new("cluster", crate::controller::testing::CLUSTER);
+    let mut log = NumberedLog::open(store, bench.env.clone(), name).await.unwrap().log;
+    while log.next().await.unwrap().is_some() {}
+    log
+}
+
+#[test]
+fn a_foreign_commit_is_replayed_and_everything_decided_again() {
+    block_on(async {
+        let bench = Bench::new(&[]);
+        let node = bench.start().await;
+        // A commit of a former controller, which landed late.
+        let mut late = raw_log::<crate::metadata::Record>(&bench).await;
+        let image = node.publisher.image();
+        let plan = crate::controller::Command::plan(&one(&bench, "late"), &image, &Rules::new(&bench.config));
+        late.commit(plan.records).await.unwrap();
+        let (late, new) = tokio::join!(
+            node.controller.submit(one(&bench, "late"), None),
+            node.controller.submit(one(&bench, "new"), None)
+        );
+        let refused = late.unwrap().answer.remove(0).unwrap_err();
+        assert_eq!(refused.error, kafka_protocol::ResponseError::TopicAlreadyExists);
+        assert!(new.unwrap().answer[0].is_ok());
+        assert_eq!(node.publisher.image().topic_count(), 2);
+        assert_eq!(*node.controller.state().borrow(), ControllerState::Active);
+        assert_eq!(bench.journal().await.image(), &node.publisher.image());
+    });
+}
+
+#[test]
+fn a_log_that_cannot_be_replayed_stops_the_broker_by_name() {
+    block_on(async {
+        for (record, named) in [
+            (serde_json::json!({"kind": "SplitTopic", "id": 1}), "SplitTopic"),
+            (serde_json::json!({"kind": "DeleteTopic", "id": uuid::Uuid::from_u128(5)}), "no topic"),
+        ] {
+            let bench = Bench::new(&[]);
+            let node = bench.start().await;
+            let mut log = raw_log::<serde_json::Value>(&bench).await;
+            log.commit(vec![record]).await.unwrap();
+            let store = std::sync::Arc::new(bench.store.clone());
+            let opened = Journal::open(store, &bench.env, crate::controller::testing::CLUSTER, 10).await;
+            let error = opened.err().unwrap();
+            assert!(!error.is_retry() && error.to_string().contains(named), "{error}");
+            // The controller that runs into it fails, and says so.
+            node.controller.submit(one(&bench, "a"), None).await.unwrap_err();
+            let state = node.controller.state().borrow().clone();
+            assert!(matches!(&state, ControllerState::Failed { reason } if reason.contains(named)), "{state:?}");
+        }
+    });
+}

@@ -2,40 +2,15 @@
 
 use super::error::SubmitError;
 use super::journal::{Journal, JournalError};
+use super::outcome::{ControllerState, Settled};
 use super::plan::{Command, Rules};
 use super::queue::{Queued, Waiting};
 use super::run;
-use crate::config::{BrokerConfig, BrokerId};
+use crate::config::BrokerConfig;
 use esker_storage::env::{Env, TaskHandle};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 use uuid::Uuid;
-
-/// The answer of a command that took effect, or needed none.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Settled<A> {
-    /// The command's own answer.
-    pub answer: A,
-    /// The version of the image that has its effect; it is published already.
-    pub version: u64,
-}
-
-/// Whether this broker is the controller.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ControllerState {
-    /// It is.
-    Active,
-    /// Another broker, or another start of this one, was elected.
-    Deposed {
-        /// Who is the controller now.
-        by: BrokerId,
-    },
-    /// The metadata log cannot be gone on with; a person must look, and the process should end.
-    Failed {
-        /// What is wrong.
-        reason: String,
-    },
-}
 
 /// Submits commands to this broker's controller; cheap to clone.
 #[derive(Clone)]

@@ -19,6 +19,7 @@
 mod error;
 mod handle;
 mod journal;
+mod outcome;
 mod plan;
 mod producer_ids;
 mod queue;
@@ -27,8 +28,9 @@ mod run;
 pub(crate) mod testing;
 
 pub use error::{Refusal, SubmitError};
-pub use handle::{Controller, ControllerState, Settled};
+pub use handle::Controller;
 pub use journal::{Journal, JournalError};
+pub use outcome::{ControllerState, Settled};
 pub use plan::{
     AddPartitions, AllocateProducerIds, AlterConfigs, AlterOperation, Command, ConfigAlteration, CreateTopics,
     CreatedTopic, DeleteTopics, DeletedTopic, MorePartitions, NewTopic, Plan, RegisterBroker, Replicas, ResourceName,

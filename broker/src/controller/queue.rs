@@ -1,7 +1,7 @@
 //! What waits for the controller: commands of any kind, each with whoever waits for its answer.
 
 use super::error::SubmitError;
-use super::handle::Settled;
+use super::outcome::Settled;
 use super::plan::{Command, Rules};
 use crate::metadata::{Image, Record};
 use tokio::sync::oneshot;

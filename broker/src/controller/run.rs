@@ -1,8 +1,8 @@
 //! The controller's loop: takes what waits, plans it, commits it, answers it.
 
 use super::error::SubmitError;
-use super::handle::ControllerState;
 use super::journal::{Decided, Journal, JournalError};
+use super::outcome::ControllerState;
 use super::plan::{Rules, election};
 use super::queue::Waiting;
 use crate::config::BrokerId;

@@ -9,7 +9,10 @@ use crate::handlers::testing::{create, encodes};
 use kafka_protocol::messages::incremental_alter_configs_request::AlterableConfig;
 use kafka_protocol::messages::{AlterConfigsRequest, alter_configs_request};
 
-fn incremental(resources: &[(i8, &str, &[(&str, i8, Option<&str>)])]) -> IncrementalAlterConfigsRequest {
+/// Kind and name of a resource; key, operation and value of each change.
+type Change<'a> = (i8, &'a str, &'a [(&'a str, i8, Option<&'a str>)]);
+
+fn incremental(resources: &[Change<'_>]) -> IncrementalAlterConfigsRequest {
     let resources = resources.iter().map(|(kind, name, configs)| {
         let configs = configs.iter().map(|(key, operation, value)| {
             AlterableConfig::default()

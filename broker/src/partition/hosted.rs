@@ -16,6 +16,7 @@ use esker_storage::env::{Env, Pool};
 use esker_storage::log::{Log, LogConfig, LogDir, LogError, LogObserver, OpenFrom};
 use esker_storage::offset::{LeaderEpoch, PartitionId};
 use esker_storage::partition_log::PartitionLog;
+use esker_storage::tier::{TierCommits, TierRecord};
 use futures_util::stream::{self, StreamExt};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
@@ -40,6 +41,7 @@ pub struct Hosted {
     config: Arc<BrokerConfig>,
     metrics: Arc<Metrics>,
     dirs: Vec<Arc<LogDir>>,
+    tier: TierCommits,
     /// Which directory has a partition's files; kept for partitions that are offline, too.
     places: Mutex<Places>,
     partitions: ArcSwap<BTreeMap<PartitionId, Here>>,
@@ -98,6 +100,7 @@ impl Hosted {
         config: Arc<BrokerConfig>,
         metrics: Arc<Metrics>,
         dirs: Vec<Arc<LogDir>>,
+        tier: TierCommits,
     ) -> std::io::Result<Arc<Hosted>> {
         let mut places = Places { by_id: BTreeMap::new(), counts: vec![0; dirs.len()] };
         for (index, dir) in dirs.iter().enumerate() {
@@ -111,6 +114,7 @@ impl Hosted {
             config,
             metrics,
             dirs,
+            tier,
             places: Mutex::new(places),
             partitions: ArcSwap::default(),
             applied,
@@ -208,6 +212,7 @@ impl Hosted {
         if opening.is_empty() {
             return;
         }
+        self.open_in_tier(&opening).await;
         let opened: Vec<(PartitionId, Here)> = stream::iter(opening)
             .map(|opening| async move { (opening.id, self.open_one(opening).await) })
             .buffer_unordered(PARALLEL_OPENS)
@@ -222,13 +227,31 @@ impl Hosted {
         self.partitions.store(Arc::new(partitions));
     }
 
+    /// From here on no older leader's upload of these partitions counts. Waits for the store as long as it takes.
+    async fn open_in_tier(&self, opening: &[Opening]) {
+        let open = |opening: &Opening| TierRecord::Open { partition: opening.id, epoch: opening.epoch };
+        if let Err(error) = self.tier.commit(opening.iter().map(open).collect()).await {
+            tracing::error!(%error, "the tier log cannot be written; nothing is uploaded");
+        }
+    }
+
     async fn open_one(&self, opening: Opening) -> Here {
         let Opening { id, topic, epoch, config } = opening;
         let dir = self.place(id);
         let Some(dir) = dir else { return Here::Offline("every log directory failed".into()) };
         let settings = self.log_config(&config);
+        let from = match self.tier.image().get(&id) {
+            Some(manifest) if manifest.open_epoch() != Some(epoch) => {
+                return Here::Offline("a newer leader has opened the partition in the tier".into());
+            }
+            Some(manifest) => OpenFrom {
+                tier_end: Some(manifest.end()).filter(|_| manifest.last().is_some() || !manifest.pages().is_empty()),
+                log_start: manifest.log_start(),
+            },
+            None => OpenFrom::default(),
+        };
         let open = move || -> Result<Arc<Log>, LogError> {
-            let (log, _) = Log::open(&dir, id, settings, OpenFrom::default())?;
+            let (log, _) = Log::open(&dir, id, settings, from)?;
             log.begin_epoch(epoch).map_err(|_| LogError::Invalid("the log has a newer leader epoch"))?;
             Ok(log)
         };
@@ -272,6 +295,10 @@ impl Hosted {
             }
         }
         self.partitions.store(Arc::new(partitions));
+        let remove = leaving.iter().map(|id| TierRecord::Remove { partition: *id }).collect();
+        if let Err(error) = self.tier.commit(remove).await {
+            tracing::error!(%error, "the tier log cannot be written; what deleted topics had there stays");
+        }
         for id in leaving {
             let place = self.places.lock().remove(id);
             let Some(dir) = place.and_then(|index| self.dirs.get(index)).cloned() else { continue };

@@ -6,6 +6,7 @@
 mod codes;
 mod hosted;
 mod leader;
+mod uploads;
 mod waiters;
 
 pub use codes::{append_code, lookup_code, read_code};

@@ -45,7 +45,7 @@ pub enum DecodeError {
     Close(Reason),
 }
 
-/// An answer that is an error, made by `response::encode_refused`. Only ApiVersions has one.
+/// An answer that is an error. Only ApiVersions has one: `api::versions_refused`.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{} refused: {error}", api.name)]
 pub struct Refused {

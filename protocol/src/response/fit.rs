@@ -12,13 +12,15 @@
 //! what the crate's structs start with, and Kafka never sends one.
 
 use crate::error_code::ErrorCode;
-use crate::wire::OPERATIONS_NOT_ASKED;
 use kafka_protocol::messages::offset_fetch_response::{OffsetFetchResponsePartition, OffsetFetchResponseTopic};
 use kafka_protocol::messages::{
     DescribeGroupsResponse, FindCoordinatorResponse, ListOffsetsResponse, MetadataResponse, OffsetFetchResponse,
     ResponseKind,
 };
 use kafka_protocol::protocol::StrBytes;
+
+/// In place of a set of authorized operations: the client did not ask.
+const NO_OPERATIONS: i32 = i32::MIN;
 
 /// Changes `response` so that `version` can be encoded.
 pub fn fit(response: &mut ResponseKind, version: i16) {
@@ -107,11 +109,11 @@ fn list_offsets(response: &mut ListOffsetsResponse, version: i16) {
 
 fn metadata(response: &mut MetadataResponse, version: i16) {
     if !(8..=10).contains(&version) {
-        response.cluster_authorized_operations = OPERATIONS_NOT_ASKED;
+        response.cluster_authorized_operations = NO_OPERATIONS;
     }
     for topic in &mut response.topics {
         if version < 8 {
-            topic.topic_authorized_operations = OPERATIONS_NOT_ASKED;
+            topic.topic_authorized_operations = NO_OPERATIONS;
         }
         if version < 12 {
             topic.name.get_or_insert_default();
@@ -172,7 +174,7 @@ fn describe_groups(response: &mut DescribeGroupsResponse, version: i16) {
             group.error_message = None;
         }
         if version < 3 {
-            group.authorized_operations = OPERATIONS_NOT_ASKED;
+            group.authorized_operations = NO_OPERATIONS;
         }
     }
 }

@@ -286,7 +286,8 @@ fn an_unknown_version_of_api_versions_is_answered_and_understood() {
 fn a_refused_request_is_answered_on_the_wire() {
     let asked = Bytes::from_static(&[0, 18, 0, 99, 0, 0, 0, 7, 1, 2, 3]);
     let Err(request::DecodeError::Answer(refused)) = request::decode(asked, &Limits::default()) else { panic!() };
-    let answer = encode_refused(&refused).unwrap().to_bytes();
+    let body = api::versions_refused(refused.error).into();
+    let answer = encode(refused.api, refused.version, refused.correlation_id, body).unwrap().to_bytes();
     assert_eq!(&answer[..], [0, 0, 0, 16, 0, 0, 0, 7, 0, 35, 0, 0, 0, 1, 0, 18, 0, 0, 0, 4]);
 }
 

@@ -10,9 +10,10 @@
 //! 8   2  format version, 1                   (integers big-endian)
 //! 10  2  flags, 0
 //! 12  8  log start
-//! 20  4  serial of the point's data file
-//! 24  8  the point: offset
-//! 32  8  the point: position
+//! 20  8  local start: segments that end there or before were dropped
+//! 28  4  serial of the point's data file
+//! 32  8  the point: offset
+//! 40  8  the point: position
 //!        leader epochs:   4 count | 4 epoch, 8 start each
 //!        index so far:    8 latest timestamp | 8 its batch, -1 for none | 4 count | 24 each, as in index files
 //!        producers:       4 bytes | a snapshot, see `producers_codec`
@@ -26,7 +27,7 @@ use super::epochs::LeaderEpochs;
 use super::producers::Producers;
 use super::producers_codec::{self, SnapshotError};
 use crate::env::Timestamp;
-use crate::offset::{FilePosition, LogStart, Offset};
+use crate::offset::{FilePosition, LocalStart, LogStart, Offset};
 use crate::segment::fields::{BadField, Fields};
 use crate::segment::{Boundary, IndexEntry, LatestTimestamp, SparseIndex};
 
@@ -47,6 +48,9 @@ pub struct RecoveryPoint {
 pub struct Checkpoint {
     /// The first offset that the partition still has.
     pub log_start: LogStart,
+    /// Where the first segment on this disk begins. Files of segments before it were being removed, in whichever order
+    /// a power cut leaves that.
+    pub local_start: LocalStart,
     /// Where a scan may start.
     pub point: RecoveryPoint,
     /// The leader epochs up to there.
@@ -82,6 +86,7 @@ impl Checkpoint {
         bytes.extend_from_slice(&VERSION.to_be_bytes());
         bytes.extend_from_slice(&[0; 2]);
         bytes.extend_from_slice(&self.log_start.offset().to_wire().to_be_bytes());
+        bytes.extend_from_slice(&self.local_start.offset().to_wire().to_be_bytes());
         bytes.extend_from_slice(&self.point.serial.to_be_bytes());
         bytes.extend_from_slice(&self.point.at.offset.to_wire().to_be_bytes());
         bytes.extend_from_slice(&self.point.at.position.get().to_be_bytes());
@@ -121,6 +126,7 @@ impl Checkpoint {
         }
         let _flags = fields.u16()?;
         let log_start = LogStart::at(fields.offset()?);
+        let local_start = LocalStart::at(fields.offset()?);
         let serial = fields.u32()?;
         let at = Boundary { offset: fields.offset()?, position: FilePosition::new(fields.u64()?) };
         let epochs = LeaderEpochs::decode(&mut fields)?;
@@ -133,7 +139,7 @@ impl Checkpoint {
         if !fields.rest().is_empty() {
             return Err(CheckpointError::Damaged);
         }
-        Ok(Checkpoint { log_start, point: RecoveryPoint { serial, at }, epochs, index, producers })
+        Ok(Checkpoint { log_start, local_start, point: RecoveryPoint { serial, at }, epochs, index, producers })
     }
 }
 

@@ -1,7 +1,7 @@
 //! What a partition's log is told about itself: the settings that may change while it is open, and what is known of
 //! the partition when it is opened.
 
-use crate::offset::{LogStart, TierEnd};
+use crate::offset::{LeaderEpoch, LogStart, TierEnd};
 use esker_protocol::record::TimestampType;
 
 /// Settings of one log, from the topic's configuration.
@@ -39,4 +39,7 @@ pub struct OpenFrom {
     pub tier_end: Option<TierEnd>,
     /// The first offset that the partition still has, as far as the caller knows. The log may know better.
     pub log_start: LogStart,
+    /// The newest leader epoch that was ever given out: a batch of a newer one is damaged. Epochs lie outside of a
+    /// batch's checksum.
+    pub newest_epoch: Option<LeaderEpoch>,
 }

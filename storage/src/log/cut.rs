@@ -57,7 +57,8 @@ impl Log {
             self.segments.store(Arc::new(SegmentList { sealed: kept.to_vec(), active: Arc::clone(&list.active) }));
             dropped
         };
-        // Oldest first: what a crash leaves is a log that starts later, never one with a hole.
+        // The names may vanish in any order if the power goes now: the checkpoint says that none of them counts.
+        self.checkpoint()?;
         let mut freed = 0;
         for segment in dropped {
             segment.remove().map_err(|error| self.dir.write_failed("removing a segment", error))?;
@@ -77,6 +78,7 @@ impl Log {
         if to.offset() < self.local_start().offset() {
             return Err(LogError::Invalid("cannot truncate below the local start"));
         }
+        let one = self.upkeep.lock();
         let cut = {
             let mut appender = self.appender.lock();
             if self.is_closed() {
@@ -87,7 +89,7 @@ impl Log {
             }
             self.truncate_locked(&mut appender, to.offset(), now)?
         };
-        self.checkpoint()?;
+        self.checkpoint_locked(&one)?;
         Ok(LogEnd::at(cut))
     }
 
@@ -96,6 +98,9 @@ impl Log {
         let Some(segment) = list.holding(to) else { return Err(LogError::Invalid("no segment holds the offset")) };
         let error = |error| segment_error(self.id, segment.name(), error);
         let at = segment.boundary_at_offset(to, segment.end()).map_err(error)?;
+        if at.offset < self.local_start().offset() {
+            return Err(LogError::Invalid("the cut lies in the batch of the log start: nothing would be left"));
+        }
         let producers = self.producers_at(appender, &list, at.offset)?;
         let index = index_up_to(segment.as_ref(), at).map_err(error)?;
         let serial = next_serial(list.active.name())?;
@@ -107,10 +112,11 @@ impl Log {
         let below = list.sealed.partition_point(|sealed| sealed.summary().end <= at.offset);
         let (kept, gone) = list.sealed.split_at_checked(below).unwrap_or_default();
         let mut sealed = kept.to_vec();
-        let dead: Vec<_> = gone.iter().filter(|gone| gone.summary().name != segment.name()).cloned().collect();
+        let whole_segment_gone = at.offset == segment.name().base;
+        let dead = gone.iter().filter(|gone| whole_segment_gone || gone.summary().name != segment.name());
+        let dead: Vec<_> = dead.cloned().collect();
         appender.unfinished.retain(|(segment, _)| segment.summary().end <= at.offset);
         let producers = Arc::new(producers);
-        let whole_segment_gone = at.offset == segment.name().base;
         if !whole_segment_gone && !sealed.iter().any(|sealed| sealed.summary().name == segment.name()) {
             let part = SealedSegment::cut(self.dir.files(), &self.path, segment.name(), at, index);
             let part = Arc::new(part);
@@ -134,6 +140,9 @@ impl Log {
         self.segments.store(Arc::new(SegmentList { sealed, active }));
         self.mark_dirty(appender);
         // Their names are superseded already: a file that stays is removed by the next start.
+        if whole_segment_gone && segment.name() == list.active.name() {
+            list.active.remove().map_err(|error| self.dir.write_failed("removing a segment", error))?;
+        }
         for segment in dead {
             segment.remove().map_err(|error| self.dir.write_failed("removing a segment", error))?;
         }

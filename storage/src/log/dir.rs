@@ -97,6 +97,8 @@ pub struct LogDir {
     logs: Mutex<BTreeMap<PartitionId, Weak<Log>>>,
     syncing: Mutex<Option<TaskHandle>>,
     closed: AtomicBool,
+    /// A log was dropped without being closed: its checkpoint may be behind.
+    unclosed: AtomicBool,
     _lock: Box<dyn Lock>,
 }
 
@@ -141,6 +143,7 @@ impl LogDir {
             logs: Mutex::new(BTreeMap::new()),
             syncing: Mutex::new(None),
             closed: AtomicBool::new(false),
+            unclosed: AtomicBool::new(false),
             _lock: lock,
         });
         let handle = env.tasks.spawn_thread("esker-sync", Box::pin(SyncGroup::run(Arc::clone(&dir))));
@@ -231,8 +234,8 @@ impl LogDir {
         }
     }
 
-    /// Syncs what every log has, checkpoints them, and marks the directory as cleanly shut down. Appends must have
-    /// ended. The directory stays locked until it is dropped.
+    /// Syncs what every log has, closes and checkpoints them, and marks the directory as cleanly shut down: if none was
+    /// dropped before, that is, without [`Log::close`]. The directory stays locked until it is dropped.
     ///
     /// # Errors
     /// [`LogError`]; the next start scans what lies beyond the checkpoints.
@@ -256,12 +259,21 @@ impl LogDir {
             log.close()?;
         }
         let writing = self.synced.lock().take();
+        if self.unclosed.load(Ordering::Acquire) {
+            tracing::info!(directory = %self.path.display(), "a log was not closed: the next start checks all");
+            return writing.write().map_err(|error| LogError::Failed(self.fail("writing what was synced", &error)));
+        }
         let clean = self.path.join(CLEAN);
         writing
             .write()
             .and_then(|()| self.env.disk.open(&clean, Open::Replace))
             .and_then(|_| self.env.disk.sync_dir(&self.path))
             .map_err(|error| LogError::Failed(self.fail("marking a clean shutdown", &error)))
+    }
+
+    pub(super) fn note_unclosed(&self, id: PartitionId) {
+        tracing::debug!(partition = %id, "dropped without being closed");
+        self.unclosed.store(true, Ordering::Release);
     }
 
     pub(super) fn env(&self) -> &Env {

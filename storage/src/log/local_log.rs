@@ -311,6 +311,15 @@ impl Log {
     }
 }
 
+impl Drop for Log {
+    fn drop(&mut self) {
+        // Its checkpoint may be behind: whoever marks the directory as clean must know.
+        if !self.is_closed() {
+            self.dir.note_unclosed(self.id);
+        }
+    }
+}
+
 impl std::fmt::Debug for Log {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Log").field("id", &self.id).field("log_end", &self.log_end()).finish_non_exhaustive()

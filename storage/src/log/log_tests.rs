@@ -28,11 +28,10 @@ fn a_restart_finds_everything() {
         let sent = append_all(&log, &[3, 1, 5, 2, 2, 7, 1, 1, 1, 4]);
         wait_synced(&log);
         assert!(log.segments().len() > 2);
-        drop(log);
         if clean {
-            disk.close(dir)
+            disk.close(dir, log)
         } else {
-            disk.kill(dir)
+            disk.kill(dir, log)
         }
         let dir = disk.open();
         assert_eq!(dir.was_clean(), clean);
@@ -53,8 +52,7 @@ fn a_log_that_ends_before_the_tier_is_dropped() {
     let dir = disk.open();
     let log = open(&dir, LogConfig::default());
     append_all(&log, &[3, 1, 5]);
-    drop(log);
-    disk.close(dir);
+    disk.close(dir, log);
     let dir = disk.open();
     let from = OpenFrom { tier_end: Some(TierEnd::at(Offset::new(20))), ..OpenFrom::default() };
     let (log, report) = Log::open(&dir, id(), LogConfig::default(), from).unwrap();

@@ -43,9 +43,11 @@ pub use local_log::{Log, LogObserver, SegmentInfo, local_reaches_tier, synced_no
 pub use producers::{ProducerError, Producers};
 pub use read::LocalRead;
 pub use recovery::OpenReport;
-pub use unit_source::{AbortedTransaction, UnitChunk, UnitSource};
+pub use unit_source::UploadChunk;
 
 #[cfg(test)]
 mod log_tests;
+#[cfg(test)]
+mod model_tests;
 #[cfg(test)]
 mod test_support;

@@ -28,7 +28,7 @@ use super::producers::Producers;
 use super::survey::{DataFile, Survey, survey};
 use super::synced_record::SyncedMark;
 use crate::env::Timestamp;
-use crate::offset::{FilePosition, LogStart, Offset, PartitionId};
+use crate::offset::{FilePosition, LeaderEpoch, LogStart, Offset, PartitionId};
 use crate::segment::scan::{ScanEnd, Stop, scan};
 use crate::segment::{
     ActiveWriter, Boundary, DataHeader, HEADER_LEN, SealedSegment, Segment, SegmentName, SparseIndex,
@@ -60,6 +60,7 @@ struct Recovery<'a> {
     config: LogConfig,
     now: Timestamp,
     mark: Option<SyncedMark>,
+    newest_epoch: Option<LeaderEpoch>,
     producers: Producers,
     epochs: LeaderEpochs,
     sealed: Vec<Arc<SealedSegment>>,
@@ -89,6 +90,7 @@ impl Log {
             config,
             now: dir.env().wall(),
             mark: dir.synced_mark(id),
+            newest_epoch: from.newest_epoch,
             producers: Producers::default(),
             epochs: LeaderEpochs::default(),
             sealed: Vec::new(),
@@ -308,7 +310,7 @@ impl Recovery<'_> {
         let data = disk.open(&path, crate::env::Open::Write).map_err(LogError::Io)?;
         let epoch = from.offset.previous().and_then(|before| self.epochs.at(before));
         let (producers, epochs, now) = (&mut self.producers, &mut self.epochs, self.now);
-        let scanned = scan(data.as_ref(), from, limit, epoch, |mark, header| {
+        let scanned = scan(data.as_ref(), from, limit, (epoch, self.newest_epoch), |mark, header| {
             index.push(mark);
             if replay_from.is_some_and(|replay| mark.position >= replay.position) {
                 epochs.begin(mark.epoch, mark.base);

@@ -2,7 +2,7 @@
 
 use super::checkpoint::Checkpoint;
 use crate::env::{Disk, Open};
-use crate::offset::PartitionId;
+use crate::offset::{Offset, PartitionId};
 use crate::segment::header::header_matches_name;
 use crate::segment::name::superseded_end;
 use crate::segment::{DataHeader, FileName, HEADER_LEN, SegmentName};
@@ -23,7 +23,7 @@ pub(super) struct DataFile {
 pub(super) struct Survey {
     /// Data files that count, oldest first; each ends, logically, where the next one begins.
     pub(super) files: Vec<DataFile>,
-    /// Those that newer ones have cut off whole.
+    /// Those that newer ones have cut off whole, or that were being dropped.
     pub(super) dead: Vec<SegmentName>,
     pub(super) checkpoint: Option<Checkpoint>,
     pub(super) highest_serial: u32,
@@ -55,9 +55,10 @@ pub(super) fn survey(disk: &dyn Disk, path: &Path, id: PartitionId) -> io::Resul
     files.sort_by_key(|file| file.name.serial);
     // A file without a header says nothing about the others: it may have been made just before the power went.
     let names: Vec<_> = files.iter().filter(|file| file.header.is_some()).map(|file| file.name).collect();
+    let dropped = found.checkpoint.as_ref().map_or(Offset::ZERO, |checkpoint| checkpoint.local_start.offset());
     for file in files {
         match superseded_end(file.name, &names) {
-            Some(end) if end <= file.name.base => found.dead.push(file.name),
+            Some(end) if end <= file.name.base || end <= dropped => found.dead.push(file.name),
             _ => found.files.push(file),
         }
     }

@@ -5,7 +5,7 @@ use crate::env::{Env, RealClock, RealDisk, RealRandom, RealTasks, Timestamp};
 use crate::offset::{LeaderEpoch, Offset, PartitionId};
 use bytes::{Bytes, BytesMut};
 use esker_protocol::record::{BatchBuilder, Compression, Producer, ValidatedBatch};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use uuid::Uuid;
 
 pub(crate) struct TestDisk {
@@ -14,13 +14,16 @@ pub(crate) struct TestDisk {
     durability: Durability,
 }
 
+/// One set of threads for all tests.
 pub(crate) fn real_env() -> Env {
-    Env {
+    static ENV: OnceLock<Env> = OnceLock::new();
+    ENV.get_or_init(|| Env {
         clock: Arc::new(RealClock::start()),
         random: Arc::new(RealRandom::seeded().unwrap()),
         tasks: Arc::new(RealTasks::start(1).unwrap()),
         disk: Arc::new(RealDisk),
-    }
+    })
+    .clone()
 }
 
 impl TestDisk {
@@ -44,16 +47,24 @@ impl TestDisk {
     pub(crate) fn open(&self) -> Arc<LogDir> {
         let config =
             LogDirConfig { cluster: Uuid::from_u128(1), broker: 1, durability: self.durability, open_files: 16 };
-        LogDir::open(&self.env, self.root.path(), config).unwrap()
+        loop {
+            // The last reference may be gone, and the lock not yet.
+            match LogDir::open(&self.env, self.root.path(), config) {
+                Err(OpenDirError::InUse(_)) => real_pause(),
+                opened => return opened.unwrap(),
+            }
+        }
     }
 
-    pub(crate) fn close(&self, dir: Arc<LogDir>) {
+    pub(crate) fn close(&self, dir: Arc<LogDir>, log: Arc<Log>) {
         block_on(dir.close()).unwrap();
+        drop(log);
         self.released(dir);
     }
 
     /// Ends the directory as kill -9 would: nothing is finished or marked.
-    pub(crate) fn kill(&self, dir: Arc<LogDir>) {
+    pub(crate) fn kill(&self, dir: Arc<LogDir>, log: Arc<Log>) {
+        drop(log);
         dir.group().stop();
         self.released(dir);
     }

@@ -1,115 +1,106 @@
-//! What the tier uploads of a log: a range at batch boundaries, with everything that travels with it.
+//! What the tier uploads of a log: its batches in **chunks**, and the state that travels with them.
 //!
-//! A [`UnitSource`] is a plan: from where to where, how many bytes, and the index, producers and epochs of just that
-//! range. Its bytes are then read in **chunks** of whole batches, by `pread`, and every batch is checked on the way:
-//! rot is never uploaded.
+//! A chunk is whole batches, read by `pread`, and every batch is checked on the way: rot is never uploaded. The state
+//! is that of the producers and the leader epochs at the end of what is uploaded, so that a replica can start there.
 
 use super::append::Appender;
-use super::epochs::LeaderEpochs;
-use super::error::{LogError, segment_error};
+use super::epochs::EpochStart;
+use super::error::{LogError, ReadError, segment_error};
 use super::local_log::{Log, SegmentList};
 use super::producers::Producers;
 use super::producers_codec;
-use crate::env::Timestamp;
-use crate::offset::{FilePosition, Offset, PartitionId};
-use crate::segment::{Boundary, IndexEntry, LatestTimestamp, Segment, SegmentError, SparseIndex};
+use crate::offset::{FilePosition, Offset};
+use crate::segment::{Boundary, Segment};
 use bytes::Bytes;
-use esker_protocol::record::check_stored;
+use esker_protocol::record::{batches, check_stored};
 use std::sync::Arc;
 
-/// An aborted transaction within a unit, as read_committed readers need it (KIP-98).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct AbortedTransaction {
-    /// Whose it was.
-    pub producer_id: i64,
-    /// Its first offset.
-    pub first_offset: Offset,
-    /// The offset of its abort marker.
-    pub last_offset: Offset,
-}
-
-/// A range of one segment that is to become a tier unit.
-#[derive(Clone)]
-pub struct UnitSource {
-    /// The partition.
-    pub partition: PartitionId,
-    /// Its first offset: a batch starts there.
-    pub start: Offset,
-    /// One past its last offset: a batch ends there.
-    pub end: Offset,
-    /// Its bytes.
-    pub bytes: u64,
-    /// The latest timestamp of its records, and the first batch that has it.
-    pub latest: Option<LatestTimestamp>,
-    /// Its sparse index; positions count from the start of the unit.
-    pub index: Vec<IndexEntry>,
-    /// The producers as they were at `end`: a snapshot, see `producers_codec`.
-    pub producers: Bytes,
-    /// The leader epochs within it; the first one begins at `start`.
-    pub epochs: LeaderEpochs,
-    /// The aborted transactions that it overlaps, by first offset. None today.
-    pub aborted: Vec<AbortedTransaction>,
-    /// When the segment that it is from was made.
-    pub created: Option<Timestamp>,
-    segment: Arc<dyn Segment>,
-    from: Boundary,
-    to: Boundary,
-}
-
-/// Whole batches of a unit, in a row.
+/// Whole batches of a log, in a row, each checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct UnitChunk {
-    /// The batches, each checked.
+pub struct UploadChunk {
+    /// The batches.
     pub bytes: Bytes,
-    /// Where the next chunk starts, from the start of the unit; the unit's length after the last.
-    pub next: u64,
+    /// One past the last offset: where the next chunk starts.
+    pub next: Offset,
 }
 
 impl Log {
-    /// The range from `from` up to, at most, the last batch end at or before `upto`, of one segment, and, if that is
-    /// more than one batch, of at most `max_bytes`. `None` if there is no whole batch. Reads from the disk: for the
-    /// maintenance pool.
-    ///
-    /// `from` is where the last unit ended: the start of a batch.
+    /// The batches from the one that holds `from`, of one segment, that end at or before `upto`: at most `max_bytes`,
+    /// but at least one. Empty if there is none. Reads from the disk: for the maintenance pool.
     ///
     /// # Errors
-    /// [`LogError`]; `Invalid` if `from` is not on this disk, or within a batch.
-    pub fn unit_source(&self, from: Offset, upto: Offset, max_bytes: u64) -> Result<Option<UnitSource>, LogError> {
-        self.dir.check()?;
+    /// [`ReadError::BelowLocalStart`]; [`LogError::Corrupt`] if a batch is not what was appended.
+    pub fn upload_chunk(&self, from: Offset, upto: Offset, max_bytes: u64) -> Result<UploadChunk, ReadError> {
+        self.dir.check().map_err(LogError::from)?;
         let list = self.segments.load_full();
-        let log_end = self.log_end().offset();
-        if from >= upto.min(log_end) {
-            return Ok(None);
+        let upto = upto.min(self.log_end().offset());
+        if from >= upto {
+            return Ok(UploadChunk { bytes: Bytes::new(), next: from });
         }
         let Some(segment) = list.holding(from) else {
-            return Err(LogError::Invalid("the unit would start before the local start"));
+            return Err(ReadError::BelowLocalStart { local_start: self.local_start() });
         };
-        let error = |error| segment_error(self.id, segment.name(), error);
+        let error = |error| self.upload_error(from, segment.as_ref(), error);
         let published = segment.end();
         let start = segment.boundary_at_offset(from, published).map_err(error)?;
-        if start.offset != from {
-            return Err(LogError::Invalid("the unit would start within a batch"));
+        let mut end = segment.boundary_at_offset(upto, published).map_err(error)?;
+        if start.position >= end.position {
+            return Ok(UploadChunk { bytes: Bytes::new(), next: from });
         }
-        let upto = segment.boundary_at_offset(upto, published).map_err(error)?;
-        let Some((index, end)) = index_of(segment.as_ref(), start, upto, max_bytes).map_err(error)? else {
-            return Ok(None);
-        };
-        let producers = self.producer_snapshot_at(end.offset)?;
-        Ok(Some(UnitSource {
+        if end.position.get() - start.position.get() > max_bytes {
+            let limit = FilePosition::new(start.position.get().saturating_add(max_bytes));
+            end = segment.boundary_at_position(limit, end).map_err(error)?;
+            if end.position <= start.position {
+                let first = segment.batch_at(start, published).map_err(error)?;
+                let first = first.ok_or(LogError::Invalid("a batch that was there is gone"))?;
+                end = Boundary { offset: first.next, position: first.end() };
+            }
+        }
+        let len = usize::try_from(end.position.get() - start.position.get())
+            .map_err(|_| LogError::Invalid("a chunk beyond memory"))?;
+        let mut bytes = vec![0; len];
+        segment.open().map_err(error)?.file().read_exact_at(&mut bytes, start.position.get()).map_err(LogError::Io)?;
+        self.check_chunk(segment.as_ref(), start, &bytes)?;
+        Ok(UploadChunk { bytes: bytes.into(), next: end.offset })
+    }
+
+    /// Every batch of a chunk is what was appended, and they fill it.
+    fn check_chunk(&self, segment: &dyn Segment, start: Boundary, bytes: &[u8]) -> Result<(), LogError> {
+        let corrupt = |position: usize, reason: String| LogError::Corrupt {
             partition: self.id,
-            start: start.offset,
-            end: end.offset,
-            bytes: end.position.get() - start.position.get(),
-            latest: index.latest(),
-            index: index.entries().to_vec(),
-            producers: producers_codec::encode(&producers).into(),
-            epochs: self.epochs.read().within(start.offset, end.offset),
-            aborted: Vec::new(),
-            created: (segment.name() == list.active.name()).then(|| list.active.created()),
-            segment,
-            from: start,
-            to: end,
-        }))
+            segment: segment.name(),
+            position: start.position.get() + position as u64,
+            reason,
+        };
+        let mut split = batches(bytes);
+        for batch in split.by_ref() {
+            check_stored(batch.bytes).map_err(|damage| corrupt(batch.position, damage.to_string()))?;
+        }
+        match split.rest() {
+            None => Ok(()),
+            Some(damage) => Err(corrupt(split.position(), damage.to_string())),
+        }
+    }
+
+    fn upload_error(&self, from: Offset, segment: &dyn Segment, error: crate::segment::SegmentError) -> ReadError {
+        let local_start = self.local_start();
+        if from < local_start.offset() {
+            return ReadError::BelowLocalStart { local_start };
+        }
+        ReadError::Log(segment_error(self.id, segment.name(), error))
+    }
+
+    /// The producers as they were at `offset`, as a snapshot is stored; see [`Log::producer_snapshot_at`].
+    ///
+    /// # Errors
+    /// [`LogError`].
+    pub fn encoded_producers_at(&self, offset: Offset) -> Result<Bytes, LogError> {
+        Ok(producers_codec::encode(&self.producer_snapshot_at(offset)?).into())
+    }
+
+    /// The leader epochs that began before `end`, with where they began, as far as is known locally.
+    pub fn epochs_before(&self, end: Offset) -> Vec<EpochStart> {
+        self.epochs.read().entries().iter().copied().filter(|start| start.start < end).collect()
     }
 
     /// The producers as they were at `offset`, a batch boundary on this disk: the newest snapshot before it, and what was
@@ -189,79 +180,4 @@ fn best_snapshot(appender: &Appender, offset: Offset) -> Option<(Offset, Arc<Pro
     }
     let known = appender.snapshots.iter().filter(|(at, _)| *at <= offset);
     known.max_by_key(|(at, _)| *at).map(|(at, producers)| (*at, Arc::clone(producers)))
-}
-
-/// The index of a range, with positions from its start, and where it ends.
-fn index_of(
-    segment: &dyn Segment,
-    start: Boundary,
-    upto: Boundary,
-    max_bytes: u64,
-) -> Result<Option<(SparseIndex, Boundary)>, SegmentError> {
-    let mut index = SparseIndex::default();
-    let mut end = start;
-    let mut walk = segment.walk(start.position, upto)?.expecting(start.offset);
-    while let Some(mut mark) = walk.next_mark()? {
-        let next = Boundary { offset: mark.next, position: mark.end() };
-        if end.position > start.position && next.position.get() - start.position.get() > max_bytes {
-            break;
-        }
-        mark.position = FilePosition::new(mark.position.get() - start.position.get());
-        index.push(&mark);
-        end = next;
-    }
-    Ok((end.position > start.position).then_some((index, end)))
-}
-
-impl UnitSource {
-    /// The batches from `at` on, a number of bytes from the unit's start at which a batch starts: as many whole ones as
-    /// fit into `max_bytes`, and at least one. `None` at the end. Reads from the disk.
-    ///
-    /// # Errors
-    /// [`LogError::Corrupt`] if a batch is not what was appended; [`LogError::Io`].
-    pub fn read_chunk(&self, at: u64, max_bytes: u64) -> Result<Option<UnitChunk>, LogError> {
-        if at >= self.bytes {
-            return Ok(None);
-        }
-        let error = |error| segment_error(self.partition, self.segment.name(), error);
-        let start = FilePosition::new(self.from.position.get() + at);
-        let mut walk = self.segment.walk(start, self.to).map_err(error)?;
-        if at == 0 {
-            walk = walk.expecting(self.start);
-        }
-        let mut lens = Vec::new();
-        let mut total = 0;
-        while let Some(mark) = walk.next_mark().map_err(error)? {
-            if total > 0 && total + u64::from(mark.len) > max_bytes {
-                break;
-            }
-            total += u64::from(mark.len);
-            lens.push(mark.len as usize);
-        }
-        let mut bytes = vec![0; usize::try_from(total).map_err(|_| LogError::Invalid("a chunk beyond memory"))?];
-        let open = self.segment.open().map_err(error)?;
-        open.file().read_exact_at(&mut bytes, start.get()).map_err(LogError::Io)?;
-        let mut rest = bytes.as_slice();
-        for len in lens {
-            let (batch, after) = rest.split_at_checked(len).unwrap_or_default();
-            if let Err(damage) = check_stored(batch) {
-                let position = start.get() + total - rest.len() as u64;
-                let reason = damage.to_string();
-                return Err(LogError::Corrupt {
-                    partition: self.partition,
-                    segment: self.segment.name(),
-                    position,
-                    reason,
-                });
-            }
-            rest = after;
-        }
-        Ok(Some(UnitChunk { bytes: bytes.into(), next: at + total }))
-    }
-}
-
-impl std::fmt::Debug for UnitSource {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "UnitSource({} {}..{}, {} bytes)", self.partition, self.start, self.end, self.bytes)
-    }
 }

@@ -10,6 +10,7 @@ use super::error::{LogError, segment_error};
 use super::local_log::{Log, SegmentList};
 use super::producers_codec;
 use crate::env::{Timestamp, write_atomically};
+use crate::offset::LocalStart;
 use crate::segment::{ActiveWriter, DataHeader, FileName, Segment, SegmentName};
 use parking_lot::MutexGuard;
 use std::sync::Arc;
@@ -126,7 +127,7 @@ impl Log {
         Ok(())
     }
 
-    fn checkpoint_locked(&self, _one: &MutexGuard<'_, ()>) -> Result<(), LogError> {
+    pub(super) fn checkpoint_locked(&self, _one: &MutexGuard<'_, ()>) -> Result<(), LogError> {
         self.dir.check()?;
         if self.is_abandoned() {
             return Err(LogError::Closed);
@@ -140,8 +141,14 @@ impl Log {
             let (_, index) = active.index();
             let point = RecoveryPoint { serial: active.name().serial, at: end };
             let epochs = self.epochs.read().clone();
-            let checkpoint =
-                Checkpoint { log_start: self.log_start(), point, epochs, index, producers: (*producers).clone() };
+            let checkpoint = Checkpoint {
+                log_start: self.log_start(),
+                local_start: LocalStart::at(self.segments.load().start()),
+                point,
+                epochs,
+                index,
+                producers: (*producers).clone(),
+            };
             (checkpoint, active, appender.unfinished.clone())
         };
         // A round may have taken these from the lists of what is unsynced and be at it still: that is no promise yet.

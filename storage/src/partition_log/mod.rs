@@ -12,6 +12,7 @@
 mod error;
 mod lookup;
 mod read;
+mod upload;
 
 pub use error::{LookupError, ReadError};
 pub use lookup::Found;

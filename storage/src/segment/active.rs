@@ -22,7 +22,7 @@ use super::index::{BatchMark, SparseIndex};
 use super::lookup::{Boundary, Segment, Target};
 use super::name::{FileName, SegmentName};
 use super::open_files::{OpenFile, OpenFiles, SegmentFile};
-use super::sealed::SealedSegment;
+use super::sealed::{SealedSegment, remove_segment_files};
 use super::walk::SegmentError;
 use crate::env::{File, Open, Timestamp};
 use crate::offset::{FilePosition, Offset};
@@ -84,6 +84,16 @@ impl ActiveSegment {
     pub fn is_recent(&self, offset: Offset) -> bool {
         let published = self.published.read();
         offset >= published.end.offset || published.recent.front().is_some_and(|oldest| offset >= oldest.offset)
+    }
+
+    /// Removes its file, when all of it was cut off. What is mapped of it stays readable.
+    ///
+    /// # Errors
+    /// What the disk answers, except that the file is gone already.
+    pub fn remove(&self) -> io::Result<()> {
+        self.file.let_go();
+        let index = self.file.path().with_file_name(FileName::Index(self.name).to_string());
+        remove_segment_files(self.file.files().disk().as_ref(), self.file.path(), &index)
     }
 
     fn publish(&self, mark: &BatchMark) {

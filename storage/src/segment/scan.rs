@@ -39,7 +39,8 @@ pub struct ScanEnd {
 
 /// Checks the batches of `file` from `from` on, and shows each to `seen`.
 ///
-/// `limit` is where a newer file takes over; `epoch` is that of the batch before.
+/// `limit` is where a newer file takes over; `epochs` are the least and the greatest leader epoch that the next batch may
+/// have: that of the batch before, and the newest one.
 ///
 /// # Errors
 /// What the disk answers.
@@ -47,12 +48,12 @@ pub fn scan(
     file: &dyn File,
     from: Boundary,
     limit: Option<Offset>,
-    epoch: Option<LeaderEpoch>,
+    epochs: (Option<LeaderEpoch>, Option<LeaderEpoch>),
     mut seen: impl FnMut(&BatchMark, &BatchHeader),
 ) -> io::Result<ScanEnd> {
     let len = file.len()?;
     let mut window = Window { file, len, at: from.position.get(), bytes: Vec::new() };
-    let (mut end, mut epoch) = (from, epoch);
+    let (mut end, (mut epoch, newest)) = (from, epochs);
     loop {
         if limit.is_some_and(|limit| end.offset >= limit) {
             return Ok(ScanEnd { end, stop: Stop::Limit });
@@ -81,6 +82,9 @@ pub fn scan(
         }
         if !epochs_chain(epoch, mark.epoch) {
             return broken("its leader epoch is older than that of the batch before");
+        }
+        if newest.is_some_and(|newest| mark.epoch > newest) {
+            return broken("its leader epoch was never given out");
         }
         let Some(batch) = window.get(position, u64::from(mark.len))? else { return broken("a batch is cut off") };
         if check_stored(batch).is_err() {

@@ -118,6 +118,12 @@ impl Manifest {
         &self.recent
     }
 
+    /// Where its first unit starts, which the log start may have passed; the tier's end if there is none.
+    pub fn first_start(&self) -> Offset {
+        let page = self.pages.first().map(|page| page.start);
+        page.or(self.recent.first().map(|unit| unit.start)).unwrap_or(self.end.offset())
+    }
+
     /// The last unit, with the state that a replica starts from which has nothing older.
     pub fn last(&self) -> Option<&Arc<UnitMeta>> {
         self.recent.last()

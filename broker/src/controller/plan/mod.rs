@@ -101,3 +101,7 @@ impl Rules {
 #[cfg(test)]
 #[path = "plan_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "any_command_tests.rs"]
+mod any_command_tests;

@@ -193,7 +193,8 @@ fn deletion() {
 fn more_partitions() {
     let image = registered(&[1, 2]);
     let (image, _) = create(&image, vec![topic("a", Some(2), Some(2)), topic("b", Some(1), Some(1))]);
-    let cases: &[(&str, i32, Option<&[&[u32]]>, Option<ResponseError>)] = &[
+    type Case<'a> = (&'a str, i32, Option<&'a [&'a [u32]]>, Option<ResponseError>);
+    let cases: &[Case<'_>] = &[
         ("a", 3, None, None),
         ("a", 2, None, Some(InvalidPartitions)),
         ("a", 1, None, Some(InvalidPartitions)),

@@ -281,13 +281,19 @@ impl Serving {
                         return ending(error);
                     }
                 }
-                call = worker.calls.recv(), if self.unsent.is_empty() => match call {
+                call = worker.calls.recv(), if self.has_room() => match call {
                     None => return End::Stopped,
                     Some(call) => self.handle_round(call, &mut worker.calls),
                 },
                 () = wake => alarm = None,
             }
         }
+    }
+
+    /// Whether to take more requests. While appends are slow those that come are still handled, since members whose
+    /// heartbeats went unheard would be taken for dead; but only as far as one more append and the queue's limit go.
+    fn has_room(&self) -> bool {
+        self.unsent_bytes < self.config.max_batch_bytes && self.held.len() < self.config.max_queued
     }
 
     /// When something happens without a request: the machine's next deadline, or that of an answer.
@@ -313,7 +319,7 @@ impl Serving {
         let now = self.now();
         self.handle(now, first);
         for _ in 1..CALLS_PER_ROUND {
-            if self.unsent_bytes >= self.config.max_batch_bytes {
+            if !self.has_room() {
                 return;
             }
             match calls.try_recv() {

@@ -8,6 +8,7 @@ use crate::coordinators::group::request::*;
 use crate::coordinators::group::testbed::{Bench, MemoryLog, PARTITION, Pending, config, coordinator};
 use bytes::Bytes;
 use kafka_protocol::error::ResponseError;
+use proptest::prelude::*;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -129,7 +130,7 @@ fn what_arrives_together_shares_an_append_and_appends_overlap() {
     let mut first = stage.commit(1);
     let mut second = stage.commit(2);
     assert_eq!(stage.log.waiting(), 2, "appends overlap");
-    // No more in flight: these two wait in the queue.
+    // No more in flight: these wait for the next append, together.
     let mut third = stage.commit(3);
     let mut fourth = stage.commit(4);
     let mut fifth = stage.commit(5);
@@ -145,7 +146,7 @@ fn what_arrives_together_shares_an_append_and_appends_overlap() {
         stage.bench.settle();
     }
     assert!([&mut third, &mut fourth, &mut fifth].into_iter().all(|commit| commit.take().is_some()));
-    assert_eq!(stage.log.batches(), [1, 1, 1, 2]);
+    assert_eq!(stage.log.batches(), [1, 1, 3]);
     assert_eq!(stage.offset(), Some(5));
 }
 
@@ -396,8 +397,39 @@ fn commits_to_unknown_topics_are_told_apart() {
 }
 
 #[test]
+fn heartbeats_count_while_appends_are_slow() {
+    let stage = Stage::with(GroupConfig { max_in_flight: 1, commit_timeout: Duration::from_secs(60), ..config() });
+    let joined = stage.join("").take().unwrap();
+    assert!(stage.sync(&joined.member, 1).take().unwrap().is_ok());
+    stage.log.hold();
+    for seconds in 0..5 {
+        let member_commit = CommitRequest {
+            group: "g".to_owned(),
+            member: joined.member.clone(),
+            instance: None,
+            generation: Some(1),
+            retention: None,
+            names_unknown_group: false,
+            topics: vec![(
+                "t".to_owned(),
+                vec![CommitPartition { partition: seconds, offset: 1, leader_epoch: None, metadata: String::new() }],
+            )],
+        };
+        let coordinator = Arc::clone(&stage.coordinator);
+        stage.bench.start(async move { coordinator.commit(member_commit).await });
+        stage.heartbeat(&joined.member, 1);
+        stage.bench.pass(Duration::from_secs(8));
+    }
+    while stage.log.waiting() > 0 {
+        stage.log.decide(Ok(()), true);
+        stage.bench.settle();
+    }
+    assert_eq!(stage.state(), GroupState::Stable);
+}
+
+#[test]
 fn the_queue_is_bounded() {
-    let stage = Stage::with(GroupConfig { max_queued: 2, max_in_flight: 1, ..config() });
+    let stage = Stage::with(GroupConfig { max_queued: 2, max_in_flight: 1, max_batch_bytes: 200, ..config() });
     stage.log.hold();
     let mut commits: Vec<_> = (0..20).map(|offset| stage.commit(offset)).collect();
     assert_eq!(stage.log.waiting(), 1);
@@ -407,4 +439,110 @@ fn the_queue_is_bounded() {
     }
     assert!(commits.iter_mut().all(|commit| commit.take().unwrap().is_ok()));
     assert_eq!(stage.offset(), Some(19));
+}
+
+/// What a client and a log can do to one group's offset.
+#[derive(Clone, Debug)]
+enum Deed {
+    Commit,
+    Fetch,
+    Decide { error: Option<AppendError>, is_kept: bool },
+    Pass { millis: u64 },
+    Reload,
+}
+
+fn deed() -> impl Strategy<Value = Deed> {
+    let error = prop_oneof![
+        6 => Just(None),
+        2 => Just(Some(AppendError::Unavailable)),
+        1 => Just(Some(AppendError::NotLeader)),
+        1 => Just(Some(AppendError::TooLarge)),
+    ];
+    prop_oneof![
+        6 => Just(Deed::Commit),
+        4 => Just(Deed::Fetch),
+        5 => (error, any::<bool>()).prop_map(|(error, is_kept)| Deed::Decide { error, is_kept }),
+        2 => (0u64..7000).prop_map(|millis| Deed::Pass { millis }),
+        1 => Just(Deed::Reload),
+    ]
+}
+
+struct History {
+    stage: Stage,
+    commits: Vec<(i64, Pending<Result<CommitResults, ResponseError>>)>,
+    /// Fetches, each with what was acknowledged or seen before it was asked.
+    fetches: Vec<(i64, Pending<Result<FetchedTopics, ResponseError>>)>,
+    loading: Vec<Pending<()>>,
+    next: i64,
+    /// The highest offset that anybody was told is committed.
+    known: i64,
+}
+
+impl History {
+    fn perform(&mut self, deed: &Deed) {
+        match deed {
+            Deed::Commit => {
+                self.next += 1;
+                self.commits.push((self.next, self.stage.commit(self.next)));
+            }
+            Deed::Fetch => self.fetches.push((self.known, self.stage.fetch())),
+            Deed::Decide { error, is_kept } if self.stage.log.waiting() > 0 => {
+                self.stage.log.decide(error.map_or(Ok(()), Err), error.is_none() || *is_kept);
+                self.stage.bench.settle();
+            }
+            Deed::Decide { .. } => {}
+            Deed::Pass { millis } => self.stage.bench.pass(Duration::from_millis(*millis)),
+            Deed::Reload if self.loading.is_empty() => self.loading.push(self.stage.load()),
+            Deed::Reload => {}
+        }
+        self.listen();
+    }
+
+    fn listen(&mut self) {
+        self.loading.retain_mut(|loading| loading.take().is_none());
+        let mut known = self.known;
+        self.fetches.retain_mut(|(before, fetch)| match fetch.take() {
+            None => true,
+            Some(Err(_)) => false,
+            Some(Ok(topics)) => {
+                let seen = topics.first().and_then(|(_, found)| found[0].1.as_ref()).map_or(0, |found| found.offset);
+                assert!(seen >= *before, "fetched {seen} after {before} was known to be committed");
+                known = known.max(seen);
+                false
+            }
+        });
+        self.commits.retain_mut(|(offset, commit)| match commit.take() {
+            None => true,
+            Some(Err(_)) => false,
+            Some(Ok(_)) => {
+                known = known.max(*offset);
+                false
+            }
+        });
+        self.known = known;
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
+
+    /// Whatever the log does, what was acknowledged or shown is never taken back, and everybody is answered.
+    #[test]
+    fn what_was_told_stays_true(deeds in proptest::collection::vec(deed(), 1..80), max_in_flight in 1usize..4) {
+        let stage = Stage::with(GroupConfig { max_in_flight, ..config() });
+        stage.log.hold();
+        let mut history =
+            History { stage, commits: Vec::new(), fetches: Vec::new(), loading: Vec::new(), next: 0, known: 0 };
+        for deed in &deeds {
+            history.perform(deed);
+        }
+        while history.stage.log.waiting() > 0 || !history.loading.is_empty() {
+            history.perform(&Deed::Decide { error: None, is_kept: true });
+        }
+        history.perform(&Deed::Pass { millis: 10_000 });
+        prop_assert!(history.commits.is_empty() && history.fetches.is_empty());
+        history.perform(&Deed::Reload);
+        history.perform(&Deed::Fetch);
+        prop_assert!(history.fetches.is_empty());
+    }
 }

@@ -200,6 +200,9 @@ impl Tasks for Bench {
     }
 }
 
+/// An append that the test decides about.
+type HeldAppend = (Vec<LogRecord>, oneshot::Sender<Result<(), AppendError>>);
+
 /// A log in memory. Appends commit at once, unless the test holds them.
 #[derive(Default)]
 pub(crate) struct MemoryLog {
@@ -211,7 +214,7 @@ struct LogState {
     records: Vec<LogRecord>,
     batches: Vec<usize>,
     holds: bool,
-    held: VecDeque<(Vec<LogRecord>, oneshot::Sender<Result<(), AppendError>>)>,
+    held: VecDeque<HeldAppend>,
     /// Ends replays: what the next ones answer after their pages.
     replay_errors: VecDeque<ReplayError>,
     /// Holds a replay before its end until the test lets it go.

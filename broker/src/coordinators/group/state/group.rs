@@ -1,11 +1,11 @@
 //! One classic group: its members, its leader, its protocol, and what is written of it.
 
-use super::machine::Step;
+use super::committed::Offsets;
 use super::member::Member;
-use super::offsets::Offsets;
+use super::step::Step;
 use crate::coordinators::group::records::{GroupRecord, GroupValue, MemberValue, RecordError, subscribed_topics};
 use crate::coordinators::group::request::{
-    Answer, DescribedGroup, DescribedMember, GroupState, JoinAnswer, Joined, JoinedMember, Synced,
+    Answer, DescribedGroup, DescribedMember, GroupState, Joined, JoinedMember, Synced,
 };
 use bytes::Bytes;
 use esker_storage::env::{Monotonic, Timestamp};
@@ -343,7 +343,7 @@ impl Group {
 /// Answers what `member` waits for with `error`; `id` is the member id that a join is answered with.
 pub(super) fn fail_waiting(member: &mut Member, id: &str, error: ResponseError, step: &mut Step<'_>) {
     if let Some(token) = member.joining.take() {
-        step.reply(token, Answer::Join(JoinAnswer { result: Err(error), member: id.to_owned() }));
+        step.refuse_join(token, id, error);
     }
     if let Some(token) = member.syncing.take() {
         step.reply(token, Answer::Sync(Err(error)));

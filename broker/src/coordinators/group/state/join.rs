@@ -1,8 +1,8 @@
 //! JoinGroup: new members, members that come back, and static members that come back under a new id.
 
 use super::group::{Group, JoinTimer, fail_waiting};
-use super::machine::Step;
 use super::member::{Member, distinct};
+use super::step::Step;
 use crate::coordinators::group::request::{Answer, GroupState, JoinAnswer, JoinRequest, Joined, Token};
 use bytes::Bytes;
 use kafka_protocol::error::ResponseError;
@@ -16,9 +16,9 @@ impl Group {
         if !self.has_room_for(&request.member, step) {
             self.remove(&request.member, step);
             self.maybe_complete_join(step);
-            refuse(token, "", ResponseError::GroupMaxSizeReached, step);
+            step.refuse_join(token, "", ResponseError::GroupMaxSizeReached);
         } else if !self.accepts_protocols(&request.protocol_type, &request.protocols) {
-            refuse(token, &request.member, ResponseError::InconsistentGroupProtocol, step);
+            step.refuse_join(token, &request.member, ResponseError::InconsistentGroupProtocol);
         } else if request.member.is_empty() {
             self.join_as_new(request, token, step);
         } else if self.pending.contains_key(&request.member) && request.instance.is_none() {
@@ -53,11 +53,11 @@ impl Group {
             },
             None if request.requires_member_id => {
                 if self.pending.len() >= step.config.max_pending {
-                    return refuse(token, "", ResponseError::GroupMaxSizeReached, step);
+                    return step.refuse_join(token, "", ResponseError::GroupMaxSizeReached);
                 }
                 let session = request.session_timeout.unwrap_or_default();
                 self.pending.insert(id.clone(), step.now.monotonic.plus(session));
-                refuse(token, &id, ResponseError::MemberIdRequired, step);
+                step.refuse_join(token, &id, ResponseError::MemberIdRequired);
             }
             None => self.join_with_id(id, request, token, step),
         }
@@ -90,7 +90,7 @@ impl Group {
     fn join_again(&mut self, request: JoinRequest, token: Token, step: &mut Step<'_>) {
         let id = request.member.clone();
         if let Err(error) = self.check_member(&id, request.instance.as_deref()) {
-            return refuse(token, &id, error, step);
+            return step.refuse_join(token, &id, error);
         }
         let unchanged =
             self.members.get(&id).is_some_and(|member| member.protocols == distinct(request.protocols.clone()));
@@ -100,7 +100,9 @@ impl Group {
             GroupState::CompletingRebalance => unchanged,
             // A leader that joins again wants a rebalance, for reasons that its metadata need not show.
             GroupState::Stable => unchanged && !self.leads(&id),
-            GroupState::Empty | GroupState::Dead => return refuse(token, &id, ResponseError::UnknownMemberId, step),
+            GroupState::Empty | GroupState::Dead => {
+                return step.refuse_join(token, &id, ResponseError::UnknownMemberId);
+            }
         };
         if keeps_generation {
             return step.reply(token, Answer::Join(JoinAnswer { result: Ok(self.joined(&id)), member: id }));
@@ -121,7 +123,7 @@ impl Group {
         member.client_host = request.client_host;
         if let Some(superseded) = member.joining.replace(token) {
             // The client gave up on that join: it may not be left unanswered, and must not lose its id over it.
-            refuse(superseded, id, ResponseError::RebalanceInProgress, step);
+            step.refuse_join(superseded, id, ResponseError::RebalanceInProgress);
         }
     }
 
@@ -129,7 +131,7 @@ impl Group {
     /// In a stable group whose choice of protocol stands, that is all: no rebalance (KIP-345).
     fn replace_static(&mut self, previous: &str, id: String, request: JoinRequest, token: Token, step: &mut Step<'_>) {
         let Some(mut member) = self.members.remove(previous) else {
-            return refuse(token, "", ResponseError::UnknownMemberId, step);
+            return step.refuse_join(token, "", ResponseError::UnknownMemberId);
         };
         fail_waiting(&mut member, previous, ResponseError::FencedInstanceId, step);
         member.is_new = false;
@@ -172,11 +174,6 @@ impl Group {
             GroupState::Empty | GroupState::Dead => {}
         }
     }
-}
-
-/// Answers a join with `error`.
-pub(super) fn refuse(token: Token, member: &str, error: ResponseError, step: &mut Step<'_>) {
-    step.reply(token, Answer::Join(JoinAnswer { result: Err(error), member: member.to_owned() }));
 }
 
 /// The instance id or the client's name, so that a person recognises it, and a random part that makes it unique.

@@ -1,7 +1,7 @@
 //! Heartbeats, departures, and members that fell silent.
 
 use super::group::Group;
-use super::machine::Step;
+use super::step::Step;
 use crate::coordinators::group::request::{Answer, GroupState, Leaver, MemberRequest, Token};
 use esker_storage::env::Monotonic;
 use kafka_protocol::error::ResponseError;

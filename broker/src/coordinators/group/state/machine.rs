@@ -1,9 +1,11 @@
 //! The groups of one partition: which group a request means, when a group comes and goes, and what is due when.
 
+use super::committed::Offsets;
 use super::group::Group;
 use super::invariants;
+use super::step::{Output, Step};
 use crate::coordinators::group::config::GroupConfig;
-use crate::coordinators::group::records::{GroupRecord, LogRecord};
+use crate::coordinators::group::records::GroupRecord;
 use crate::coordinators::group::request::{
     Answer, CommitRequest, DescribedGroup, GroupState, JoinRequest, Leaver, ListedGroup, Now, Reply, Request, Token,
 };
@@ -14,29 +16,6 @@ use std::sync::Arc;
 
 /// The longest name that fits a record and every version of an answer, in bytes, with room for what is added to it.
 const LONGEST_NAME: usize = 32_000;
-
-/// What a call came to. The records are to be appended in order, and an answer may go once all records up to and
-/// including those of its own call are committed.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Output {
-    /// What to append.
-    pub records: Vec<LogRecord>,
-    /// What to answer.
-    pub replies: Vec<Reply>,
-}
-
-/// One call's surroundings.
-pub(super) struct Step<'a> {
-    pub(super) config: &'a GroupConfig,
-    pub(super) now: Now,
-    pub(super) out: &'a mut Output,
-}
-
-impl Step<'_> {
-    pub(super) fn reply(&mut self, token: Token, answer: Answer) {
-        self.out.replies.push(Reply { token, answer });
-    }
-}
 
 /// The groups of one coordinator partition.
 #[derive(Debug)]
@@ -139,7 +118,7 @@ impl GroupMachine {
             Request::Commit(commit) => self.commit(commit, token, &mut step),
             Request::Fetch { group, topics } => {
                 let fetched = self.groups.get(&group).map(|group| &group.offsets);
-                let fetched = fetched.unwrap_or(&super::offsets::Offsets::default()).fetch(topics);
+                let fetched = fetched.unwrap_or(&Offsets::default()).fetch(topics);
                 step.reply(token, Answer::Offsets(Ok(fetched)));
             }
             Request::Describe { group } => {
@@ -221,11 +200,11 @@ impl GroupMachine {
     fn join(&mut self, request: JoinRequest, token: Token, step: &mut Step<'_>) {
         let bounds = step.config.min_session_timeout..=step.config.max_session_timeout;
         if !request.session_timeout.is_some_and(|session| bounds.contains(&session)) {
-            return super::join::refuse(token, &request.member, ResponseError::InvalidSessionTimeout, step);
+            return step.refuse_join(token, &request.member, ResponseError::InvalidSessionTimeout);
         }
         if !self.groups.contains_key(&request.group) {
             if !request.member.is_empty() {
-                return super::join::refuse(token, &request.member, ResponseError::UnknownMemberId, step);
+                return step.refuse_join(token, &request.member, ResponseError::UnknownMemberId);
             }
             self.groups.insert(request.group.clone(), Group::new(&request.group, step.now.wall));
         }

@@ -19,9 +19,11 @@
 //! - `machine`: which group, creation and removal, deadlines, replay.
 //! - `group`, `member`: one group's members, protocols and leader.
 //! - `join`, `sync`, `leave`: the requests; `rebalance`: from one generation to the next.
-//! - `offsets`: commit, fetch, expiry.
+//! - `offsets`: commit and expiry; `committed`: the table behind them.
+//! - `step`: one call's surroundings and outcome.
 //! - `invariants`: what holds after every call, as predicates.
 
+mod committed;
 mod group;
 mod invariants;
 mod join;
@@ -30,9 +32,11 @@ mod machine;
 mod member;
 mod offsets;
 mod rebalance;
+mod step;
 mod sync;
 
-pub use machine::{GroupMachine, Output};
+pub use machine::GroupMachine;
+pub use step::Output;
 
 #[cfg(test)]
 mod tests;

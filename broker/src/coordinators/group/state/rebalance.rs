@@ -1,7 +1,7 @@
 //! From one generation to the next: who must join, how long the group waits, who leads.
 
 use super::group::{Group, JoinTimer};
-use super::machine::Step;
+use super::step::Step;
 use crate::coordinators::group::request::{Answer, GroupState, JoinAnswer};
 use bytes::Bytes;
 use kafka_protocol::error::ResponseError;

@@ -1,7 +1,7 @@
 //! SyncGroup: the leader hands in the assignment, everybody else waits for it.
 
 use super::group::Group;
-use super::machine::Step;
+use super::step::Step;
 use crate::coordinators::group::request::{Answer, GroupState, SyncRequest, Token};
 use bytes::Bytes;
 use kafka_protocol::error::ResponseError;

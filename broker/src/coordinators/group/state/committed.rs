@@ -1,0 +1,73 @@
+//! The table of a group's committed offsets.
+
+use crate::coordinators::group::records::OffsetValue;
+use crate::coordinators::group::request::{FetchedOffset, FetchedTopics};
+use std::collections::BTreeMap;
+
+/// A group's committed offsets by topic and partition; no topic without a partition.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Offsets {
+    by_topic: BTreeMap<String, BTreeMap<i32, OffsetValue>>,
+}
+
+impl Offsets {
+    pub(super) fn is_empty(&self) -> bool {
+        self.by_topic.is_empty()
+    }
+
+    /// What a record says: the one way in which offsets change, live and in replay.
+    pub(super) fn apply(&mut self, topic: &str, partition: i32, value: Option<OffsetValue>) {
+        match value {
+            Some(value) => {
+                self.by_topic.entry(topic.to_owned()).or_default().insert(partition, value);
+            }
+            None => {
+                let is_last = self.by_topic.get_mut(topic).is_some_and(|partitions| {
+                    partitions.remove(&partition);
+                    partitions.is_empty()
+                });
+                if is_last {
+                    self.by_topic.remove(topic);
+                }
+            }
+        }
+    }
+
+    /// What was asked for, in the order of the request, or everything in the order of names.
+    pub(super) fn fetch(&self, topics: Option<Vec<(String, Vec<i32>)>>) -> FetchedTopics {
+        let fetched = |value: &OffsetValue| FetchedOffset {
+            offset: value.offset,
+            leader_epoch: value.leader_epoch,
+            metadata: value.metadata.clone(),
+        };
+        match topics {
+            Some(topics) => topics
+                .into_iter()
+                .map(|(topic, partitions)| {
+                    let known = self.by_topic.get(&topic);
+                    let find = |partition: i32| known.and_then(|known| known.get(&partition)).map(fetched);
+                    let found = partitions.into_iter().map(|partition| (partition, find(partition))).collect();
+                    (topic, found)
+                })
+                .collect(),
+            None => self
+                .by_topic
+                .iter()
+                .map(|(topic, partitions)| {
+                    let found = partitions.iter().map(|(partition, value)| (*partition, Some(fetched(value))));
+                    (topic.clone(), found.collect())
+                })
+                .collect(),
+        }
+    }
+
+    /// Every partition of which `condition` holds.
+    pub(super) fn find(&self, mut condition: impl FnMut(&str, &OffsetValue) -> bool) -> Vec<(String, i32)> {
+        let all = self.by_topic.iter().flat_map(|(topic, partitions)| {
+            partitions.iter().map(move |(partition, value)| (topic, *partition, value))
+        });
+        all.filter(|(topic, _, value)| condition(topic, value))
+            .map(|(topic, partition, _)| (topic.clone(), partition))
+            .collect()
+    }
+}

@@ -1,0 +1,27 @@
+//! What the uploader sees of this broker: the partitions that it leads.
+
+use super::hosted::{Here, Hosted};
+use super::leader::Partition;
+use esker_storage::offset::PartitionId;
+use esker_storage::tier::{PartitionView, UnitSource, UnitSources};
+use std::sync::Arc;
+
+impl UnitSources for Hosted {
+    fn views(&self) -> Vec<PartitionView> {
+        self.led().iter().map(|partition| partition.upload_view()).collect()
+    }
+
+    fn source(&self, partition: &PartitionId) -> Option<Arc<dyn UnitSource>> {
+        match self.get(*partition)? {
+            Here::Led(partition) => Some(partition.log().upload_source()),
+            Here::Offline(_) => None,
+        }
+    }
+}
+
+impl Partition {
+    fn upload_view(&self) -> PartitionView {
+        let enabled = self.topic_config().is_tiered() && !self.log().is_failed();
+        self.log().upload_view(self.leader_epoch(), self.high_watermark(), enabled)
+    }
+}

@@ -1,0 +1,60 @@
+//! What the tier asks of a partition's local log: see [`UnitSource`].
+
+use super::PartitionLog;
+use crate::log::{Log, LogError, ReadError};
+use crate::offset::{HighWatermark, LeaderEpoch, Offset};
+use crate::tier::{PartitionView, SegmentView, SourceChunk, TierError, UnitSource, UnitState};
+use std::sync::Arc;
+
+/// A local log, read to be uploaded.
+struct LocalSource(Arc<Log>);
+
+impl PartitionLog {
+    /// The local part, to be read for an upload.
+    pub fn upload_source(&self) -> Arc<dyn UnitSource> {
+        Arc::new(LocalSource(Arc::clone(&self.log)))
+    }
+
+    /// What the upload planner looks at. `enabled` says whether the topic is tiered.
+    ///
+    /// Only what is synced, committed and below the last stable offset may be uploaded: it can never be truncated.
+    pub fn upload_view(&self, epoch: LeaderEpoch, committed: HighWatermark, enabled: bool) -> PartitionView {
+        let stable = self.last_stable(committed).offset();
+        let segments = self.log.segments().into_iter().map(|segment| SegmentView {
+            base: segment.name.base,
+            end: segment.end,
+            bytes: segment.bytes,
+            sealed: segment.sealed,
+        });
+        PartitionView {
+            partition: self.id(),
+            leader_epoch: epoch,
+            enabled,
+            uploadable_end: stable.min(self.synced_end().offset()),
+            segments: segments.collect(),
+        }
+    }
+}
+
+impl UnitSource for LocalSource {
+    fn read_chunk(&self, from: Offset, upto: Offset, max_bytes: usize) -> Result<SourceChunk, TierError> {
+        let chunk = self.0.upload_chunk(from, upto, max_bytes as u64).map_err(tier_error)?;
+        let next = if chunk.bytes.is_empty() { upto } else { chunk.next };
+        Ok(SourceChunk { bytes: chunk.bytes, next })
+    }
+
+    fn state_at(&self, _start: Offset, end: Offset) -> Result<UnitState, TierError> {
+        let producers = self.0.encoded_producers_at(end).map_err(|error| tier_error(error.into()))?;
+        let epochs = self.0.epochs_before(end).into_iter().map(|start| (start.epoch, start.start)).collect();
+        // Nothing aborts as long as there are no transactions.
+        Ok(UnitState { producers, epochs, aborted: Vec::new() })
+    }
+}
+
+fn tier_error(error: ReadError) -> TierError {
+    match error {
+        ReadError::BelowLocalStart { .. } => TierError::Gone { key: "the local log".into() },
+        ReadError::Log(LogError::Corrupt { .. }) => TierError::corrupt("the local log", error),
+        error => TierError::Retry { reason: error.to_string() },
+    }
+}
