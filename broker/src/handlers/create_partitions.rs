@@ -1,4 +1,4 @@
-//! CreatePartitions: more partitions for topics that exist, item by item.
+//! CreatePartitions: from the wire to the controller, and its answer back.
 
 use super::wire::{outcome, wait_applied};
 use crate::config::BrokerId;

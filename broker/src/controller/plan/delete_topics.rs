@@ -1,4 +1,4 @@
-//! Deleting topics, by name or by id: the records that take them and their settings away.
+//! The plan of DeleteTopics: which topics go, by name or by id, and why the others do not.
 
 use super::{Command, Plan, Rules};
 use crate::controller::Refusal;
