@@ -1,4 +1,5 @@
 //! The simulation tests: first of the simulator itself, then of what it runs.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
 mod simulation {
     mod disk;

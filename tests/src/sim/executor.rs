@@ -2,7 +2,7 @@
 //!
 //! A run has one thread. Each step takes one task out of those that are ready, chosen by the seed, and polls it once.
 //! Time passes a little with each step, and where nothing is ready it jumps to the next timer. Nothing here knows
-//! nodes, disks or stores beyond an [`Incarnation`]: one life of a simulated process, from its start to its end.
+//! nodes, disks or stores beyond an [`Incarnation`].
 //!
 //! ```text
 //!  wake -> ready (sorted) --seed--> poll -> sleeping tasks
@@ -16,116 +16,23 @@
 //!
 //! Wakers are called and futures dropped while none of the locks here is held.
 
-use super::chance::{Chance, Rng};
+use super::chance::Rng;
 use super::failure::{Failure, FailureKind, panic_message, task_name};
+use super::process::{Crash, CrashOdds, Exit, Gate, Incarnation, Owner, owner_name};
+use super::timer::Sleep;
 use super::trace::Trace;
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::fmt;
-use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 use tokio::sync::oneshot;
 
 /// Names a task of a run; never used again.
 pub type TaskId = u64;
-
-/// How a process ends without wanting to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Crash {
-    /// kill -9: the process is gone, the page cache is not.
-    Kill,
-    /// The machine is gone: what was not synced is lost or torn.
-    PowerCut,
-}
-
-/// How a process ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Exit {
-    /// Its main function returned.
-    Returned,
-    /// It was crashed.
-    Crashed(Crash),
-}
-
-/// One life of a simulated process. Everything that it holds asks here whether it still lives.
-pub struct Incarnation {
-    pub(super) node: usize,
-    pub(super) label: String,
-    alive: AtomicBool,
-}
-
-impl Incarnation {
-    pub(super) fn new(node: usize, label: String) -> Incarnation {
-        Incarnation { node, label, alive: AtomicBool::new(true) }
-    }
-
-    /// Whether the process has not ended yet.
-    pub fn is_alive(&self) -> bool {
-        self.alive.load(Ordering::Relaxed)
-    }
-
-    pub(super) fn end(&self) {
-        self.alive.store(false, Ordering::Relaxed);
-    }
-}
-
-impl fmt::Debug for Incarnation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.label)
-    }
-}
-
-/// Who runs a task or makes a call: a process, or (with `None`) the world around the processes, which cannot crash.
-pub(super) type Owner = Option<Arc<Incarnation>>;
-
-/// The name of an owner in traces.
-pub(super) fn owner_name(owner: &Owner) -> &str {
-    owner.as_ref().map_or("world", |incarnation| &incarnation.label)
-}
-
-/// When and how the seed crashes a process.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct CrashOdds {
-    /// At each call through `env`.
-    pub per_call: Chance,
-    /// Before each poll of one of its tasks, which is to say at any await.
-    pub per_step: Chance,
-    /// That such a crash is a power cut, not a kill.
-    pub power_cut: Chance,
-    /// In addition: at the n-th call of an incarnation, counted from 0, in this way.
-    pub at_call: Option<(u64, Crash)>,
-}
-
-/// What a call through `env` does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Gate {
-    /// It happens.
-    Pass,
-    /// It does not: the process is gone.
-    Dead,
-    /// The process ends in this call, after `0..=1000` thousandths of its effect.
-    Crash {
-        /// 0: nothing has happened; 1,000: all of it, and only the answer is missing.
-        done: u64,
-    },
-}
-
-impl Gate {
-    /// Whether the whole effect takes place.
-    pub(super) fn takes_effect(self) -> bool {
-        match self {
-            Gate::Pass => true,
-            Gate::Dead => false,
-            Gate::Crash { done } => done >= 500,
-        }
-    }
-}
 
 struct Task {
     name: &'static str,
@@ -440,10 +347,7 @@ impl Core {
             waker.wake();
         }
         self.poll_one();
-        match self.state.lock().failure.take() {
-            Some(kind) => Err(self.failure(kind)),
-            None => Ok(()),
-        }
+        self.take_failure().map_or(Ok(()), Err)
     }
 
     fn poll_one(&self) {
@@ -521,10 +425,10 @@ impl Core {
     /// Ends after `duration` of virtual time, counted from this call.
     pub(super) fn sleep(self: &Arc<Self>, duration: Duration) -> Sleep {
         let deadline = self.now().saturating_add(duration);
-        Sleep { core: Arc::clone(self), deadline, key: None }
+        Sleep::until(Arc::clone(self), deadline)
     }
 
-    fn set_timer(&self, at: Duration, waker: Waker) -> (Duration, u64) {
+    pub(super) fn set_timer(&self, at: Duration, waker: Waker) -> (Duration, u64) {
         let mut state = self.state.lock();
         state.next_timer += 1;
         let key = (at, state.next_timer);
@@ -532,7 +436,7 @@ impl Core {
         key
     }
 
-    fn clear_timer(&self, key: (Duration, u64)) {
+    pub(super) fn clear_timer(&self, key: (Duration, u64)) {
         let waker = self.state.lock().timers.remove(&key);
         drop(waker);
     }
@@ -541,39 +445,5 @@ impl Core {
 impl State {
     fn crash_kind(&mut self, odds: CrashOdds) -> Crash {
         if self.rng.happens(odds.power_cut) { Crash::PowerCut } else { Crash::Kill }
-    }
-}
-
-/// A timer of the virtual clock.
-pub(super) struct Sleep {
-    core: Arc<Core>,
-    deadline: Duration,
-    key: Option<(Duration, u64)>,
-}
-
-impl Sleep {
-    fn disarm(&mut self) {
-        if let Some(key) = self.key.take() {
-            self.core.clear_timer(key);
-        }
-    }
-}
-
-impl Future for Sleep {
-    type Output = ();
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
-        self.disarm();
-        if self.core.now() >= self.deadline {
-            return Poll::Ready(());
-        }
-        self.key = Some(self.core.set_timer(self.deadline, context.waker().clone()));
-        Poll::Pending
-    }
-}
-
-impl Drop for Sleep {
-    fn drop(&mut self) {
-        self.disarm();
     }
 }

@@ -17,7 +17,7 @@
 //! ```
 //!
 //! - [`world`]: [`World`], [`NodeEnv`], [`run`]; [`seeds`]: [`check`], [`first_failure`] and the environment variables.
-//! - [`executor`]: what runs next, what time it is, where a process crashes.
+//! - [`executor`]: what runs next and what time it is; [`process`]: where and how a process crashes.
 //! - [`disk`], [`store`], [`net`]: what may go wrong there, and what never may.
 //! - [`checker`]: what clients saw, judged.
 //!
@@ -31,17 +31,19 @@ pub mod disk;
 pub mod executor;
 pub mod failure;
 pub mod net;
+pub mod process;
 pub mod seeds;
 pub mod store;
+mod timer;
 mod trace;
 pub mod view;
 pub mod world;
 
 pub use chance::{Chance, Rng};
 pub use disk::{DiskCall, DiskFault, DiskFaults, DiskPlan, SimDisk};
-pub use executor::{Crash, CrashOdds, Exit};
 pub use failure::{Failure, FailureKind};
 pub use net::{NetFaults, SimListener, SimNet, SimStream};
+pub use process::{Crash, CrashOdds, Exit};
 pub use seeds::{check, first_failure};
 pub use store::{SimStore, StoreEffect, StoreEvent, StoreFaults};
 pub use world::{Config, Finished, NodeEnv, NodeId, World, run};

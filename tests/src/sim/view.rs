@@ -1,7 +1,8 @@
 //! Time and tasks as one simulated process sees them.
 
 use super::chance::Chance;
-use super::executor::{Core, Gate, Owner};
+use super::executor::Core;
+use super::process::{Gate, Owner};
 use esker_storage::env::{Clock, Monotonic, Pool, TaskHandle, Tasks, Timestamp};
 use futures_util::future::BoxFuture;
 use std::sync::Arc;

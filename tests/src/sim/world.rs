@@ -7,9 +7,10 @@
 
 use super::chance::{Chance, Rng, SimRandom};
 use super::disk::SimDisk;
-use super::executor::{Core, Crash, CrashOdds, Exit, Incarnation, Limits};
+use super::executor::{Core, Limits};
 use super::failure::Failure;
 use super::net::SimNet;
+use super::process::{Crash, CrashOdds, Exit, Incarnation};
 use super::store::SimStore;
 use super::view::{SimClock, SimTasks};
 use esker_storage::env::store::Store;

@@ -280,6 +280,7 @@ fn the_kinds_of_errors_are_those_of_a_file_system() {
         assert_eq!(file.len().unwrap(), 5);
         assert_eq!(disk.space(at("/data")).unwrap().total - disk.space(at("/data")).unwrap().available, 4096);
         drop(file);
+        disk.sync_dir(at("/data")).unwrap();
         assert_eq!(disk.space(at("/data")).unwrap().total, disk.space(at("/data")).unwrap().available);
         disk.set_total(8192);
         write(&disk, "/data/y", &[0; 8000]);

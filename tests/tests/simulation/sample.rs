@@ -23,7 +23,8 @@ const RECORD: usize = 12;
 fn encode(value: u64) -> [u8; RECORD] {
     let mut bytes = [0; RECORD];
     bytes[..8].copy_from_slice(&value.to_le_bytes());
-    bytes[8..].copy_from_slice(&(crc32fast::hash(&bytes[..8]) ^ 0x5eed).to_le_bytes());
+    let checksum = crc32fast::hash(&bytes[..8]) ^ 0x5eed;
+    bytes[8..].copy_from_slice(&checksum.to_le_bytes());
     bytes
 }
 
@@ -100,7 +101,9 @@ async fn serve(node: NodeEnv, variant: Variant) {
                 let answer = if variant == Variant::AnswersFirst {
                     let next = log.lock().values.len() as u64;
                     let log = Arc::clone(&log);
-                    env.spawn("append", async move { drop(log.lock().append(value)) });
+                    env.spawn("append", async move {
+                        log.lock().append(value);
+                    });
                     Some(next)
                 } else {
                     log.lock().append(value)

@@ -5,7 +5,7 @@ use super::faults::DiskCall;
 use super::tree::{FileState, Inode};
 use super::{Begun, SimDisk, crashed};
 use crate::sim::chance::Chance;
-use crate::sim::executor::Gate;
+use crate::sim::process::Gate;
 use bytes::Bytes;
 use esker_storage::env::{File, Mapping};
 use std::io::{self, IoSlice};

@@ -12,7 +12,8 @@ mod tree;
 pub use faults::{DiskCall, DiskFault, DiskFaults, DiskPlan};
 
 use super::chance::Rng;
-use super::executor::{Core, Gate, Incarnation, Owner};
+use super::executor::Core;
+use super::process::{Gate, Incarnation, Owner};
 use content::PAGE;
 use esker_storage::env::{DirEntry, Disk, File, Lock, Open, Space};
 use faults::Faults;

@@ -10,11 +10,17 @@
 //!
 //! Every effect is kept, bytes included, so that a test can look at what was ever there.
 
-use super::chance::{Chance, Rng};
-use super::executor::{Core, Gate, Incarnation, Owner, owner_name};
+mod faults;
+mod upload;
+
+pub use faults::StoreFaults;
+
+use super::chance::Rng;
+use super::executor::Core;
+use super::process::{Gate, Incarnation, Owner, owner_name};
 use super::trace::fingerprint;
 use super::view::EPOCH;
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use esker_storage::env::Timestamp;
 use esker_storage::env::store::{ObjectEntry, Store, StoreError, Upload};
 use futures_util::future::BoxFuture;
@@ -24,67 +30,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::oneshot;
-
-/// What goes wrong on the way to the store and back.
-#[derive(Clone, Debug)]
-pub struct StoreFaults {
-    /// The request never arrives; the caller hears nothing until its limit.
-    pub request_lost: Chance,
-    /// 503: refused at once, without effect.
-    pub unavailable: Chance,
-    /// A conditional create is answered "exists already" with no object there (S3's 409).
-    pub conflict: Chance,
-    /// A conditional create succeeds, and is answered "exists already" (a retry below that saw its own success).
-    pub own_conflict: Chance,
-    /// The effect takes place, the answer never comes.
-    pub answer_lost: Chance,
-    /// The caller gets an error, and later the effect takes place.
-    pub late: Chance,
-    /// How much later.
-    pub late_by: Range<Duration>,
-    /// A ranged read ends before its end.
-    pub truncated: Chance,
-    /// A request takes seconds.
-    pub slow: Chance,
-    /// One way.
-    pub latency: Range<Duration>,
-    /// After what time a caller gives up.
-    pub limit: Duration,
-}
-
-impl StoreFaults {
-    /// A store that does what it is asked, within some milliseconds.
-    pub fn none() -> StoreFaults {
-        StoreFaults {
-            request_lost: Chance::NEVER,
-            unavailable: Chance::NEVER,
-            conflict: Chance::NEVER,
-            own_conflict: Chance::NEVER,
-            answer_lost: Chance::NEVER,
-            late: Chance::NEVER,
-            late_by: Duration::from_secs(1)..Duration::from_secs(90),
-            truncated: Chance::NEVER,
-            slow: Chance::NEVER,
-            latency: Duration::from_millis(1)..Duration::from_millis(15),
-            limit: Duration::from_secs(10),
-        }
-    }
-
-    /// A bad day: every fault, each some times in a hundred.
-    pub fn stormy() -> StoreFaults {
-        StoreFaults {
-            request_lost: Chance::percent(1),
-            unavailable: Chance::percent(4),
-            conflict: Chance::percent(2),
-            own_conflict: Chance::percent(3),
-            answer_lost: Chance::percent(4),
-            late: Chance::percent(2),
-            truncated: Chance::percent(2),
-            slow: Chance::percent(2),
-            ..StoreFaults::none()
-        }
-    }
-}
+use upload::SimUpload;
 
 /// What took effect on a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -417,7 +363,7 @@ impl Store for SimStore {
     fn upload(&self, key: &str) -> BoxFuture<'static, Result<Box<dyn Upload>, StoreError>> {
         let (store, key) = (self.clone(), key.to_owned());
         Box::pin(async move {
-            let upload = SimUpload { store: store.clone(), key: key.clone(), parts: Vec::new(), broken: false };
+            let upload = SimUpload::new(store.clone(), key.clone());
             store.ask(format!("store upload {key}"), |_| Ok(())).await?;
             Ok(Box::new(upload) as Box<dyn Upload>)
         })
@@ -466,56 +412,5 @@ impl Store for SimStore {
 
     fn delete(&self, key: &str) -> BoxFuture<'static, Result<(), StoreError>> {
         Box::pin(self.clone().change(Request::Delete(key.to_owned())))
-    }
-}
-
-/// S3's smallest part, the last one apart.
-const MIN_PART: usize = 5 << 20;
-
-struct SimUpload {
-    store: SimStore,
-    key: String,
-    parts: Vec<Bytes>,
-    /// A part failed: the upload cannot be completed any more.
-    broken: bool,
-}
-
-impl Upload for SimUpload {
-    fn part(&mut self, bytes: Bytes) -> BoxFuture<'_, Result<(), StoreError>> {
-        Box::pin(async move {
-            if let Some(last) = self.parts.last()
-                && (last.len() < MIN_PART || self.parts.iter().any(|part| part.len() != last.len()))
-            {
-                self.store.core.violated(format!("the parts of {} are too small, or not equal", self.key));
-            }
-            let what = format!("store part {} of {}", self.parts.len(), self.key);
-            let result = self.store.clone().ask(what, |_| Ok(())).await;
-            match &result {
-                Ok(()) => self.parts.push(bytes),
-                Err(_) => self.broken = true,
-            }
-            result
-        })
-    }
-
-    fn complete(&mut self) -> BoxFuture<'_, Result<(), StoreError>> {
-        Box::pin(async move {
-            if self.broken {
-                return Err(StoreError::Refused { reason: "a part is missing".to_owned() });
-            }
-            let mut whole = BytesMut::new();
-            for part in &self.parts {
-                whole.extend_from_slice(part);
-            }
-            self.store.clone().change(Request::Put(self.key.clone(), whole.freeze())).await
-        })
-    }
-
-    fn abort(&mut self) -> BoxFuture<'_, Result<(), StoreError>> {
-        Box::pin(async move {
-            self.parts.clear();
-            self.broken = true;
-            self.store.clone().ask(format!("store abort {}", self.key), |_| Ok(())).await
-        })
     }
 }
