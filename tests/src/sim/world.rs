@@ -117,6 +117,17 @@ pub struct NodeEnv {
 }
 
 impl NodeEnv {
+    /// The node's number: 1 for the first that was added.
+    pub fn number(&self) -> usize {
+        self.node.0 + 1
+    }
+
+    /// Whether this life goes on. What a process makes of the errors in the poll in which it was crashed is nobody's
+    /// concern: ask before reporting one.
+    pub fn is_alive(&self) -> bool {
+        self.net.is_alive()
+    }
+
     /// Ends when the node is asked to end (SIGTERM).
     pub async fn terminated(&self) {
         let mut terminated = self.terminated.clone();

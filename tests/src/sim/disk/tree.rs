@@ -4,7 +4,7 @@
 //! cut keeps some of the changes that were not synced: the oldest of them (as a journal in order does), or any of
 //! them (which is all that POSIX promises).
 
-use super::content::Content;
+use super::content::{Content, PAGE};
 use crate::sim::chance::{Chance, Rng};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
@@ -33,9 +33,16 @@ pub(super) struct FileState {
     pub(super) charged: u64,
 }
 
+impl Inode {
+    /// Its last name is gone: its room is free, though a power cut may yet bring it back.
+    fn release(&self) {
+        self.used.fetch_sub(std::mem::take(&mut self.state.lock().charged), Ordering::Relaxed);
+    }
+}
+
 impl Drop for Inode {
     fn drop(&mut self) {
-        self.used.fetch_sub(self.state.get_mut().charged, Ordering::Relaxed);
+        self.release();
     }
 }
 
@@ -209,7 +216,9 @@ impl Tree {
             _ => {}
         }
         self.live_mut(from_dir)?.remove(old);
-        self.live_mut(to_dir)?.insert(new.to_owned(), entry.clone());
+        if let Some(Entry::File(replaced)) = self.live_mut(to_dir)?.insert(new.to_owned(), entry.clone()) {
+            replaced.release();
+        }
         let (old, new) = (old.to_owned(), new.to_owned());
         self.changes.push(Change::Rename { from: from_dir, old, to: to_dir, new, entry });
         Ok(())
@@ -225,7 +234,9 @@ impl Tree {
     }
 
     fn unlink(&mut self, dir: u64, name: &str) -> io::Result<()> {
-        self.live_mut(dir)?.remove(name);
+        if let Some(Entry::File(inode)) = self.live_mut(dir)?.remove(name) {
+            inode.release();
+        }
         self.changes.push(Change::Remove { dir, name: name.to_owned() });
         Ok(())
     }
@@ -321,6 +332,10 @@ impl Tree {
                 let mut state = inode.state.lock();
                 state.content.cut_power(rng);
                 state.published.clear();
+                let len = state.content.live.len.div_ceil(PAGE) * PAGE;
+                let charged = std::mem::replace(&mut state.charged, len);
+                self.used.fetch_add(len, Ordering::Relaxed);
+                self.used.fetch_sub(charged, Ordering::Relaxed);
                 true
             }
             Entry::Dir(dir) => self.dirs.contains_key(dir),

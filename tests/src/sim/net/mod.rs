@@ -109,6 +109,11 @@ impl SimNet {
         SimNet { owner: Some(Arc::clone(incarnation)), ip, ..self.clone() }
     }
 
+    /// Whether the process behind this view of the network lives.
+    pub(super) fn is_alive(&self) -> bool {
+        self.owner.as_ref().is_none_or(|incarnation| incarnation.is_alive())
+    }
+
     /// What goes wrong from now on.
     pub fn set_faults(&self, faults: NetFaults) {
         self.wires.lock().faults = faults;
