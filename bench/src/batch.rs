@@ -306,6 +306,18 @@ pub fn each_record(mut bytes: &[u8], mut visit: impl FnMut(View<'_>)) -> Result<
     Ok(next)
 }
 
+/// The offset after the last complete batch in `bytes`, from the headers alone; `None` if there is none.
+pub fn end_offset(mut bytes: &[u8]) -> Option<i64> {
+    let mut end = None;
+    while bytes.len() >= HEADER {
+        let length = usize::try_from(be32(bytes, 8)).ok()?;
+        let Some(rest) = bytes.get(PREFIX + length..) else { break };
+        end = Some(be64(bytes, 0) + i64::from(be32(bytes, 23)) + 1);
+        bytes = rest;
+    }
+    end
+}
+
 /// Every record of the complete batches in `bytes`.
 ///
 /// # Errors
@@ -463,6 +475,7 @@ mod tests {
             let builder = samples().iter().fold(Builder::new(codec).producer(7, 1, 0), Builder::record);
             let bytes = builder.build().unwrap();
             assert_eq!(read_all(&bytes).unwrap(), samples(), "{}", codec.name());
+            assert_eq!(end_offset(&bytes), Some(100));
             let cut = &bytes[..bytes.len() - 1];
             assert_eq!(read_all(cut).unwrap(), [], "a batch that is cut off is left out");
         }

@@ -4,6 +4,7 @@
 //!   broker's own code gets wrong on both ways, this one shows.
 //! - [`client`] is a thin Kafka client: one request is one call, nothing happens behind the caller's back. The
 //!   scenario tests use it too.
+//! - [`load`] is what the `esker-bench` command does with them.
 #![allow(
     clippy::disallowed_methods,
     clippy::disallowed_types,
@@ -12,3 +13,4 @@
 
 pub mod batch;
 pub mod client;
+pub mod load;

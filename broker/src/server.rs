@@ -247,6 +247,7 @@ async fn listen(
     config: &BrokerConfig,
 ) -> anyhow::Result<(SocketAddr, TaskHandle)> {
     let bind = Bind {
+        name: listener.name.as_str().into(),
         host: listener.host.clone(),
         port: listener.port,
         limits: Limits {

@@ -10,7 +10,7 @@
 //!
 //! [`length`] reads the first four bytes, so that a connection can refuse a frame, or wait for its share of the memory
 //! budget, before it makes room. The frame is then read into one `Bytes`, of which everything decoded later is a slice.
-//! [`Prologue`] is what can be read of any request, even of one that we do not know; [`Header`] is the whole head.
+//! [`Prologue`] is what can be read of any request, even of one that we do not know.
 
 use crate::api::Api;
 use bytes::{Buf, Bytes, BytesMut};

@@ -21,3 +21,4 @@ pub mod record;
 pub mod request;
 pub mod response;
 pub mod segments;
+pub mod wire;

@@ -9,7 +9,7 @@
 //! more entry of a vectored write. All that we encode, copies included, lies in one buffer of which the segments are
 //! slices, so a response of any number of partitions takes a handful of allocations.
 //!
-//! A [`SegmentWriter`] collects, [`SegmentWriter::finish`] puts the frame's length in front, and the connection
+//! A `SegmentWriter` collects, its `finish` puts the frame's length in front, and the connection
 //! writes: `io_slices`, a vectored write, `advance` by what was written. What was written is released at once.
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};

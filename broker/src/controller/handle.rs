@@ -108,7 +108,7 @@ impl Controller {
     }
 
     /// The machine, for those who are given a controller and start tasks about it.
-    pub(super) fn env(&self) -> &Env {
+    pub fn env(&self) -> &Env {
         &self.env
     }
 }

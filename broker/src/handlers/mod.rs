@@ -3,11 +3,42 @@
 //! [`Handlers`] is what they can reach; [`dispatch`] decodes a frame, hands it to its handler and encodes the answer.
 //! A handler gets what it needs and returns a response; it knows neither the connection nor the encoding.
 
+pub mod alter_configs;
+pub mod create_partitions;
+pub mod create_topics;
+pub mod delete_groups;
+pub mod delete_topics;
+pub mod describe_acls;
+pub mod describe_cluster;
+pub mod describe_configs;
+pub mod describe_groups;
+pub mod describe_topic_partitions;
 mod dispatch;
 pub mod fetch;
+pub mod find_coordinator;
+#[cfg(test)]
+#[path = "group_tests.rs"]
+mod group_tests;
+mod group_lookup;
+mod group_wire;
+pub mod heartbeat;
+pub mod incremental_alter_configs;
+pub mod init_producer_id;
+pub mod join_group;
+pub mod leave_group;
+pub mod list_groups;
 mod list_offsets;
+pub mod list_partition_reassignments;
+pub mod metadata;
+pub mod offset_commit;
+pub mod offset_fetch;
 mod offset_for_leader_epoch;
 mod produce;
+mod resource;
+pub mod sync_group;
+#[cfg(test)]
+pub(crate) mod testing;
+mod wire;
 
 pub use dispatch::Dispatch;
 

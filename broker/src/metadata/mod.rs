@@ -26,7 +26,7 @@ pub use changes::{Changes, TopicChange};
 pub use delta::{Delta, ReplayError};
 pub use image::{Broker, ControllerTerm, Image, Partition, Topic, is_internal};
 pub use invariants::Violation;
-pub use publisher::{Published, Publisher, Subscription};
+pub use publisher::{Applier, Published, Publisher, Subscription};
 pub use records::{
     AddPartitions, Assignment, CreateTopic, DeleteTopic, ElectController, FormatCluster, LeaderChange, LeaderEpochs,
     ProducerIds, Record, RegisterBroker, Resource, SetConfigs,

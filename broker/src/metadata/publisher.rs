@@ -2,6 +2,9 @@
 //!
 //! Readers on the hot path load the image without a lock. Whoever acts on changes subscribes: a subscriber that is slow
 //! skips images, never changes, since its changes are counted from the image it saw last.
+//!
+//! One subscriber is waited for: whoever opens this broker's partitions takes the [`Applier`] and says what it has acted
+//! on, so that a topic is answered for only when it can be produced to.
 
 use super::changes::Changes;
 use super::image::Image;
@@ -14,6 +17,14 @@ use tokio::sync::watch;
 pub struct Publisher {
     image: ArcSwap<Image>,
     version: watch::Sender<u64>,
+    /// The version that was acted on; `u64::MAX` while nobody is waited for.
+    applied: watch::Sender<u64>,
+}
+
+/// Says up to which version this broker has acted on the metadata. Dropped, nobody is waited for any more.
+#[derive(Debug)]
+pub struct Applier {
+    publisher: Weak<Publisher>,
 }
 
 /// What a subscriber is told.
@@ -29,7 +40,8 @@ impl Publisher {
     /// A publisher whose first image is `image`.
     pub fn new(image: Arc<Image>) -> Arc<Publisher> {
         let (version, _) = watch::channel(image.version());
-        Arc::new(Publisher { image: ArcSwap::new(image), version })
+        let (applied, _) = watch::channel(u64::MAX);
+        Arc::new(Publisher { image: ArcSwap::new(image), version, applied })
     }
 
     /// The newest image.
@@ -58,6 +70,18 @@ impl Publisher {
         Some(self.image())
     }
 
+    /// From here on, [`Publisher::wait_applied`] waits for what this applier says.
+    pub fn applier(self: &Arc<Self>) -> Applier {
+        self.applied.send_replace(0);
+        Applier { publisher: Arc::downgrade(self) }
+    }
+
+    /// Waits until this broker has acted on `version`; at once if nobody said that it would.
+    pub async fn wait_applied(&self, version: u64) {
+        // An error means that the publisher is gone, which this borrow rules out.
+        let _ = self.applied.subscribe().wait_for(|applied| *applied >= version).await;
+    }
+
     /// A subscription that counts changes from `seen`: usually [`Image::empty`], so that the first news is everything.
     pub fn subscribe(self: &Arc<Self>, seen: Arc<Image>) -> Subscription {
         Subscription { versions: self.version.subscribe(), publisher: Arc::downgrade(self), seen }
@@ -70,6 +94,25 @@ pub struct Subscription {
     publisher: Weak<Publisher>,
     versions: watch::Receiver<u64>,
     seen: Arc<Image>,
+}
+
+impl Applier {
+    /// This broker has acted on `version` and all before it.
+    pub fn applied(&self, version: u64) {
+        if let Some(publisher) = self.publisher.upgrade() {
+            publisher.applied.send_if_modified(|applied| {
+                let risen = version > *applied;
+                *applied = version.max(*applied);
+                risen
+            });
+        }
+    }
+}
+
+impl Drop for Applier {
+    fn drop(&mut self) {
+        self.applied(u64::MAX);
+    }
 }
 
 impl Subscription {
@@ -96,6 +139,20 @@ mod tests {
             .apply(&Record::FormatCluster(FormatCluster { cluster_id: uuid::Uuid::from_u128(version.into()) }))
             .unwrap();
         delta.finish(version).0
+    }
+
+    #[test]
+    fn only_an_applier_is_waited_for() {
+        let publisher = Publisher::new(image(3));
+        assert!(publisher.wait_applied(3).now_or_never().is_some());
+        let applier = publisher.applier();
+        assert!(publisher.wait_applied(3).now_or_never().is_none());
+        applier.applied(3);
+        applier.applied(2);
+        assert!(publisher.wait_applied(3).now_or_never().is_some());
+        assert!(publisher.wait_applied(4).now_or_never().is_none());
+        drop(applier);
+        assert!(publisher.wait_applied(4).now_or_never().is_some());
     }
 
     #[test]

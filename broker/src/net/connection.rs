@@ -42,6 +42,8 @@ pub enum Answer {
 pub struct Client {
     /// The other end.
     pub peer: SocketAddr,
+    /// The name of the listener that it came in by.
+    pub listener: Arc<str>,
     /// The runtime that the connection lives on.
     pub runtime: usize,
     /// Unique per connection within the process.

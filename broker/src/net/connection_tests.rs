@@ -76,7 +76,7 @@ fn start(limits: Limits, budget: u64) -> Bench {
         tasks: Arc::new(RealTasks::start(1).unwrap()),
         disk: Arc::new(RealDisk),
     };
-    let peer = Client { peer: "127.0.0.1:1".parse().unwrap(), runtime: 0, connection: 0 };
+    let peer = Client { peer: "127.0.0.1:1".parse().unwrap(), listener: "PLAINTEXT".into(), runtime: 0, connection: 0 };
     let connection = Connection::new(
         Box::new(Pipe(server)),
         Arc::clone(&service) as Arc<dyn Service>,

@@ -16,6 +16,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Where and how to listen.
 pub struct Bind {
+    /// The listener's name.
+    pub name: Arc<str>,
     /// The host name or address; empty for every interface.
     pub host: String,
     /// The port; 0 takes a free one.
@@ -104,7 +106,8 @@ impl Acceptor {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let runtimes = self.env.tasks.runtimes().max(1);
         let runtime = usize::try_from(number % runtimes as u64).unwrap_or(0);
-        let client = Arc::new(Client { peer: accepted.peer, runtime, connection: number });
+        let listener = Arc::clone(&bind.name);
+        let client = Arc::new(Client { peer: accepted.peer, listener, runtime, connection: number });
         let limits = bind.limits.clone();
         let mut stop = self.stop.subscribe();
         let task = async move {

@@ -2,7 +2,7 @@
 //!
 //! The `kafka-protocol` crate reserves room for as many array elements as the wire says, before it reads the first:
 //! a frame of eight bytes can ask for gigabytes. So no body is decoded that this walk did not pass. It follows the
-//! message's [`Shape`](shape::Shape) without allocating and refuses
+//! message's shape without allocating and refuses
 //!
 //! - a length or count that the remaining bytes cannot hold, given the smallest size an element can have;
 //! - more elements in all than [`Limits`] allow, since an element may take 30 times its wire size in memory;

@@ -45,7 +45,7 @@ pub enum DecodeError {
     Close(Reason),
 }
 
-/// An answer that is an error: encode `response::error_response` of it, or for ApiVersions `api::versions_refused`.
+/// An answer that is an error, made by `response::encode_refused`. Only ApiVersions has one.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{} refused: {error}", api.name)]
 pub struct Refused {

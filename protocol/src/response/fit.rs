@@ -1,30 +1,38 @@
 //! Fits a response to a version: what the version cannot say is dropped, or said in its older form.
 //!
-//! Only two answers have an older form that must not be lost: OffsetFetch before 8 and FindCoordinator before 4 answer
-//! for one group or key, which handlers fill in as the first of the list. Everything else that is dropped here is what
-//! Kafka calls ignorable: the client did not ask for it and does not miss it.
+//! Three answers have an older form that must not be lost: OffsetFetch before 8, FindCoordinator before 4 and LeaveGroup
+//! before 3 answer for one group, key or member, which handlers fill in as the first of the list. Everything else that
+//! is dropped here is what Kafka calls ignorable: the client did not ask for it and does not miss it. The fields of
+//! Fetch need nothing, since our own encoder writes what the version has.
+//!
+//! An error code that came with a later version becomes the older one that makes a client do the same: to a client
+//! that does not know a code it is UNKNOWN_SERVER_ERROR, and final.
 //!
 //! Strings that are null where an old version has no null become empty. An empty error message becomes null: it is
 //! what the crate's structs start with, and Kafka never sends one.
 
+use crate::error_code::ErrorCode;
+use crate::wire::OPERATIONS_NOT_ASKED;
 use kafka_protocol::messages::offset_fetch_response::{OffsetFetchResponsePartition, OffsetFetchResponseTopic};
 use kafka_protocol::messages::{
-    DescribeGroupsResponse, FetchResponse, FindCoordinatorResponse, ListOffsetsResponse, MetadataResponse,
-    OffsetFetchResponse, ResponseKind,
+    DescribeGroupsResponse, FindCoordinatorResponse, ListOffsetsResponse, MetadataResponse, OffsetFetchResponse,
+    ResponseKind,
 };
 use kafka_protocol::protocol::StrBytes;
-
-/// No set of authorized operations, as the protocol writes it.
-const NO_OPERATIONS: i32 = i32::MIN;
 
 /// Changes `response` so that `version` can be encoded.
 pub fn fit(response: &mut ResponseKind, version: i16) {
     match response {
         ResponseKind::Produce(response) => {
-            let partitions = response.responses.iter_mut().flat_map(|topic| &mut topic.partition_responses);
-            partitions.for_each(|partition| null_if_empty(&mut partition.error_message));
+            for partition in response.responses.iter_mut().flat_map(|topic| &mut topic.partition_responses) {
+                null_if_empty(&mut partition.error_message);
+                storage_error(&mut partition.error_code, version >= 4);
+            }
         }
-        ResponseKind::Fetch(response) => fetch(response, version),
+        ResponseKind::Fetch(response) if version < 6 => {
+            let partitions = response.responses.iter_mut().flat_map(|topic| &mut topic.partitions);
+            partitions.for_each(|partition| storage_error(&mut partition.error_code, false));
+        }
         ResponseKind::ListOffsets(response) => list_offsets(response, version),
         ResponseKind::Metadata(response) => metadata(response, version),
         ResponseKind::OffsetFetch(response) => offset_fetch(response, version),
@@ -35,7 +43,12 @@ pub fn fit(response: &mut ResponseKind, version: i16) {
                 empty_if_null(&mut response.protocol_name);
             }
         }
-        ResponseKind::LeaveGroup(response) if version < 3 => response.members.clear(),
+        ResponseKind::LeaveGroup(response) if version < 3 => {
+            let members = std::mem::take(&mut response.members);
+            if let (0, Some(member)) = (response.error_code, members.first()) {
+                response.error_code = member.error_code;
+            }
+        }
         ResponseKind::DescribeGroups(response) => describe_groups(response, version),
         ResponseKind::CreateTopics(response) => {
             response.topics.iter_mut().for_each(|topic| null_if_empty(&mut topic.error_message));
@@ -48,9 +61,13 @@ pub fn fit(response: &mut ResponseKind, version: i16) {
                 }
             }
         }
-        ResponseKind::InitProducerId(response) if version < 6 => {
+        ResponseKind::InitProducerId(response) => {
+            // Two-phase commit is in version 6 only, which is not stable.
             response.ongoing_txn_producer_id = (-1).into();
             response.ongoing_txn_producer_epoch = -1;
+            if version < 4 {
+                replace(&mut response.error_code, ErrorCode::PRODUCER_FENCED, ErrorCode::INVALID_PRODUCER_EPOCH);
+            }
         }
         ResponseKind::DescribeAcls(response) => null_if_empty(&mut response.error_message),
         ResponseKind::DescribeConfigs(response) => {
@@ -77,30 +94,24 @@ pub fn fit(response: &mut ResponseKind, version: i16) {
     }
 }
 
-fn fetch(response: &mut FetchResponse, version: i16) {
-    if version < 7 {
-        response.session_id = 0;
-    }
-    if version < 11 {
-        let partitions = response.responses.iter_mut().flat_map(|topic| &mut topic.partitions);
-        partitions.for_each(|partition| partition.preferred_read_replica = (-1).into());
-    }
-}
-
 fn list_offsets(response: &mut ListOffsetsResponse, version: i16) {
-    if version < 4 {
-        let partitions = response.topics.iter_mut().flat_map(|topic| &mut topic.partitions);
-        partitions.for_each(|partition| partition.leader_epoch = -1);
+    for partition in response.topics.iter_mut().flat_map(|topic| &mut topic.partitions) {
+        if version < 4 {
+            partition.leader_epoch = -1;
+        }
+        if version < 5 {
+            replace(&mut partition.error_code, ErrorCode::OFFSET_NOT_AVAILABLE, ErrorCode::LEADER_NOT_AVAILABLE);
+        }
     }
 }
 
 fn metadata(response: &mut MetadataResponse, version: i16) {
     if !(8..=10).contains(&version) {
-        response.cluster_authorized_operations = NO_OPERATIONS;
+        response.cluster_authorized_operations = OPERATIONS_NOT_ASKED;
     }
     for topic in &mut response.topics {
         if version < 8 {
-            topic.topic_authorized_operations = NO_OPERATIONS;
+            topic.topic_authorized_operations = OPERATIONS_NOT_ASKED;
         }
         if version < 12 {
             topic.name.get_or_insert_default();
@@ -161,8 +172,21 @@ fn describe_groups(response: &mut DescribeGroupsResponse, version: i16) {
             group.error_message = None;
         }
         if version < 3 {
-            group.authorized_operations = NO_OPERATIONS;
+            group.authorized_operations = OPERATIONS_NOT_ASKED;
         }
+    }
+}
+
+/// KAFKA_STORAGE_ERROR, to a client that does not know it: look for another leader.
+fn storage_error(code: &mut i16, known: bool) {
+    if !known {
+        replace(code, ErrorCode::KAFKA_STORAGE_ERROR, ErrorCode::NOT_LEADER_OR_FOLLOWER);
+    }
+}
+
+fn replace(code: &mut i16, newer: ErrorCode, older: ErrorCode) {
+    if *code == newer.code() {
+        *code = older.code();
     }
 }
 

@@ -21,9 +21,10 @@ pub use refusal::error_response;
 
 pub use crate::request::EncodeError;
 
-use crate::api::{Api, ApiKey};
+use crate::api::{self, Api, ApiKey};
 use crate::error_code::ErrorCode;
 use crate::guard::{self, Fault, Limits, Malformed};
+use crate::request::Refused;
 use crate::segments::{SegmentWriter, Segments};
 use bytes::{Buf, BufMut, Bytes};
 use kafka_protocol::messages::ResponseKind;
@@ -61,6 +62,15 @@ pub fn encode(
         response => response.encode(writer.buffer(), version).map_err(|error| failed(format!("{error:#}")))?,
     }
     writer.finish().map_err(|error| failed(error.to_string()))
+}
+
+/// The frame of the answer to a request that was refused before it was decoded: an ApiVersions request, hence in the
+/// form that every client reads.
+///
+/// # Errors
+/// As [`encode`].
+pub fn encode_refused(refused: &Refused) -> Result<Segments, EncodeError> {
+    encode(refused.api, refused.version, refused.correlation_id, api::versions_refused(refused.error).into())
 }
 
 /// Decodes a response to a request of `api` in `version`: the client's side. `frame` starts with the correlation id,

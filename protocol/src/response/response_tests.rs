@@ -149,6 +149,46 @@ fn find_coordinator_before_4_answers_for_the_first_key() {
     }
 }
 
+#[test]
+fn leave_group_before_3_answers_for_the_first_member() {
+    let member = leave_group_response::MemberResponse::default().with_error_code(25);
+    let response = LeaveGroupResponse::default().with_members(vec![member]);
+    for version in 0..=5 {
+        let decoded = there_and_back(of(ApiKey::LeaveGroup), version, response.clone().into());
+        let ResponseKind::LeaveGroup(decoded) = decoded else { panic!() };
+        let expected = if version < 3 { (25, 0) } else { (0, 1) };
+        assert_eq!((decoded.error_code, decoded.members.len()), expected, "{version}");
+    }
+}
+
+#[test]
+fn codes_that_a_version_does_not_know_become_older_ones() {
+    let refused = |key: ApiKey, version: i16, error: ErrorCode| {
+        let api = of(key);
+        let body = fill::full(api.request, version, api.is_flexible(version), 1);
+        let request = RequestKind::decode(key, &mut Bytes::from(body), version).unwrap();
+        let mut response = error_response(&request, version, error).unwrap();
+        fit(&mut response, version);
+        response
+    };
+    let says = |response: ResponseKind, code: ErrorCode| {
+        format!("{response:?}").contains(&format!("error_code: {},", code.code()))
+    };
+    for (key, since, newer, older) in [
+        (ApiKey::Produce, 4, ErrorCode::KAFKA_STORAGE_ERROR, ErrorCode::NOT_LEADER_OR_FOLLOWER),
+        (ApiKey::Fetch, 6, ErrorCode::KAFKA_STORAGE_ERROR, ErrorCode::NOT_LEADER_OR_FOLLOWER),
+        (ApiKey::ListOffsets, 5, ErrorCode::OFFSET_NOT_AVAILABLE, ErrorCode::LEADER_NOT_AVAILABLE),
+        (ApiKey::InitProducerId, 4, ErrorCode::PRODUCER_FENCED, ErrorCode::INVALID_PRODUCER_EPOCH),
+    ] {
+        let api = of(key);
+        for version in api.accepted_from..=api.newest {
+            let expected = if version < since { older } else { newer };
+            assert!(says(refused(key, version, newer), expected), "{} v{version}", api.name);
+            assert!(says(refused(key, version, ErrorCode::NOT_COORDINATOR), ErrorCode::NOT_COORDINATOR));
+        }
+    }
+}
+
 /// Fetch responses with short, long, empty and null records.
 fn fetch_responses(version: i16) -> impl Iterator<Item = FetchResponse> {
     (0..20u64).map(move |seed| {
@@ -171,8 +211,12 @@ fn fetch_responses(version: i16) -> impl Iterator<Item = FetchResponse> {
 fn fetch_is_encoded_as_the_crate_does() {
     for version in 4..=18 {
         for response in fetch_responses(version) {
+            let mut never_null = response.clone();
+            for partition in never_null.responses.iter_mut().flat_map(|topic| &mut topic.partitions) {
+                partition.records.get_or_insert_default();
+            }
             let mut expected = BytesMut::new();
-            response.encode(&mut expected, version).unwrap();
+            never_null.encode(&mut expected, version).unwrap();
             let frame = frame_of(of(ApiKey::Fetch), version, response.into());
             let header = if version >= 12 { 5 } else { 4 };
             assert_eq!(frame.slice(header..), expected, "v{version}");
@@ -198,14 +242,32 @@ fn records_are_borrowed_and_short_ones_coalesced() {
 
 #[test]
 fn what_old_versions_lack_is_not_an_error() {
-    let metadata = MetadataResponse::default()
-        .with_cluster_authorized_operations(7)
-        .with_topics(vec![metadata_response::MetadataResponseTopic::default().with_name(None)]);
-    let ResponseKind::Metadata(old) = there_and_back(of(ApiKey::Metadata), 0, metadata.into()) else { panic!() };
-    assert_eq!(old.topics[0].name.as_deref().map(|name| name.as_str()), Some(""));
-    let join = JoinGroupResponse::default().with_protocol_name(None).with_skip_assignment(true);
-    let ResponseKind::JoinGroup(old) = there_and_back(of(ApiKey::JoinGroup), 5, join.into()) else { panic!() };
-    assert_eq!((old.protocol_name.as_deref(), old.skip_assignment), (Some(""), false));
+    let name = |version: i16, first_null: i16| if version < first_null { Some("") } else { None };
+    for version in 0..=13 {
+        let topic = metadata_response::MetadataResponseTopic::default().with_name(None);
+        let response = MetadataResponse::default().with_cluster_authorized_operations(7).with_topics(vec![topic]);
+        let decoded = there_and_back(of(ApiKey::Metadata), version, response.into());
+        let ResponseKind::Metadata(decoded) = decoded else { panic!() };
+        assert_eq!(decoded.topics[0].name.as_ref().map(|name| name.as_str()), name(version, 12), "{version}");
+        let operations = if (8..=10).contains(&version) { 7 } else { i32::MIN };
+        assert_eq!(decoded.cluster_authorized_operations, operations);
+    }
+    for version in 0..=9 {
+        let response = JoinGroupResponse::default().with_protocol_name(None).with_skip_assignment(true);
+        let decoded = there_and_back(of(ApiKey::JoinGroup), version, response.into());
+        let ResponseKind::JoinGroup(decoded) = decoded else { panic!() };
+        assert_eq!(decoded.protocol_name.as_deref(), name(version, 7), "{version}");
+        assert_eq!(decoded.skip_assignment, version >= 9);
+    }
+    for version in 1..=6 {
+        let topic = delete_topics_response::DeletableTopicResult::default().with_name(None);
+        let response = DeleteTopicsResponse::default().with_responses(vec![topic]);
+        let decoded = there_and_back(of(ApiKey::DeleteTopics), version, response.into());
+        let ResponseKind::DeleteTopics(decoded) = decoded else { panic!() };
+        let topic = &decoded.responses[0];
+        assert_eq!(topic.name.as_ref().map(|name| name.as_str()), name(version, 6), "{version}");
+        assert_eq!(topic.error_message, None);
+    }
 }
 
 #[test]
@@ -218,6 +280,14 @@ fn an_unknown_version_of_api_versions_is_answered_and_understood() {
     assert_eq!(decode(api, 4, frame, &Limits::default()).unwrap(), (42, refused.into()));
     let ResponseKind::ApiVersions(all) = there_and_back(api, 3, api::versions().into()) else { panic!() };
     assert_eq!(all.api_keys.len(), APIS.len());
+}
+
+#[test]
+fn a_refused_request_is_answered_on_the_wire() {
+    let asked = Bytes::from_static(&[0, 18, 0, 99, 0, 0, 0, 7, 1, 2, 3]);
+    let Err(request::DecodeError::Answer(refused)) = request::decode(asked, &Limits::default()) else { panic!() };
+    let answer = encode_refused(&refused).unwrap().to_bytes();
+    assert_eq!(&answer[..], [0, 0, 0, 16, 0, 0, 0, 7, 0, 35, 0, 0, 0, 1, 0, 18, 0, 0, 0, 4]);
 }
 
 #[test]

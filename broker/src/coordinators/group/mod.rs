@@ -24,6 +24,8 @@ pub mod records;
 pub mod request;
 pub mod runtime;
 pub mod state;
+#[cfg(test)]
+pub(crate) mod testbed;
 
 pub use config::GroupConfig;
 pub use coordinator::{Caller, GroupCoordinator, GroupTopics};

@@ -1,0 +1,109 @@
+//! DescribeConfigs: every key with its value, source, synonyms, type and documentation.
+
+use super::resource::resource;
+use super::wire::text;
+use crate::config::{BrokerConfig, Described, Source, describe_broker, describe_topic};
+use crate::controller::{Refusal, ResourceName, check_topic_name};
+use crate::metadata::{Image, Publisher, Resource};
+use kafka_protocol::ResponseError;
+use kafka_protocol::messages::describe_configs_request::DescribeConfigsResource;
+use kafka_protocol::messages::describe_configs_response::{
+    DescribeConfigsResourceResult, DescribeConfigsResult, DescribeConfigsSynonym,
+};
+use kafka_protocol::messages::{DescribeConfigsRequest, DescribeConfigsResponse};
+
+/// Answers a DescribeConfigs request.
+pub fn handle(
+    request: &DescribeConfigsRequest,
+    version: i16,
+    publisher: &Publisher,
+    config: &BrokerConfig,
+) -> DescribeConfigsResponse {
+    let image = publisher.image();
+    let results = request.resources.iter().map(|asked| {
+        let result = DescribeConfigsResult::default()
+            .with_resource_type(asked.resource_type)
+            .with_resource_name(asked.resource_name.clone());
+        match describe(&image, config, asked) {
+            Ok(described) => {
+                let configs = described
+                    .into_iter()
+                    .filter(|described| is_asked(asked, described.key.name))
+                    .map(|described| entry(described, request, version));
+                result.with_error_message(None).with_configs(configs.collect())
+            }
+            Err(refusal) => {
+                result.with_error_code(refusal.error.code()).with_error_message(Some(text(refusal.message)))
+            }
+        }
+    });
+    DescribeConfigsResponse::default().with_results(results.collect())
+}
+
+/// No keys mean all keys, and so does an empty list of them.
+fn is_asked(asked: &DescribeConfigsResource, name: &str) -> bool {
+    let keys = asked.configuration_keys.as_deref().unwrap_or_default();
+    keys.is_empty() || keys.iter().any(|key| key.as_str() == name)
+}
+
+fn describe(image: &Image, config: &BrokerConfig, asked: &DescribeConfigsResource) -> Result<Vec<Described>, Refusal> {
+    let layers = image.layers(config.node_id, &config.layers);
+    match resource(asked.resource_type, &asked.resource_name)? {
+        ResourceName::Topic(name) => {
+            check_topic_name(&name)?;
+            let topic = image.topic(&name).ok_or_else(|| {
+                let message = "This server does not host this topic-partition.";
+                Refusal::new(ResponseError::UnknownTopicOrPartition, message)
+            })?;
+            Ok(describe_topic(&topic.configs, &layers))
+        }
+        // What is set for all brokers, and nothing else: no broker's own values, no defaults.
+        ResourceName::Broker(None) => {
+            let set = image.configs(Resource::Cluster);
+            let mut described = describe_broker(&layers);
+            described.retain(|described| set.contains_key(described.key.name));
+            for described in &mut described {
+                described.synonyms.retain(|synonym| synonym.source == Source::ClusterDefault);
+                described.source = Source::ClusterDefault;
+                if !described.key.sensitive {
+                    described.value = set.get(described.key.name).cloned();
+                }
+            }
+            Ok(described)
+        }
+        ResourceName::Broker(Some(id)) if id == config.node_id => Ok(describe_broker(&layers)),
+        ResourceName::Broker(Some(id)) => {
+            let message =
+                format!("Unexpected broker id, expected {} or empty string, but received {id}", config.node_id);
+            Err(Refusal::new(ResponseError::InvalidRequest, message))
+        }
+    }
+}
+
+fn entry(described: Described, request: &DescribeConfigsRequest, version: i16) -> DescribeConfigsResourceResult {
+    let Described { key, value, source, read_only, synonyms } = described;
+    let mut entry = DescribeConfigsResourceResult::default()
+        .with_name(text(key.name))
+        .with_value(value.map(text))
+        .with_read_only(read_only)
+        .with_config_source(source as i8)
+        .with_is_sensitive(key.sensitive);
+    if request.include_synonyms {
+        let synonyms = synonyms.into_iter().map(|synonym| {
+            DescribeConfigsSynonym::default()
+                .with_name(text(synonym.name))
+                .with_value(synonym.value.map(text))
+                .with_source(synonym.source as i8)
+        });
+        entry.synonyms = synonyms.collect();
+    }
+    if version >= 3 {
+        entry.config_type = key.kind as i8;
+        entry.documentation = request.include_documentation.then(|| text(key.doc));
+    }
+    entry
+}
+
+#[cfg(test)]
+#[path = "describe_configs_tests.rs"]
+mod tests;

@@ -1,0 +1,117 @@
+//! Tests of DescribeConfigs, version by version.
+
+use super::*;
+use crate::config::{Scope, Values, check_topic_values};
+use crate::controller::testing::{Bench, Node, block_on};
+use crate::controller::{AlterConfigs, AlterOperation, ConfigAlteration};
+use crate::handlers::testing::{create, encodes};
+
+fn resource_of(kind: i8, name: &str) -> DescribeConfigsResource {
+    DescribeConfigsResource::default()
+        .with_resource_type(kind)
+        .with_resource_name(text(name))
+        .with_configuration_keys(None)
+}
+
+fn ask(node: &Node, resources: Vec<DescribeConfigsResource>, version: i16) -> DescribeConfigsResponse {
+    let request = DescribeConfigsRequest::default()
+        .with_resources(resources)
+        .with_include_synonyms(true)
+        .with_include_documentation(version >= 3);
+    let answer = handle(&request, version, &node.publisher, &node.config);
+    encodes(&answer, version);
+    answer
+}
+
+#[test]
+fn all_keys_of_topics_and_brokers_in_every_version() {
+    block_on(async {
+        let bench = Bench::new(&[("log.retention.hours", "1")]);
+        let node = bench.start().await;
+        create(&node, "a", 1).await;
+        for version in 1..=4 {
+            let answer = ask(&node, vec![resource_of(2, "a"), resource_of(4, "1")], version);
+            for (result, scope) in answer.results.iter().zip([Scope::Topic, Scope::Broker]) {
+                assert_eq!((result.error_code, &result.error_message), (0, &None));
+                let names: Vec<_> = result.configs.iter().map(|config| config.name.as_str()).collect();
+                assert_eq!(names, scope.keys().iter().map(|key| key.name).collect::<Vec<_>>());
+                for config in &result.configs {
+                    assert_eq!(config.config_type != 0, version >= 3);
+                    assert_eq!(config.documentation.as_ref().is_some_and(|d| !d.is_empty()), version >= 3);
+                }
+            }
+            let topic = &answer.results[0].configs;
+            let retention = topic.iter().find(|config| config.name.as_str() == "retention.ms").unwrap();
+            assert_eq!(retention.value.as_ref().unwrap().as_str(), "3600000");
+            assert_eq!((retention.config_source, retention.synonyms.len()), (4, 2));
+            assert!(topic.iter().all(|config| config.value.is_some() && !config.read_only));
+            // What was read is taken back.
+            let values: Values = topic
+                .iter()
+                .map(|config| (config.name.to_string(), config.value.as_ref().unwrap().to_string()))
+                .collect();
+            check_topic_values(&values, &node.config.layers).unwrap();
+        }
+        let request = DescribeConfigsRequest::default().with_resources(vec![resource_of(2, "a")]);
+        let answer = handle(&request, 4, &node.publisher, &node.config);
+        encodes(&answer, 4);
+        assert!(answer.results[0].configs.iter().all(|c| c.synonyms.is_empty() && c.documentation.is_none()));
+    });
+}
+
+#[test]
+fn only_the_keys_that_are_asked_for() {
+    block_on(async {
+        let node = Bench::new(&[]).start().await;
+        create(&node, "a", 1).await;
+        let keys = |keys: &[&'static str]| {
+            let keys = keys.iter().map(|key| text(*key)).collect();
+            let answer = ask(&node, vec![resource_of(2, "a").with_configuration_keys(Some(keys))], 4);
+            answer.results[0].configs.iter().map(|c| c.name.to_string()).collect::<Vec<_>>()
+        };
+        assert_eq!(keys(&["retention.ms", "flush.ms", "cleanup.policy"]), ["cleanup.policy", "retention.ms"]);
+        assert_eq!(keys(&[]).len(), Scope::Topic.keys().len());
+    });
+}
+
+#[test]
+fn what_is_not_there_has_its_error() {
+    block_on(async {
+        let node = Bench::new(&[]).start().await;
+        use ResponseError::*;
+        for (kind, name, error) in [
+            (2, "nope", UnknownTopicOrPartition),
+            (2, "no pe", InvalidTopicException),
+            (4, "2", InvalidRequest),
+            (4, "one", InvalidRequest),
+            (4, "-1", InvalidRequest),
+            (8, "1", InvalidRequest),
+            (16, "x", InvalidRequest),
+        ] {
+            let answer = ask(&node, vec![resource_of(kind, name)], 4);
+            assert_eq!(answer.results[0].error_code, error.code(), "{kind} {name}");
+            assert!(answer.results[0].error_message.is_some() && answer.results[0].configs.is_empty());
+        }
+    });
+}
+
+#[test]
+fn the_default_of_all_brokers_is_what_was_set_for_them() {
+    block_on(async {
+        let node = Bench::new(&[]).start().await;
+        let default = || ask(&node, vec![resource_of(4, "")], 4).results.remove(0);
+        assert_eq!((default().error_code, default().configs.len()), (0, 0));
+        for (id, value) in [(None, "5"), (Some(node.config.node_id), "6")] {
+            let operations = vec![("log.retention.ms".to_owned(), AlterOperation::Set, Some(value.to_owned()))];
+            let alteration = ConfigAlteration { resource: ResourceName::Broker(id), replace: false, operations };
+            let command = AlterConfigs { resources: vec![alteration], validate_only: false };
+            node.controller.submit(command, None).await.unwrap().answer.remove(0).unwrap();
+        }
+        let configs = default().configs;
+        assert_eq!(configs.len(), 1);
+        assert_eq!((configs[0].value.as_ref().unwrap().as_str(), configs[0].config_source), ("5", 3));
+        let own = ask(&node, vec![resource_of(4, "1")], 4).results.remove(0);
+        let own = own.configs.into_iter().find(|config| config.name.as_str() == "log.retention.ms").unwrap();
+        assert_eq!((own.value.as_ref().unwrap().as_str(), own.config_source, own.read_only), ("6", 2, false));
+    });
+}

@@ -1,0 +1,52 @@
+//! Resources of configuration requests: what their numbers and names mean.
+
+use crate::config::BrokerId;
+use crate::controller::{AlterConfigs, ConfigAlteration, Controller, Refusal, ResourceName};
+use kafka_protocol::ResponseError;
+
+/// Kafka's `ConfigResource.Type`.
+pub(super) const TOPIC: i8 = 2;
+/// See [`TOPIC`].
+pub(super) const BROKER: i8 = 4;
+/// See [`TOPIC`].
+pub(super) const BROKER_LOGGER: i8 = 8;
+
+/// The resource that a request means.
+pub(super) fn resource(kind: i8, name: &str) -> Result<ResourceName, Refusal> {
+    let invalid = |message| Err(Refusal::new(ResponseError::InvalidRequest, message));
+    match kind {
+        TOPIC => Ok(ResourceName::Topic(name.to_owned())),
+        BROKER if name.is_empty() => Ok(ResourceName::Broker(None)),
+        BROKER => match name.parse::<i32>().ok().and_then(BrokerId::from_wire) {
+            Some(id) => Ok(ResourceName::Broker(Some(id))),
+            None => invalid(format!("Broker id must be an integer, but it is: {name}")),
+        },
+        BROKER_LOGGER => invalid("Loggers cannot be configured by this request.".to_owned()),
+        _ => invalid(format!("Resources of type {kind} have no configuration here.")),
+    }
+}
+
+/// Has the alterations made that are not refused already; one outcome for each, in their order.
+pub(super) async fn alter(
+    controller: &Controller,
+    asked: Vec<Result<ConfigAlteration, Refusal>>,
+    validate_only: bool,
+) -> Vec<Result<(), Refusal>> {
+    let resources: Vec<ConfigAlteration> = asked.iter().filter_map(|asked| asked.as_ref().ok().cloned()).collect();
+    let mut decided = if resources.is_empty() {
+        Ok(Vec::new())
+    } else {
+        controller.submit(AlterConfigs { resources, validate_only }, None).await.map(|settled| settled.answer)
+    }
+    .map(Vec::into_iter);
+    asked
+        .into_iter()
+        .map(|asked| {
+            asked?;
+            match &mut decided {
+                Ok(answers) => answers.next().unwrap_or(Ok(())),
+                Err(error) => Err((*error).into()),
+            }
+        })
+        .collect()
+}
