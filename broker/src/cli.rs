@@ -1,9 +1,9 @@
 //! The `esker` command line: what a person typed, into a configuration, into a running broker.
 
+use crate::admin;
 use crate::config::{BrokerConfig, Values, parse_properties, parse_set};
 use crate::net::env::RealNetwork;
 use crate::server::{self, Gauges, Outside, Server};
-use crate::admin;
 use anyhow::{Context, anyhow};
 use clap::{Args, Parser, Subcommand};
 use esker_storage::env::store;

@@ -114,17 +114,18 @@ pub async fn start(outside: Outside, config: BrokerConfig, gauges: Gauges) -> an
     }
     readiness.not_ready("broker", "opening logs");
     let mut images = publisher.subscribe(Arc::new(Image::empty()));
+    let applier = publisher.applier();
     let follow = {
         let (hosted, coordinators) = (Arc::clone(&hosted), Arc::clone(&coordinators));
         env.spawn_background("follow-metadata", async move {
             while let Some(published) = images.next().await {
                 let moved = hosted.apply(&published).await;
                 coordinators.follow(&published.image, &published.changes, &moved).await;
-                hosted.finish(published.image.version());
+                applier.applied(published.image.version());
             }
         })
     };
-    hosted.applied(publisher.image().version()).await;
+    publisher.wait_applied(publisher.image().version()).await;
 
     let sources: Arc<dyn UnitSources> = Arc::clone(&hosted) as Arc<dyn UnitSources>;
     let uploader = Uploader::start(&env, Arc::clone(&store), tier, sources, upload_config(&config));

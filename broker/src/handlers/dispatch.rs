@@ -3,6 +3,7 @@
 //! Produce appends before [`Service::call`] returns, so that a connection's appends happen in arrival order. Everything
 //! else runs as the answer's future.
 
+use super::group_lookup::GroupLookup;
 use super::produce::{self, Outcome};
 use super::{
     Handlers, alter_configs, create_partitions, create_topics, delete_groups, delete_topics, describe_acls,
@@ -10,7 +11,6 @@ use super::{
     incremental_alter_configs, init_producer_id, join_group, leave_group, list_groups, list_offsets,
     list_partition_reassignments, metadata, offset_commit, offset_fetch, offset_for_leader_epoch, sync_group,
 };
-use super::group_lookup::GroupLookup;
 use crate::coordinators::group::Caller;
 use crate::net::{Answer, Client, Service};
 use bytes::Bytes;
@@ -140,8 +140,7 @@ async fn metadata_request(
 ) -> Result<ResponseKind, RequestKind> {
     let Handlers { publisher, controller, config, .. } = handlers;
     let listener = client.listener.as_ref();
-    let before = publisher.load().version();
-    let response: ResponseKind = match body {
+    Ok(match body {
         RequestKind::Metadata(request) => {
             metadata::handle(&request, version, listener, publisher, controller, config).await.into()
         }
@@ -154,9 +153,7 @@ async fn metadata_request(
         RequestKind::CreatePartitions(request) => {
             create_partitions::handle(&request, publisher, controller).await.into()
         }
-        RequestKind::DescribeConfigs(request) => {
-            describe_configs::handle(&request, version, publisher, config).into()
-        }
+        RequestKind::DescribeConfigs(request) => describe_configs::handle(&request, version, publisher, config).into(),
         RequestKind::AlterConfigs(request) => alter_configs::handle(&request, controller).await.into(),
         RequestKind::IncrementalAlterConfigs(request) => {
             incremental_alter_configs::handle(&request, controller).await.into()
@@ -173,12 +170,7 @@ async fn metadata_request(
             init_producer_id::handle(&request, version, &handlers.producer_ids, controller).await.into()
         }
         body => return Err(body),
-    };
-    // What a client is told to exist can be used at once.
-    if publisher.load().version() > before {
-        handlers.settled().await;
-    }
-    Ok(response)
+    })
 }
 
 async fn group_request(

@@ -2,6 +2,7 @@
 
 use super::Handlers;
 use super::find_coordinator::{GroupCoordinators, Node};
+use super::wire::wait_applied;
 use crate::controller::{CreateTopics, offsets_topic};
 use crate::coordinators::OFFSETS_TOPIC;
 use futures_util::FutureExt;
@@ -34,8 +35,8 @@ impl GroupLookup<'_> {
         let topics = vec![offsets_topic(env.random.uuid(), config)];
         match controller.submit(CreateTopics { topics, validate_only: false }, None).await {
             // Refused is: created by somebody else a moment ago.
-            Ok(_) => {
-                self.handlers.settled().await;
+            Ok(settled) => {
+                wait_applied(controller, publisher, settled.version, controller.default_limit()).await;
                 Ok(())
             }
             Err(error) => {

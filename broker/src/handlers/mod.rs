@@ -16,10 +16,10 @@ pub mod describe_topic_partitions;
 mod dispatch;
 pub mod fetch;
 pub mod find_coordinator;
+mod group_lookup;
 #[cfg(test)]
 #[path = "group_tests.rs"]
 mod group_tests;
-mod group_lookup;
 mod group_wire;
 pub mod heartbeat;
 pub mod incremental_alter_configs;
@@ -146,10 +146,5 @@ impl Handlers {
             // Created a moment ago, or led elsewhere: the client looks at the metadata again.
             None => Err(ErrorCode::NOT_LEADER_OR_FOLLOWER),
         }
-    }
-
-    /// Waits until this broker has done what the newest metadata asks of it.
-    async fn settled(&self) {
-        self.hosted.applied(self.publisher.image().version()).await;
     }
 }

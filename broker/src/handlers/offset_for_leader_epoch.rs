@@ -4,13 +4,13 @@ use super::Handlers;
 use crate::partition::lookup_code;
 use esker_protocol::error_code::ErrorCode;
 use esker_storage::offset::LeaderEpoch;
+use kafka_protocol::messages::TopicName;
 use kafka_protocol::messages::offset_for_leader_epoch_request::{
     OffsetForLeaderEpochRequest, OffsetForLeaderPartition,
 };
 use kafka_protocol::messages::offset_for_leader_epoch_response::{
     EpochEndOffset, OffsetForLeaderEpochResponse, OffsetForLeaderTopicResult,
 };
-use kafka_protocol::messages::TopicName;
 
 /// Answers `request`.
 pub(super) async fn handle(handlers: &Handlers, request: OffsetForLeaderEpochRequest) -> OffsetForLeaderEpochResponse {
@@ -20,10 +20,8 @@ pub(super) async fn handle(handlers: &Handlers, request: OffsetForLeaderEpochReq
     for topic in request.topics {
         let mut partitions = Vec::with_capacity(topic.partitions.len());
         for wanted in &topic.partitions {
-            let mut answer = EpochEndOffset::default()
-                .with_partition(wanted.partition)
-                .with_leader_epoch(-1)
-                .with_end_offset(-1);
+            let mut answer =
+                EpochEndOffset::default().with_partition(wanted.partition).with_leader_epoch(-1).with_end_offset(-1);
             match refused {
                 Some(code) => answer.error_code = code.code(),
                 None => match one(handlers, &topic.topic, wanted).await {

@@ -112,11 +112,8 @@ impl Appended {
         // What timed out may still be committed; an idempotent producer's retry finds out.
         let _ = handlers.env.timeout(self.timeout, wait).await;
         for ((topic, partition, _), result) in self.waits.iter().zip(results) {
-            let answer = self
-                .response
-                .responses
-                .get_mut(*topic)
-                .and_then(|topic| topic.partition_responses.get_mut(*partition));
+            let answer =
+                self.response.responses.get_mut(*topic).and_then(|topic| topic.partition_responses.get_mut(*partition));
             if let (Some(answer), Some(code)) = (answer, result) {
                 Refusal::new(code, "").write(answer);
                 handlers.metrics.failed_produce.inc();
@@ -227,12 +224,7 @@ fn one(
     })
 }
 
-fn find(
-    handlers: &Handlers,
-    topic: &TopicProduceData,
-    index: i32,
-    version: i16,
-) -> Result<Arc<Partition>, Refusal> {
+fn find(handlers: &Handlers, topic: &TopicProduceData, index: i32, version: i16) -> Result<Arc<Partition>, Refusal> {
     let found = if version >= TOPIC_ID_VERSION {
         handlers.partition_by_id(topic.topic_id, index)
     } else {

@@ -37,10 +37,8 @@ fn log_code(error: &LogError) -> ErrorCode {
         // The partition moves, or comes back when this broker starts again.
         LogError::Closed | LogError::AlreadyOpen(_) => ErrorCode::NOT_LEADER_OR_FOLLOWER,
         // Retriable, whatever it takes to mend it.
-        LogError::Failed(_)
-        | LogError::Corrupt { .. }
-        | LogError::NoSpace
-        | LogError::Io(_)
-        | LogError::Invalid(_) => ErrorCode::KAFKA_STORAGE_ERROR,
+        LogError::Failed(_) | LogError::Corrupt { .. } | LogError::NoSpace | LogError::Io(_) | LogError::Invalid(_) => {
+            ErrorCode::KAFKA_STORAGE_ERROR
+        }
     }
 }

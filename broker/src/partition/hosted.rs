@@ -21,7 +21,6 @@ use futures_util::stream::{self, StreamExt};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
-use tokio::sync::watch;
 
 /// Logs that are opened at the same time.
 const PARALLEL_OPENS: usize = 8;
@@ -45,7 +44,6 @@ pub struct Hosted {
     /// Which directory has a partition's files; kept for partitions that are offline, too.
     places: Mutex<Places>,
     partitions: ArcSwap<BTreeMap<PartitionId, Here>>,
-    applied: watch::Sender<u64>,
 }
 
 /// What an image changed here.
@@ -108,7 +106,6 @@ impl Hosted {
                 places.put(id, index);
             }
         }
-        let (applied, _) = watch::channel(0);
         Ok(Arc::new(Hosted {
             env,
             config,
@@ -117,7 +114,6 @@ impl Hosted {
             tier,
             places: Mutex::new(places),
             partitions: ArcSwap::default(),
-            applied,
         }))
     }
 
@@ -140,14 +136,7 @@ impl Hosted {
         &self.dirs
     }
 
-    /// Ends once the image of `version` has been applied here: what it created can be used.
-    pub async fn applied(&self, version: u64) {
-        // The sender lives as long as `self` does.
-        let _ = self.applied.subscribe().wait_for(|applied| *applied >= version).await;
-    }
-
-    /// Makes this broker's partitions what `published` says. Whoever else acts on the same image comes next, and then
-    /// [`Hosted::finish`].
+    /// Makes this broker's partitions what `published` says.
     pub async fn apply(&self, published: &Published) -> Moved {
         let Published { image, changes } = published;
         let mut opening = Vec::new();
@@ -169,11 +158,6 @@ impl Hosted {
         self.open(opening).await;
         self.metrics.leaders.set(i64::try_from(self.led().len()).unwrap_or(i64::MAX));
         moved
-    }
-
-    /// Everything that the image of `version` asks for is done.
-    pub fn finish(&self, version: u64) {
-        self.applied.send_replace(version);
     }
 
     fn compare(&self, image: &Image, topic: &Arc<Topic>, opening: &mut Vec<Opening>) {
@@ -247,8 +231,9 @@ impl Hosted {
             Some(manifest) => OpenFrom {
                 tier_end: Some(manifest.end()).filter(|_| manifest.last().is_some() || !manifest.pages().is_empty()),
                 log_start: manifest.log_start(),
+                newest_epoch: Some(epoch),
             },
-            None => OpenFrom::default(),
+            None => OpenFrom { newest_epoch: Some(epoch), ..OpenFrom::default() },
         };
         let open = move || -> Result<Arc<Log>, LogError> {
             let (log, _) = Log::open(&dir, id, settings, from)?;

@@ -16,9 +16,7 @@ use esker_protocol::error_code::ErrorCode;
 use esker_protocol::record::ValidatedBatch;
 use esker_storage::env::{Env, Monotonic, Timestamp};
 use esker_storage::log::{AppendError, Appended, Log, LogConfig, LogObserver};
-use esker_storage::offset::{
-    HighWatermark, LastStable, LeaderEpoch, LocalStart, LogStart, Offset, PartitionId,
-};
+use esker_storage::offset::{HighWatermark, LastStable, LeaderEpoch, LocalStart, LogStart, Offset, PartitionId};
 use esker_storage::partition_log::{self, LookupError, PartitionLog, ReadError, Source};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -236,9 +234,7 @@ impl Partition {
         Ok(match self.log.read(offset, end, limit as u64, at_least_one)? {
             partition_log::Read::Nothing => Read::Nothing,
             partition_log::Read::Hot(records) => Read::Hot(records),
-            partition_log::Read::Cold(source) => {
-                Read::Cold(ColdRead { partition: Arc::clone(self), source, limit })
-            }
+            partition_log::Read::Cold(source) => Read::Cold(ColdRead { partition: Arc::clone(self), source, limit }),
         })
     }
 

@@ -20,9 +20,7 @@ pub use read::{Read, Source};
 
 use crate::env::{Env, Timestamp};
 use crate::log::{AppendError, Appended, Log, LogConfig};
-use crate::offset::{
-    HighWatermark, LastStable, LeaderEpoch, LocalStart, LogEnd, LogStart, PartitionId, SyncedEnd,
-};
+use crate::offset::{HighWatermark, LastStable, LeaderEpoch, LocalStart, LogEnd, LogStart, PartitionId, SyncedEnd};
 use esker_protocol::record::ValidatedBatch;
 use std::sync::Arc;
 

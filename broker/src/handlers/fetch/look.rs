@@ -48,8 +48,12 @@ struct Room {
 impl Look {
     /// Reads what is there now; ends by the request's deadline.
     pub(super) async fn take(handlers: &Handlers, plan: &Plan, request: &Request) -> Look {
-        let mut look =
-            Look { answers: Vec::with_capacity(plan.partitions.len()), partitions: Vec::new(), bytes: 0, urgent: false };
+        let mut look = Look {
+            answers: Vec::with_capacity(plan.partitions.len()),
+            partitions: Vec::new(),
+            bytes: 0,
+            urgent: false,
+        };
         let mut room = Room { left: request.max_bytes, given: false };
         let mut cold = Vec::new();
         for (name, wanted) in &plan.partitions {
@@ -116,7 +120,8 @@ impl Look {
             answer.aborted_transactions = Some(Vec::new());
         }
         if let Some((epoch, end)) = diverged(partition, wanted) {
-            answer.diverging_epoch = EpochEndOffset::default().with_epoch(epoch.to_wire()).with_end_offset(end.to_wire());
+            answer.diverging_epoch =
+                EpochEndOffset::default().with_epoch(epoch.to_wire()).with_end_offset(end.to_wire());
             self.urgent = true;
             return Ok(());
         }
