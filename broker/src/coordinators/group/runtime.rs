@@ -64,7 +64,16 @@ impl Runtime {
         let (stop, stopped) = oneshot::channel();
         let is_loaded = Arc::new(AtomicBool::new(false));
         let loaded = Arc::clone(&is_loaded);
-        let worker = Worker { env: env.clone(), config, partition, log, calls: receiver, stopped, is_loaded: loaded };
+        let worker = Worker {
+            env: env.clone(),
+            config,
+            partition,
+            log,
+            calls: receiver,
+            stopped,
+            is_loaded: loaded,
+            deferred: Vec::new(),
+        };
         let task = env.spawn_background("group-coordinator", worker.run());
         Runtime { calls, stop, task, is_loaded }
     }
@@ -118,6 +127,8 @@ struct Worker {
     calls: mpsc::Receiver<Call>,
     stopped: oneshot::Receiver<()>,
     is_loaded: Arc<AtomicBool>,
+    /// Calls that came while nothing was loaded and cannot be turned away, since nobody would repeat them.
+    deferred: Vec<Call>,
 }
 
 impl Worker {
@@ -140,7 +151,8 @@ impl Worker {
             }
         }
         self.calls.close();
-        while let Ok(call) = self.calls.try_recv() {
+        let queued = std::iter::from_fn(|| self.calls.try_recv().ok());
+        for call in self.deferred.into_iter().chain(queued) {
             let _ = call.answer.send(call.request.refused(ResponseError::NotCoordinator));
         }
     }
@@ -158,7 +170,7 @@ impl Worker {
                             biased;
                             _ = &mut self.stopped => return Err(End::Stopped),
                             () = &mut backoff => break,
-                            call = self.calls.recv() => turn_away(call.ok_or(End::Stopped)?),
+                            call = self.calls.recv() => self.turn_away(call.ok_or(End::Stopped)?),
                         }
                     }
                 }
@@ -175,7 +187,7 @@ impl Worker {
             tokio::select! {
                 biased;
                 _ = &mut self.stopped => return Err(Some(End::Stopped)),
-                call = self.calls.recv() => turn_away(call.ok_or(Some(End::Stopped))?),
+                call = self.calls.recv() => self.turn_away(call.ok_or(Some(End::Stopped))?),
                 page = pages.next() => match page {
                     Some(Ok(records)) => {
                         for record in records {
@@ -204,16 +216,17 @@ impl Worker {
         }
         Ok(machine)
     }
-}
 
-/// Answers a call while nothing is loaded. A heartbeat succeeds, as with Kafka: it costs the member nothing, and
-/// its next one finds out more.
-fn turn_away(call: Call) {
-    let answer = match call.request {
-        Request::Heartbeat(_) => Answer::Heartbeat(Ok(())),
-        request => request.refused(ResponseError::CoordinatorLoadInProgress),
-    };
-    let _ = call.answer.send(answer);
+    /// Answers a call while nothing is loaded. A heartbeat succeeds, as with Kafka: it costs the member nothing, and
+    /// its next one finds out more. That topics are gone is kept for later.
+    fn turn_away(&mut self, call: Call) {
+        let answer = match call.request {
+            Request::TopicsDeleted { .. } => return self.deferred.push(call),
+            Request::Heartbeat(_) => Answer::Heartbeat(Ok(())),
+            request => request.refused(ResponseError::CoordinatorLoadInProgress),
+        };
+        let _ = call.answer.send(answer);
+    }
 }
 
 /// An answer that waits until the log has everything it is based on.
@@ -270,8 +283,12 @@ impl Serving {
 
     async fn serve(&mut self, worker: &mut Worker) -> End {
         let mut out = Output::default();
-        self.machine.loaded(self.now(), &mut out);
+        let now = self.now();
+        self.machine.loaded(now, &mut out);
         self.take(out);
+        for call in std::mem::take(&mut worker.deferred) {
+            self.handle(now, call);
+        }
         let mut alarm: Option<(Monotonic, BoxFuture<'static, ()>)> = None;
         loop {
             // Not left to the alarm alone: requests that keep coming must not keep time from passing.
