@@ -41,7 +41,7 @@ pub use record::{Refusal, TierRecord, Verdict};
 pub use retention::{TotalRetention, expired_before};
 pub use scrub::{Finding, ScrubDepth, ScrubReport, scrub};
 pub use sections::{Epochs, UnitIndex, UnitIndexEntry, decode_aborted, decode_epochs};
-pub use source::{PartitionView, SegmentView, SourceChunk, UnitSource, UnitSources};
+pub use source::{PartitionView, SegmentView, SourceChunk, TailLimits, UnitSource, UnitSources};
 pub use sweep::{SweepConfig, SweepCounts, Sweeper};
 pub use tier_log::{TIER_LOG, TierLog};
 pub use unit::{AbortedTransaction, Section, UnitMeta, unit_is_sound};
