@@ -20,5 +20,7 @@ mod lengths;
 pub mod record;
 pub mod request;
 pub mod response;
+#[cfg(feature = "samples")]
+pub mod samples;
 pub mod segments;
 pub mod wire;

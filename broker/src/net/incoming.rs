@@ -8,9 +8,10 @@
 //! A length field alone makes no room and costs the [`ByteBudget`] nothing: a client has always sent an eighth of what
 //! is held for it beyond the first [`SMALL`] bytes.
 
-use super::budget::{ByteBudget, Charge, SMALL};
+use super::budget::{ByteBudget, Charge, SMALL, weight};
 use bytes::{Buf, BufMut, Bytes, BytesMut};
-use esker_protocol::frame::LENGTH_SIZE;
+use esker_protocol::api::ApiKey;
+use esker_protocol::frame::{LENGTH_SIZE, Prologue};
 use futures_util::future::BoxFuture;
 use std::future::Future;
 use std::io;
@@ -20,6 +21,8 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 
 /// The room for a long frame grows by this factor once it is full.
 const GROWTH: usize = 8;
+/// The one request whose bulk stays bytes.
+const PRODUCE: i16 = ApiKey::Produce as i16;
 
 pub(super) struct Incoming {
     max_frame: usize,
