@@ -13,8 +13,9 @@
 //! waits for what other such frames hold, since all of them might: one at a time is read to its end beyond the budget,
 //! and keeps that [`Charge`] until it is answered. So what all requests hold is at most the budget and one frame.
 //!
-//! A request other than a Produce is decoded to many times its bytes, if it is one of many elements. So a small one is
-//! charged for that beyond its first [`PLAIN`] bytes, and of the long ones [`WIDE`] are handled at a time.
+//! A request is decoded to many times its bytes, if it is one of many elements. So a small one is charged for that
+//! beyond its first [`PLAIN`] bytes, and of the long ones [`WIDE`] are handled at a time; but for those APIs whose
+//! answers wait for other requests.
 //!
 //! A client could still send part of a long frame and stop; see [`ByteBudget::is_wanted`] for what becomes of it.
 
@@ -34,7 +35,7 @@ const SMALL_SHARE: u64 = 4;
 pub(super) const PLAIN: usize = 1024;
 /// What a byte beyond that is charged: arrays of structs take about so much more room than their bytes.
 const WEIGHT: usize = 32;
-/// Long requests other than Produce that are handled at a time.
+/// Long requests, but for those that may wait for others, that are handled at a time.
 const WIDE: usize = 2;
 
 /// What a small request of `size` bytes is charged, one that is decoded to many elements or one that stays bytes.
@@ -167,7 +168,7 @@ impl ByteBudget {
         Some(Charge { overdraft: Some(overdraft), ..Charge::default() })
     }
 
-    /// The right to handle a long request other than a Produce, which is complete; if it can be had now.
+    /// The right to handle a complete long request that waits for no other; if it can be had now.
     pub fn try_wide(&self) -> Option<Charge> {
         let wide = Arc::clone(&self.wide).try_acquire_owned().ok()?;
         Some(Charge { wide: Some(wide), ..Charge::default() })
@@ -248,6 +249,18 @@ mod tests {
         drop(first);
         assert!(second.now_or_never().unwrap().unwrap().is_overdraft());
         assert!(!budget.is_wanted());
+    }
+
+    #[test]
+    fn what_is_decoded_weighs_more() {
+        assert_eq!((weight(500, true), weight(PLAIN, true)), (500, PLAIN));
+        assert_eq!((weight(2 * PLAIN, true), weight(2 * PLAIN, false)), (33 * PLAIN, 2 * PLAIN));
+        let budget = ByteBudget::new(4 * UNIT);
+        let held: Vec<_> = std::iter::from_fn(|| budget.try_wide()).collect();
+        assert_eq!(held.len(), WIDE);
+        assert!(budget.clone().wide().now_or_never().is_none());
+        drop(held);
+        assert!(budget.try_wide().is_some_and(|charge| charge.is_wide()));
     }
 
     #[test]
