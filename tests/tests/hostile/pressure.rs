@@ -4,7 +4,7 @@ use super::raw::{Neighbour, answered, ask_versions, batch, connect};
 use esker_bench::client::fetch_request;
 use esker_protocol::api::{Api, ApiKey};
 use esker_protocol::{request, samples};
-use esker_tests::harness::{Broker, Options};
+use esker_tests::harness::{Broker, Options, esker};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -147,7 +147,7 @@ async fn requests_of_many_elements_hold_bounded_memory() {
     let neighbour = Neighbour::of(&broker).await;
     // Each element takes far more room and time than its bytes: groups in two bytes each.
     let api = Api::of(ApiKey::DescribeGroups).unwrap();
-    let body = [&60_000_i32.to_be_bytes()[..], &vec![0; 120_000]].concat();
+    let body = [&40_000_i32.to_be_bytes()[..], &vec![0; 80_000]].concat();
     let frame = samples::frame(api, 0, 1, &body);
     let mut open = Vec::new();
     for _ in 0..4 {
@@ -192,4 +192,25 @@ async fn connections_idle_time_and_frames_have_configured_limits() {
     stream.write_all(&ask_versions(1)).await.unwrap();
     let mut answer = [0; 8];
     stream.read_exact(&mut answer).await.unwrap();
+}
+
+#[tokio::test]
+async fn connections_leave_descriptors_to_the_logs() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut broker = std::process::Command::new("sh")
+        .args(["-c", "ulimit -S -n 256 && ulimit -H -n 1000 && exec \"$0\" serve \"$@\""])
+        .arg(esker())
+        .args(["--set", "listeners=PLAINTEXT://127.0.0.1:0", "--set", "admin.listeners=127.0.0.1:0"])
+        .current_dir(folder.path())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let lines = std::io::BufRead::lines(std::io::BufReader::new(broker.stderr.take().unwrap()));
+    let said: Vec<String> = lines.map_while(Result::ok).take_while(|line| !line.contains(" ready ")).collect();
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", broker.id())).unwrap();
+    broker.kill().unwrap();
+    broker.wait().unwrap();
+    let line = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();
+    assert_eq!(line.split_ascii_whitespace().nth(3), Some("1000"), "the soft limit stays low: {line}");
+    assert!(said.iter().any(|line| line.contains("fewer connections than configured")), "{said:#?}");
 }
