@@ -78,7 +78,6 @@ impl Default for Gauges {
 
 /// A running broker.
 pub struct Server {
-    env: Env,
     hosted: Arc<Hosted>,
     coordinators: Arc<Coordinators>,
     acceptor: Arc<Acceptor>,
@@ -166,7 +165,7 @@ pub async fn start(outside: Outside, config: BrokerConfig, gauges: Gauges) -> an
     }
     readiness.ready("broker");
     tracing::info!(cluster = %cluster, broker = config.node_id.get(), "ready");
-    Ok(Server { env, hosted, coordinators, acceptor, readiness, addresses, tasks, uploader })
+    Ok(Server { hosted, coordinators, acceptor, readiness, addresses, tasks, uploader })
 }
 
 impl Server {
@@ -181,11 +180,11 @@ impl Server {
         self.acceptor.stop(DRAIN_LIMIT).await;
         self.uploader.stop();
         self.coordinators.stop().await;
-        self.hosted.close().await;
+        // Nothing looks at the logs any more when they are closed.
         for task in self.tasks {
             task.abort();
         }
-        drop(self.env);
+        self.hosted.close().await;
     }
 }
 

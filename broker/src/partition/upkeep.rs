@@ -88,7 +88,9 @@ impl Upkeep {
     async fn tick(&self, partition: &Arc<Partition>) {
         let log = Arc::clone(partition.log().local());
         let now = self.env.wall();
-        if let Ok(Err(error)) = self.env.blocking(Pool::Maintenance, move || log.tick(now)).await {
+        if let Ok(Err(error)) = self.env.blocking(Pool::Maintenance, move || log.tick(now)).await
+            && !partition.log().local().is_closed()
+        {
             tracing::warn!(partition = %partition.id(), %error, "upkeep of a log failed");
         }
     }
@@ -102,7 +104,9 @@ impl Upkeep {
             epoch: partition.leader_epoch(),
             committed: partition.high_watermark(),
         };
-        if let Err(error) = partition.log().retain(retention, self.env.wall()).await {
+        if let Err(error) = partition.log().retain(retention, self.env.wall()).await
+            && !partition.log().local().is_closed()
+        {
             tracing::warn!(partition = %partition.id(), %error, "retention could not be kept");
         }
     }
