@@ -1,4 +1,4 @@
-//! Sending: [`run`] spreads connections over threads; each [`Sender`] fills batches and keeps a few under way.
+//! Sending: [`run`] spreads connections over threads; each sender fills batches and keeps a few under way.
 //!
 //! An acknowledgement is timed by a task of its own, the moment it arrives, however busy the sender is.
 
