@@ -200,28 +200,19 @@ fn the_tier_gets_checked_batches_with_all_that_belongs_to_them() {
         log.append(batch, epoch, NOW).unwrap();
     }
     let (mut at, mut uploaded) = (Offset::ZERO, Vec::new());
-    while let Some(unit) = log.unit_source(at, log.log_end().offset(), 400).unwrap() {
-        assert_eq!(unit.start, at);
-        let start = uploaded.len();
-        let mut position = 0;
-        while let Some(chunk) = unit.read_chunk(position, 150).unwrap() {
-            uploaded.extend_from_slice(&chunk.bytes);
-            position = chunk.next;
-        }
-        assert_eq!((position, unit.bytes), (unit.bytes, (uploaded.len() - start) as u64));
-        assert_eq!(unit.epochs.at(unit.start), log.epoch_at(unit.start));
-        let producers = producers_codec::decode(&unit.producers).unwrap();
+    let end = log.log_end().offset();
+    while at < end {
+        let chunk = log.upload_chunk(at, end, 150).unwrap();
+        assert!(chunk.next > at);
+        uploaded.extend_from_slice(&chunk.bytes);
+        at = chunk.next;
+        let producers = producers_codec::decode(&log.encoded_producers_at(at).unwrap()).unwrap();
         let last = producers.get(7).unwrap().batches.back().unwrap();
-        assert!(last.last_offset < unit.end);
-        for entry in &unit.index {
-            let base = &uploaded[start + entry.position.get() as usize..][..8];
-            assert_eq!(base, entry.offset.to_wire().to_be_bytes(), "positions count from the unit's start");
-        }
-        at = unit.end;
+        assert!(last.last_offset < at);
+        assert_eq!(log.epochs_before(at).last().map(|start| start.epoch), log.epoch_at(at.previous().unwrap()));
     }
-    assert_eq!(at, log.log_end().offset());
     assert_eq!(uploaded, sent);
-    assert!(log.unit_source(Offset::new(1), at, 400).is_err(), "not a batch's start");
+    assert!(log.upload_chunk(end, end, 150).unwrap().bytes.is_empty());
 }
 
 #[test]
@@ -234,8 +225,8 @@ fn rot_is_not_uploaded() {
     let path = disk.path().join(id().to_string()).join(format!("{segment}.log"));
     let file = disk.env().disk.open(&path, crate::env::Open::Write).unwrap();
     file.write_all_at(&[std::io::IoSlice::new(&[0xee])], 64 + 70).unwrap();
-    let unit = log.unit_source(Offset::ZERO, Offset::new(9), 1 << 20).unwrap().unwrap();
-    assert!(matches!(unit.read_chunk(0, 1 << 20), Err(LogError::Corrupt { position: 64, .. })));
+    let chunk = log.upload_chunk(Offset::ZERO, Offset::new(9), 1 << 20);
+    assert!(matches!(chunk, Err(crate::log::ReadError::Log(LogError::Corrupt { position: 64, .. }))));
 }
 
 #[test]
