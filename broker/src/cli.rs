@@ -8,6 +8,7 @@ use anyhow::{Context, anyhow};
 use clap::{Args, Parser, Subcommand};
 use esker_storage::env::store;
 use esker_storage::env::{Disk, Env, RealClock, RealDisk, RealRandom, RealTasks};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -90,7 +91,8 @@ fn serve(file: Option<&Path>, set: &[String]) -> anyhow::Result<()> {
         values.insert(key, value);
     }
     let hostname = rustix::system::uname().nodename().to_string_lossy().into_owned();
-    let config = BrokerConfig::from_values(values, &hostname)?;
+    let mut config = BrokerConfig::from_values(values, &hostname)?;
+    leave_descriptors(&mut config);
     let runtimes = match config.num_network_threads {
         Some(threads) => usize::try_from(threads)?,
         None => available_parallelism().map_or(1, std::num::NonZeroUsize::get),
@@ -103,6 +105,21 @@ fn serve(file: Option<&Path>, set: &[String]) -> anyhow::Result<()> {
         disk: Arc::new(disk),
     };
     tasks.background().block_on(run(env, config))
+}
+
+/// Takes as many file descriptors as the system gives, and leaves half of them to the logs, so that clients who only
+/// connect cannot keep segments from being opened.
+fn leave_descriptors(config: &mut BrokerConfig) {
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    if current != maximum && setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).is_err() {
+        tracing::info!(?current, ?maximum, "could not raise the limit on open files");
+    }
+    let Some(limit) = getrlimit(Resource::Nofile).current else { return };
+    let most = u32::try_from(limit / 2).unwrap_or(u32::MAX).max(1);
+    if config.max_connections > most {
+        tracing::info!(max.connections = most, open.files = limit, "fewer connections than configured, to leave room for files");
+        config.max_connections = most;
+    }
 }
 
 fn read_config(disk: &dyn Disk, file: &Path) -> anyhow::Result<Values> {

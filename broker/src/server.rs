@@ -16,7 +16,7 @@ use crate::metadata::{Image, Publisher};
 use crate::metrics::{Metrics, Readiness};
 use crate::net::env::Network;
 use crate::net::{Acceptor, Bind, ByteBudget, Limits};
-use crate::partition::Hosted;
+use crate::partition::{Hosted, Upkeep};
 use anyhow::{Context, bail};
 use esker_protocol::api::APIS;
 use esker_protocol::guard;
@@ -24,7 +24,11 @@ use esker_storage::env::store::Store;
 use esker_storage::env::{Env, Pool, TaskHandle};
 use esker_storage::log::{LogDir, LogDirConfig};
 use esker_storage::numbered_log::{FormatError, open_or_format};
-use esker_storage::tier::{CommitterConfig, TierCommits, UnitSources, UploadConfig, Uploader};
+use esker_storage::partition_log::Tier;
+use esker_storage::tier::{
+    CacheBytes, CommitterConfig, ReadConfig, SweepConfig, Sweeper, TierCommits, TierReader, UnitSources, UploadConfig,
+    Uploader,
+};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -97,7 +101,9 @@ pub async fn start(outside: Outside, config: BrokerConfig, gauges: Gauges) -> an
     let incarnation = env.random.uuid();
     let (controller, publisher, controlling) =
         become_controller(&env, &config, &store, &readiness, cluster, incarnation).await?;
-    let tier = open_tier(&env, &store, &readiness, cluster).await?;
+    let commits = open_tier(&env, &store, &readiness, cluster).await?;
+    let reader = TierReader::new(&env, Arc::clone(&store), cluster, read_config(&config));
+    let tier = Tier { commits, reader };
     let hosted = Hosted::new(env.clone(), Arc::clone(&config), Arc::clone(&metrics), dirs.clone(), tier.clone())
         .context("could not list a log directory")?;
     let coordinators = Coordinators::new(&env, &config, &publisher, &hosted);
@@ -128,7 +134,11 @@ pub async fn start(outside: Outside, config: BrokerConfig, gauges: Gauges) -> an
     publisher.wait_applied(publisher.image().version()).await;
 
     let sources: Arc<dyn UnitSources> = Arc::clone(&hosted) as Arc<dyn UnitSources>;
-    let uploader = Uploader::start(&env, Arc::clone(&store), tier, sources, upload_config(&config));
+    let Tier { commits, reader } = tier;
+    let sweeping =
+        Sweeper::new(&env, Arc::clone(&store), cluster, commits.clone(), reader, SweepConfig::default()).start();
+    let upkeep = env.spawn_background("upkeep", Upkeep::new(&env, &config, &hosted, &commits).run());
+    let uploader = Uploader::start(&env, store, commits, sources, upload_config(&config));
 
     let producer_ids = ProducerIdPool::new(config.node_id);
     producer_ids.fill(&controller);
@@ -147,7 +157,7 @@ pub async fn start(outside: Outside, config: BrokerConfig, gauges: Gauges) -> an
     let budget = ByteBudget::new(config.queued_max_request_bytes);
     let acceptor = Acceptor::new(env.clone(), network, service, budget);
     let mut addresses = Vec::new();
-    let mut tasks = vec![follow, controlling];
+    let mut tasks = vec![follow, controlling, sweeping, upkeep];
     for listener in &config.listeners {
         let (address, task) = listen(&acceptor, listener, &config).await?;
         tracing::info!(%address, listener = %listener.name, "listening");
@@ -296,5 +306,15 @@ fn upload_config(config: &BrokerConfig) -> UploadConfig {
     UploadConfig {
         concurrency: usize::try_from(config.remote_log_copier_threads).unwrap_or(1),
         ..UploadConfig::default()
+    }
+}
+
+/// `tier.cache.bytes` is what chunks of all kinds may take together.
+fn read_config(config: &BrokerConfig) -> ReadConfig {
+    let third = config.tier_cache_bytes / 3;
+    ReadConfig {
+        chunks: CacheBytes { cached: third, reserved: third, prefetched: third },
+        concurrency: usize::try_from(config.remote_log_reader_threads).unwrap_or(1),
+        ..ReadConfig::default()
     }
 }

@@ -13,10 +13,10 @@ use crate::metadata::{Image, Published, Topic};
 use crate::metrics::Metrics;
 use arc_swap::ArcSwap;
 use esker_storage::env::{Env, Pool};
-use esker_storage::log::{Log, LogConfig, LogDir, LogError, LogObserver, OpenFrom};
+use esker_storage::log::{LogConfig, LogDir, LogObserver};
 use esker_storage::offset::{LeaderEpoch, PartitionId};
-use esker_storage::partition_log::PartitionLog;
-use esker_storage::tier::{TierCommits, TierRecord};
+use esker_storage::partition_log::{PartitionLog, Tier};
+use esker_storage::tier::TierRecord;
 use futures_util::stream::{self, StreamExt};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
@@ -40,7 +40,7 @@ pub struct Hosted {
     config: Arc<BrokerConfig>,
     metrics: Arc<Metrics>,
     dirs: Vec<Arc<LogDir>>,
-    tier: TierCommits,
+    tier: Tier,
     /// Which directory has a partition's files; kept for partitions that are offline, too.
     places: Mutex<Places>,
     partitions: ArcSwap<BTreeMap<PartitionId, Here>>,
@@ -98,7 +98,7 @@ impl Hosted {
         config: Arc<BrokerConfig>,
         metrics: Arc<Metrics>,
         dirs: Vec<Arc<LogDir>>,
-        tier: TierCommits,
+        tier: Tier,
     ) -> std::io::Result<Arc<Hosted>> {
         let mut places = Places { by_id: BTreeMap::new(), counts: vec![0; dirs.len()] };
         for (index, dir) in dirs.iter().enumerate() {
@@ -214,7 +214,7 @@ impl Hosted {
     /// From here on no older leader's upload of these partitions counts. Waits for the store as long as it takes.
     async fn open_in_tier(&self, opening: &[Opening]) {
         let open = |opening: &Opening| TierRecord::Open { partition: opening.id, epoch: opening.epoch };
-        if let Err(error) = self.tier.commit(opening.iter().map(open).collect()).await {
+        if let Err(error) = self.tier.commits.commit(opening.iter().map(open).collect()).await {
             tracing::error!(%error, "the tier log cannot be written; nothing is uploaded");
         }
     }
@@ -224,36 +224,22 @@ impl Hosted {
         let dir = self.place(id);
         let Some(dir) = dir else { return Here::Offline("every log directory failed".into()) };
         let settings = self.log_config(&config);
-        let from = match self.tier.image().get(&id) {
-            Some(manifest) if manifest.open_epoch() != Some(epoch) => {
-                return Here::Offline("a newer leader has opened the partition in the tier".into());
-            }
-            Some(manifest) => OpenFrom {
-                tier_end: Some(manifest.end()).filter(|_| manifest.last().is_some() || !manifest.pages().is_empty()),
-                log_start: manifest.log_start(),
-                newest_epoch: Some(epoch),
-            },
-            None => OpenFrom { newest_epoch: Some(epoch), ..OpenFrom::default() },
-        };
-        let open = move || -> Result<Arc<Log>, LogError> {
-            let (log, _) = Log::open(&dir, id, settings, from)?;
-            log.begin_epoch(epoch).map_err(|_| LogError::Invalid("the log has a newer leader epoch"))?;
-            Ok(log)
-        };
-        match self.env.blocking(Pool::Cold, open).await {
-            Ok(Ok(log)) => {
-                let whole = Arc::new(PartitionLog::new(self.env.clone(), Arc::clone(&log)));
-                let partition = Partition::lead(self.env.clone(), topic, whole, epoch, config);
+        let opened = PartitionLog::open(&self.env, &self.tier, dir, id, settings, epoch).await;
+        match opened {
+            Ok(log) => {
+                let log = Arc::new(log);
+                let local = Arc::clone(log.local());
+                let partition = Partition::lead(self.env.clone(), topic, log, epoch, config);
                 let observer: Weak<dyn LogObserver> = Arc::downgrade(&partition) as Weak<dyn LogObserver>;
-                log.observe(observer);
+                local.observe(observer);
+                // What was synced before anybody observed it.
                 partition.advance();
                 Here::Led(partition)
             }
-            Ok(Err(error)) => {
+            Err(error) => {
                 tracing::error!(partition = %id, %topic, %error, "the partition is offline");
                 Here::Offline(error.to_string().into())
             }
-            Err(error) => Here::Offline(error.to_string().into()),
         }
     }
 
@@ -281,7 +267,7 @@ impl Hosted {
         }
         self.partitions.store(Arc::new(partitions));
         let remove = leaving.iter().map(|id| TierRecord::Remove { partition: *id }).collect();
-        if let Err(error) = self.tier.commit(remove).await {
+        if let Err(error) = self.tier.commits.commit(remove).await {
             tracing::error!(%error, "the tier log cannot be written; what deleted topics had there stays");
         }
         for id in leaving {

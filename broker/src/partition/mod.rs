@@ -6,10 +6,12 @@
 mod codes;
 mod hosted;
 mod leader;
+mod upkeep;
 mod uploads;
 mod waiters;
 
 pub use codes::{append_code, lookup_code, read_code};
 pub use hosted::{Here, Hosted, Moved};
 pub use leader::{Bound, ColdRead, Found, Partition, Read};
+pub use upkeep::Upkeep;
 pub use waiters::{Commit, NotCommitted, Waiter};

@@ -12,6 +12,7 @@ use kafka_protocol::error::ResponseError;
 use kafka_protocol::messages::TopicName;
 use kafka_protocol::messages::fetch_request::{FetchPartition, FetchRequest};
 use kafka_protocol::messages::fetch_response::PartitionData;
+use kafka_protocol::protocol::StrBytes;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -25,6 +26,8 @@ const INITIAL_EPOCH: i32 = 0;
 /// A session that was used more recently than this is not evicted for a new one
 /// (Kafka's `min.incremental.fetch.session.eviction.ms`).
 const EVICTION_AGE: Duration = Duration::from_secs(120);
+/// Partitions that a session remembers; a client with more fetches without one.
+const MAX_PARTITIONS: usize = 10_000;
 /// Kafka's version that names topics by id.
 const TOPIC_ID_VERSION: i16 = 13;
 
@@ -179,7 +182,7 @@ impl Sessions {
 
     fn open(&mut self, request: &FetchRequest, by_id: bool, now: Monotonic, random: u64) -> Plan {
         let mut plan = sessionless(request);
-        if plan.partitions.is_empty() || !self.make_room(now) {
+        if plan.partitions.is_empty() || plan.partitions.len() > MAX_PARTITIONS || !self.make_room(now) {
             return plan;
         }
         let Some(id) = self.free_id(random) else { return plan };
@@ -229,6 +232,10 @@ impl Sessions {
                 session.partitions.remove(&name(&topic.topic, topic.topic_id, *partition));
             }
         }
+        if session.partitions.len() > MAX_PARTITIONS {
+            self.sessions.remove(&request.session_id);
+            return Err(ResponseError::FetchSessionIdNotFound);
+        }
         if session.partitions.is_empty() {
             self.sessions.remove(&request.session_id);
             return Ok(Plan { partitions: Vec::new(), session: None, session_id: 0, incremental: false });
@@ -275,6 +282,9 @@ impl Session {
             None => {
                 let order = self.next_order;
                 self.next_order += 1;
+                // The client's name is a slice of its request, which the session must not keep.
+                let topic = TopicName(StrBytes::from_string(name.topic.to_string()));
+                let name = Name { topic, ..name };
                 self.partitions.insert(name, Cached { wanted, told: None, order });
             }
         }
