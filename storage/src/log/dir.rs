@@ -19,7 +19,7 @@ use super::group_commit::SyncGroup;
 use super::identity::{self, Identity};
 use super::local_log::Log;
 use super::synced_record::{SyncedMark, SyncedRecord};
-use crate::env::{Env, Lock, Open, Pool, TaskHandle};
+use crate::env::{Env, Lock, Open, Pool, TaskHandle, Timestamp};
 use crate::offset::PartitionId;
 use crate::segment::OpenFiles;
 use parking_lot::Mutex;
@@ -32,6 +32,8 @@ use uuid::Uuid;
 
 const LOCK: &str = "lock";
 const CLEAN: &str = "clean";
+/// How often the room is looked at, at most.
+const ROOM_EVERY_MS: i64 = 1000;
 const DELETED: &str = ".deleted";
 
 /// What an acknowledgement with acks=all waits for: `log.durability`.
@@ -55,6 +57,8 @@ pub struct LogDirConfig {
     pub durability: Durability,
     /// Data files that stay open without being in use.
     pub open_files: usize,
+    /// Appends are refused while the file system has less room than this.
+    pub min_free_bytes: u64,
 }
 
 /// Why a log directory could not be opened.
@@ -97,6 +101,9 @@ pub struct LogDir {
     logs: Mutex<BTreeMap<PartitionId, Weak<Log>>>,
     syncing: Mutex<Option<TaskHandle>>,
     closed: AtomicBool,
+    min_free_bytes: u64,
+    /// When the room was looked at last, in milliseconds, and whether there was enough.
+    room: Mutex<(Timestamp, bool)>,
     /// A log was dropped without being closed: its checkpoint may be behind.
     unclosed: AtomicBool,
     /// Whether the file system can be synced as a whole.
@@ -150,6 +157,8 @@ impl LogDir {
             logs: Mutex::new(BTreeMap::new()),
             syncing: Mutex::new(None),
             closed: AtomicBool::new(false),
+            min_free_bytes: config.min_free_bytes,
+            room: Mutex::new((Timestamp::from_millis(i64::MIN), true)),
             unclosed: AtomicBool::new(false),
             syncs_together,
             _lock: lock,
@@ -232,6 +241,26 @@ impl LogDir {
             tracing::error!(directory = %self.path.display(), %error, "{what}; the log directory is fenced");
         }
         self.failed.get().cloned().unwrap_or(failed)
+    }
+
+    /// Refuses an append while there is too little room. The file system is asked once a second at most.
+    pub(super) fn check_room(&self, now: Timestamp) -> Result<(), LogError> {
+        let mut room = self.room.lock();
+        let age = now.millis().saturating_sub(room.0.millis());
+        if self.min_free_bytes > 0 && !(0..ROOM_EVERY_MS).contains(&age) {
+            let space = self.env.disk.space(&self.path).map_err(LogError::Io)?;
+            let enough = space.available >= self.min_free_bytes;
+            if room.1 && !enough {
+                tracing::warn!(directory = %self.path.display(), available = space.available, "refusing appends: the disk is nearly full");
+            }
+            *room = (now, enough);
+        }
+        if room.1 { Ok(()) } else { Err(LogError::NoSpace) }
+    }
+
+    /// Bytes that were appended since the last round of syncs began.
+    pub fn unsynced_bytes(&self) -> u64 {
+        self.group.unsynced_bytes()
     }
 
     /// What a failed write means: no room is a passing condition, anything else fences the directory.
