@@ -133,6 +133,7 @@ impl LogDir {
                 let directory = env.random.uuid();
                 let identity = Identity { cluster: config.cluster, broker: config.broker, directory };
                 identity::write(disk, path, &identity).map_err(io_error)?;
+                sync_ancestors(env, path).map_err(io_error)?;
                 identity
             }
         };
@@ -365,6 +366,15 @@ fn take_clean_mark(env: &Env, path: &Path) -> io::Result<bool> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
         Err(error) => Err(error),
     }
+}
+
+/// Makes the name of a new directory durable, and those of the directories above it, which may be new as well.
+fn sync_ancestors(env: &Env, path: &Path) -> io::Result<()> {
+    for ancestor in path.ancestors().skip(1) {
+        let here = Path::new(".");
+        env.disk.sync_dir(if ancestor.as_os_str().is_empty() { here } else { ancestor })?;
+    }
+    Ok(())
 }
 
 fn remove_deleted(env: &Env, path: &Path) -> io::Result<()> {
