@@ -26,7 +26,7 @@ use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use uuid::Uuid;
 
@@ -57,8 +57,6 @@ pub struct LogDirConfig {
     pub durability: Durability,
     /// Data files that stay open without being in use.
     pub open_files: usize,
-    /// Appends are refused while the file system has less room than this.
-    pub min_free_bytes: u64,
 }
 
 /// Why a log directory could not be opened.
@@ -101,7 +99,7 @@ pub struct LogDir {
     logs: Mutex<BTreeMap<PartitionId, Weak<Log>>>,
     syncing: Mutex<Option<TaskHandle>>,
     closed: AtomicBool,
-    min_free_bytes: u64,
+    min_free_bytes: AtomicU64,
     /// When the room was looked at last, in milliseconds, and whether there was enough.
     room: Mutex<(Timestamp, bool)>,
     /// A log was dropped without being closed: its checkpoint may be behind.
@@ -158,7 +156,7 @@ impl LogDir {
             logs: Mutex::new(BTreeMap::new()),
             syncing: Mutex::new(None),
             closed: AtomicBool::new(false),
-            min_free_bytes: config.min_free_bytes,
+            min_free_bytes: AtomicU64::new(0),
             room: Mutex::new((Timestamp::from_millis(i64::MIN), true)),
             unclosed: AtomicBool::new(false),
             syncs_together,
@@ -244,13 +242,22 @@ impl LogDir {
         self.failed.get().cloned().unwrap_or(failed)
     }
 
+    /// Appends are refused from now on while the file system has less room than `bytes`; 0 refuses none, as at first.
+    pub fn set_min_free_bytes(&self, bytes: u64) {
+        self.min_free_bytes.store(bytes, Ordering::Relaxed);
+    }
+
     /// Refuses an append while there is too little room. The file system is asked once a second at most.
     pub(super) fn check_room(&self, now: Timestamp) -> Result<(), LogError> {
+        let least = self.min_free_bytes.load(Ordering::Relaxed);
+        if least == 0 {
+            return Ok(());
+        }
         let mut room = self.room.lock();
         let age = now.millis().saturating_sub(room.0.millis());
-        if self.min_free_bytes > 0 && !(0..ROOM_EVERY_MS).contains(&age) {
+        if !(0..ROOM_EVERY_MS).contains(&age) {
             let space = self.env.disk.space(&self.path).map_err(LogError::Io)?;
-            let enough = space.available >= self.min_free_bytes;
+            let enough = space.available >= least;
             if room.1 && !enough {
                 tracing::warn!(directory = %self.path.display(), available = space.available, "refusing appends: the disk is nearly full");
             }

@@ -37,7 +37,7 @@ fn faulty(durability: Durability) -> (tempfile::TempDir, Arc<Faults>, Arc<LogDir
     let root = tempfile::tempdir().unwrap();
     let faults = Arc::new(Faults::default());
     let env = Env { disk: Arc::new(FaultyDisk(Arc::clone(&faults))), ..real_env() };
-    let config = LogDirConfig { cluster: Uuid::from_u128(1), broker: 1, durability, open_files: 16, min_free_bytes: 0 };
+    let config = LogDirConfig { cluster: Uuid::from_u128(1), broker: 1, durability, open_files: 16 };
     let dir = LogDir::open(&env, root.path(), config).unwrap();
     (root, faults, dir)
 }
@@ -110,15 +110,10 @@ fn a_full_disk_refuses_and_then_goes_on() {
 #[test]
 fn writes_are_refused_before_the_disk_is_full() {
     let disk = TestDisk::new();
-    let config = LogDirConfig {
-        cluster: Uuid::from_u128(1),
-        broker: 1,
-        durability: Durability::Fsync,
-        open_files: 16,
-        min_free_bytes: u64::MAX,
-    };
+    let config = LogDirConfig { cluster: Uuid::from_u128(1), broker: 1, durability: Durability::Fsync, open_files: 16 };
     let dir = LogDir::open(disk.env(), disk.path(), config).unwrap();
     let log = open(&dir, LogConfig::default());
+    dir.set_min_free_bytes(u64::MAX);
     assert!(matches!(append(&log), Err(AppendError::Log(LogError::NoSpace))));
     assert!(dir.failure().is_none());
 }
@@ -201,13 +196,7 @@ fn a_deleted_partition_is_no_failure() {
 fn a_directory_has_one_owner() {
     let disk = TestDisk::new();
     let dir = disk.open();
-    let config = LogDirConfig {
-        cluster: Uuid::from_u128(1),
-        broker: 1,
-        durability: Durability::Fsync,
-        open_files: 9,
-        min_free_bytes: 0,
-    };
+    let config = LogDirConfig { cluster: Uuid::from_u128(1), broker: 1, durability: Durability::Fsync, open_files: 9 };
     assert!(matches!(LogDir::open(disk.env(), disk.path(), config), Err(OpenDirError::InUse(_))));
     let identity = *dir.identity();
     let log = open(&dir, LogConfig::default());

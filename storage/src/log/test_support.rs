@@ -39,13 +39,8 @@ impl TestDisk {
     }
 
     pub(crate) fn open(&self) -> Arc<LogDir> {
-        let config = LogDirConfig {
-            cluster: Uuid::from_u128(1),
-            broker: 1,
-            durability: Durability::Fsync,
-            open_files: 16,
-            min_free_bytes: 0,
-        };
+        let config =
+            LogDirConfig { cluster: Uuid::from_u128(1), broker: 1, durability: Durability::Fsync, open_files: 16 };
         loop {
             // The last reference may be gone, and the lock not yet.
             match LogDir::open(&self.env, self.root.path(), config) {
