@@ -114,6 +114,7 @@ impl Log {
                 duplicate: true,
             });
         }
+        self.dir.check_room(now)?;
         let config = self.config();
         if self.is_due(&appender, size, now, &config) {
             self.roll_locked(&mut appender, now)?;

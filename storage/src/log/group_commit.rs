@@ -101,6 +101,10 @@ impl SyncGroup {
         }
     }
 
+    pub(super) fn unsynced_bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
     /// Ends `run` after a last round.
     pub(super) fn stop(&self) {
         self.stopped.store(true, Ordering::Release);

@@ -173,7 +173,8 @@ impl Recovery<'_> {
         while let Some(last) = files.last()
             && last.header.is_none()
         {
-            if self.was_synced(last.name, HEADER_LEN) {
+            // A mark at the header alone says nothing of the file: only an append makes a round sync it.
+            if self.was_synced(last.name, HEADER_LEN + 1) {
                 return Err(self.corrupt(last.name, 0, "its header is damaged"));
             }
             self.remove(last.name)?;
@@ -214,7 +215,12 @@ impl Recovery<'_> {
     /// A file that a newer one continues at `end`. Whether it reaches that far.
     fn recover_sealed(&mut self, file: DataFile, end: Offset, replay_from: Option<Boundary>) -> Result<bool, LogError> {
         if file.header.is_none() {
-            return Err(self.corrupt(file.name, 0, "its header is damaged"));
+            if self.was_synced(file.name, HEADER_LEN + 1) {
+                return Err(self.corrupt(file.name, 0, "its header is damaged"));
+            }
+            // Neither it nor what follows was ever synced; the names outlived the bytes.
+            self.remove(file.name)?;
+            return Ok(false);
         }
         if let Some(summary) = self.summary(file, end) {
             let segment = Arc::new(SealedSegment::at(self.dir.files(), &self.path, summary));
