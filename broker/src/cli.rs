@@ -117,7 +117,11 @@ fn leave_descriptors(config: &mut BrokerConfig) {
     let Some(limit) = getrlimit(Resource::Nofile).current else { return };
     let most = u32::try_from(limit / 2).unwrap_or(u32::MAX).max(1);
     if config.max_connections > most {
-        tracing::info!(max.connections = most, open.files = limit, "fewer connections than configured, to leave room for files");
+        tracing::info!(
+            max.connections = most,
+            open.files = limit,
+            "fewer connections than configured, to leave room for files"
+        );
         config.max_connections = most;
     }
 }
