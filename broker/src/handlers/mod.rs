@@ -1,6 +1,6 @@
 //! One file per API: from a decoded request to its answer.
 //!
-//! [`Handlers`] is what they can reach; [`dispatch`] decodes a frame, hands it to its handler and encodes the answer.
+//! [`Handlers`] is what they can reach; [`Dispatch`] decodes a frame, hands it to its handler and encodes the answer.
 //! A handler gets what it needs and returns a response; it knows neither the connection nor the encoding.
 
 pub mod alter_configs;

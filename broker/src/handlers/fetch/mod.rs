@@ -6,7 +6,7 @@
 //!                                            -> too little: wait for a high watermark to move, look again
 //! ```
 //!
-//! [`session`] is KIP-227; [`look`] is one pass over the partitions; this module decides when to answer.
+//! [`session`] is KIP-227; `look` is one pass over the partitions; this module decides when to answer.
 
 mod look;
 pub mod session;
