@@ -84,7 +84,13 @@ fn verify(log: &Log, known: &mut Known, node: &NodeEnv, faults: bool) {
                 Some(durable) if expected.get() < known.durable_end => {
                     assert_eq!(*durable, whole, "durable at {expected}")
                 }
-                _ => assert!(known.written[&expected.get()].contains(&whole), "never written at {expected}"),
+                _ => assert!(
+                    known.written.get(&expected.get()).is_some_and(|w| w.contains(&whole)),
+                    "{} never written at {expected}, {header:?} {:?} durable {}",
+                    log.id(),
+                    known.written.keys().rev().take(12).collect::<Vec<_>>(),
+                    known.durable_end
+                ),
             }
             // From here on this version counts.
             known.written.insert(expected.get(), vec![whole]);
@@ -93,20 +99,16 @@ fn verify(log: &Log, known: &mut Known, node: &NodeEnv, faults: bool) {
         assert_eq!((position, expected), (bytes.len(), read.next));
         at = read.next;
     }
-    known.written.retain(|base, _| *base < end.get());
-    let sequence =
-        known.written.values().filter_map(|versions| versions.last()).filter_map(|bytes| batches(bytes).next());
-    known.sequence = sequence.map(|batch| batch.header.base_sequence + batch.header.record_count).last().unwrap_or(0);
+    // What was cut off stays a candidate: if the power goes before anything takes its place, it may come back.
+    let there = known.written.range(..end.get());
+    let sequence = there.filter_map(|(_, versions)| versions.last()).filter_map(|bytes| batches(bytes).next());
+    known.sequence =
+        sequence.map(|batch| batch.header.base_sequence + batch.header.record_count).next_back().unwrap_or(0);
 }
 
 async fn serve(node: NodeEnv, all: Arc<Vec<Arc<Mutex<Known>>>>, appends: u64, epochs: Arc<Mutex<u32>>, faults: bool) {
     let env = node.env.clone();
-    let config = LogDirConfig {
-        cluster: Uuid::from_u128(1),
-        broker: 1,
-        durability: Durability::Fsync,
-        open_files: 3,
-    };
+    let config = LogDirConfig { cluster: Uuid::from_u128(1), broker: 1, durability: Durability::Fsync, open_files: 3 };
     let dir = match LogDir::open(&env, Path::new("/data"), config) {
         Ok(dir) => dir,
         Err(_) if !node.is_alive() || faults => return std::future::pending().await,
@@ -248,7 +250,7 @@ async fn scenario(world: World, faults: bool) -> u64 {
 fn what_was_durable_is_there() {
     let finished = check(0..60, |world| scenario(world, false));
     let durable: u64 = finished.iter().map(|finished| finished.output).sum();
-    assert!(durable > 10_000, "{durable}");
+    assert!(durable > 100 * finished.len() as u64, "{durable}");
 }
 
 #[test]
