@@ -19,7 +19,7 @@ use esker_storage::partition_log::PartitionLog;
 use esker_storage::tier::{TierCommits, TierRecord};
 use futures_util::stream::{self, StreamExt};
 use parking_lot::Mutex;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Weak};
 
 /// Logs that are opened at the same time.
@@ -280,6 +280,11 @@ impl Hosted {
             }
         }
         self.partitions.store(Arc::new(partitions));
+        self.delete(leaving).await;
+    }
+
+    /// Deletes partitions that nobody uses any more, from the tier and from the disk.
+    async fn delete(&self, leaving: Vec<PartitionId>) {
         let remove = leaving.iter().map(|id| TierRecord::Remove { partition: *id }).collect();
         if let Err(error) = self.tier.commit(remove).await {
             tracing::error!(%error, "the tier log cannot be written; what deleted topics had there stays");
@@ -290,6 +295,26 @@ impl Hosted {
             let deleted = self.env.blocking(Pool::Maintenance, move || dir.delete_partition(id)).await;
             if let Ok(Err(error)) = deleted {
                 tracing::warn!(partition = %id, %error, "could not delete the partition's files; the next start will");
+            }
+        }
+    }
+
+    /// Deletes what is left, here and in the tier, of topics that were deleted while this broker ended or was away.
+    ///
+    /// Not where none at all is known: then it is the metadata that somebody lost.
+    pub async fn remove_strays(&self, image: &Image) {
+        let tier = self.tier.image();
+        let mut all: BTreeSet<PartitionId> = tier.partitions().map(|(id, _)| *id).collect();
+        all.extend(self.places.lock().by_id.keys().copied());
+        let is_stray = |id: &PartitionId| image.topic_by_id(id.topic).is_none();
+        let (strays, known): (Vec<_>, Vec<_>) = all.into_iter().partition(is_stray);
+        let partitions = strays.len();
+        match (strays.is_empty(), known.is_empty()) {
+            (true, _) => {}
+            (false, true) => tracing::info!(partitions, "there are logs of no known topic; they are left alone"),
+            (false, false) => {
+                tracing::info!(partitions, "deleting what is left of deleted topics");
+                self.delete(strays).await;
             }
         }
     }
