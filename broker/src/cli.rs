@@ -69,7 +69,13 @@ pub fn main() -> ExitCode {
             (config, Options { set, log: options.log })
         }
     };
-    tracing_subscriber::fmt().with_max_level(options.log).with_target(false).with_writer(std::io::stderr).init();
+    tracing_subscriber::fmt()
+        .with_max_level(options.log)
+        .with_target(false)
+        .with_writer(std::io::stderr)
+        // Whoever read our log may be gone. Complaining about that, to the same place, would be a panic.
+        .log_internal_errors(false)
+        .init();
     match serve(config.as_deref(), &options.set) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -214,6 +214,9 @@ impl Server {
     fn no_directory(&self) -> Option<String> {
         let failures: Vec<_> = self.hosted.dirs().iter().filter_map(|dir| dir.failure()).collect();
         self.metrics.offline_log_directories.set(i64::try_from(failures.len()).unwrap_or(i64::MAX));
+        if !failures.is_empty() {
+            self.hosted.end_failed();
+        }
         let last = failures.last().filter(|_| failures.len() == self.hosted.dirs().len())?;
         Some(format!("every log directory has failed: {last}"))
     }

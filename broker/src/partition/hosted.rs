@@ -20,6 +20,7 @@ use esker_storage::tier::{TierCommits, TierRecord};
 use futures_util::stream::{self, StreamExt};
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 
 /// Logs that are opened at the same time.
@@ -34,6 +35,15 @@ pub enum Here {
     Offline(Arc<str>),
 }
 
+impl Here {
+    fn is_offline(&self) -> bool {
+        match self {
+            Here::Led(partition) => partition.ended() == Some(NotCommitted::Failed),
+            Here::Offline(_) => true,
+        }
+    }
+}
+
 /// The partitions of this broker.
 pub struct Hosted {
     env: Env,
@@ -44,6 +54,8 @@ pub struct Hosted {
     /// Which directory has a partition's files; kept for partitions that are offline, too.
     places: Mutex<Places>,
     partitions: ArcSwap<BTreeMap<PartitionId, Here>>,
+    /// Whether a log did not open.
+    offline: AtomicBool,
 }
 
 /// What an image changed here.
@@ -114,6 +126,7 @@ impl Hosted {
             tier,
             places: Mutex::new(places),
             partitions: ArcSwap::default(),
+            offline: AtomicBool::new(false),
         }))
     }
 
@@ -129,6 +142,24 @@ impl Hosted {
             Here::Offline(_) => None,
         };
         self.partitions.load().values().filter_map(led).collect()
+    }
+
+    /// Whether this broker leads a partition in the metadata, but cannot serve it: its log did not open, or the
+    /// directory failed since.
+    pub fn is_offline(&self, id: PartitionId) -> bool {
+        self.partitions.load().get(&id).is_some_and(Here::is_offline)
+    }
+
+    /// Whether there may be any such partition; cheap.
+    pub fn has_offline(&self) -> bool {
+        self.offline.load(Ordering::Acquire) || self.dirs.iter().any(|dir| dir.failure().is_some())
+    }
+
+    /// Ends the waits in directories that failed, also for partitions that had nothing to sync.
+    pub fn end_failed(&self) {
+        for partition in self.led().iter().filter(|partition| partition.log().is_failed()) {
+            partition.end(NotCommitted::Failed);
+        }
     }
 
     /// The log directories.
@@ -204,6 +235,9 @@ impl Hosted {
             .await;
         let mut partitions = BTreeMap::clone(&self.partitions.load());
         for (id, here) in opened {
+            if matches!(here, Here::Offline(_)) {
+                self.offline.store(true, Ordering::Release);
+            }
             if let Some(Here::Led(before)) = partitions.insert(id, here) {
                 before.end(NotCommitted::Gone);
             }

@@ -20,7 +20,8 @@ async fn create(client: &Client, name: &str, timeout_ms: i32) -> i16 {
     connection.send_at(&request, 7).await.unwrap().answer().await.unwrap().topics[0].error_code
 }
 
-/// Port 0 is one that the machine chooses; clients are told which.
+/// Port 0 is one that the machine chooses; clients are told which. The log's reader leaves once it knows: a broker goes
+/// on without anybody to tell.
 #[tokio::test]
 async fn a_port_that_was_chosen_is_advertised() {
     let folder = tempfile::tempdir().unwrap();

@@ -3,7 +3,6 @@
 use super::*;
 use bytes::Bytes;
 use kafka_protocol::messages::fetch_request::{FetchTopic, ForgottenTopic};
-use kafka_protocol::protocol::StrBytes;
 
 const VERSION: i16 = 12;
 
@@ -118,4 +117,16 @@ fn the_epoch_wraps_to_one() {
     sessions.sessions[&id].lock().next_epoch = i32::MAX;
     sessions.plan(&request(id, i32::MAX, &[]), VERSION, at(0), 9).unwrap();
     sessions.plan(&request(id, 1, &[]), VERSION, at(0), 9).unwrap();
+}
+
+#[test]
+fn a_session_has_no_more_partitions_than_it_may() {
+    let mut sessions = Sessions::new(0, 1, 2);
+    let all: Vec<_> = (0..=MAX_PARTITIONS as i32).map(|partition| (partition, 0)).collect();
+    let full = sessions.plan(&request(0, 0, &all), VERSION, at(0), 9).unwrap();
+    assert_eq!((full.session_id, full.partitions.len()), (0, all.len()), "served, but not remembered");
+    let id = sessions.plan(&request(0, 0, &all[1..]), VERSION, at(0), 9).unwrap().session_id;
+    assert!(id > 0);
+    assert!(sessions.plan(&request(id, 1, &all[..1]), VERSION, at(0), 9).is_err());
+    assert!(sessions.is_empty(), "it is not kept either");
 }
