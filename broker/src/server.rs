@@ -29,6 +29,7 @@ use esker_storage::env::{Env, Pool, TaskHandle};
 use esker_storage::log::{LogDir, LogDirConfig};
 use esker_storage::numbered_log::{FormatError, open_or_format};
 use esker_storage::tier::{CommitterConfig, TierCommits, UnitSources, UploadConfig, Uploader};
+use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -191,34 +192,27 @@ impl Server {
 
     /// Waits until this broker cannot go on; why. It should be stopped then and its process end: somebody must look.
     /// Keeps the gauges meanwhile of what nobody counts when it happens.
-    pub async fn failed(&self) -> String {
-        let mut controller = self.controller.clone();
-        loop {
-            self.metrics.connections.set(i64::try_from(self.acceptor.connections()).unwrap_or(i64::MAX));
-            let state = controller.borrow_and_update().clone();
-            if let Some(reason) = end_of_controller(&state).or_else(|| self.no_directory()) {
-                self.readiness.not_ready("broker", reason.clone());
-                return reason;
-            }
-            tokio::select! {
-                biased;
-                changed = controller.changed() => if changed.is_err() {
-                    return "the controller has ended".to_owned();
-                },
-                () = self.env.sleep(LOOK_EVERY) => {}
+    pub fn failed(&self) -> impl Future<Output = String> + Send + use<> {
+        let (env, mut controller) = (self.env.clone(), self.controller.clone());
+        let (hosted, acceptor) = (Arc::clone(&self.hosted), Arc::clone(&self.acceptor));
+        let (metrics, readiness) = (Arc::clone(&self.metrics), Arc::clone(&self.readiness));
+        async move {
+            loop {
+                metrics.connections.set(i64::try_from(acceptor.connections()).unwrap_or(i64::MAX));
+                let state = controller.borrow_and_update().clone();
+                if let Some(reason) = end_of_controller(&state).or_else(|| no_directory(&hosted, &metrics)) {
+                    readiness.not_ready("broker", reason.clone());
+                    return reason;
+                }
+                tokio::select! {
+                    biased;
+                    changed = controller.changed() => if changed.is_err() {
+                        return "the controller has ended".to_owned();
+                    },
+                    () = env.sleep(LOOK_EVERY) => {}
+                }
             }
         }
-    }
-
-    /// Why nothing can be read or written any more: every log directory has failed.
-    fn no_directory(&self) -> Option<String> {
-        let failures: Vec<_> = self.hosted.dirs().iter().filter_map(|dir| dir.failure()).collect();
-        self.metrics.offline_log_directories.set(i64::try_from(failures.len()).unwrap_or(i64::MAX));
-        if !failures.is_empty() {
-            self.hosted.end_failed();
-        }
-        let last = failures.last().filter(|_| failures.len() == self.hosted.dirs().len())?;
-        Some(format!("every log directory has failed: {last}"))
     }
 
     /// Accepts no more, finishes what is in flight, syncs and checkpoints the logs.
@@ -326,6 +320,17 @@ async fn open_tier(
             Err(error) => return Err(error).context("the tier log cannot be used"),
         }
     }
+}
+
+/// Why nothing can be read or written any more: every log directory has failed.
+fn no_directory(hosted: &Hosted, metrics: &Metrics) -> Option<String> {
+    let failures: Vec<_> = hosted.dirs().iter().filter_map(|dir| dir.failure()).collect();
+    metrics.offline_log_directories.set(i64::try_from(failures.len()).unwrap_or(i64::MAX));
+    if !failures.is_empty() {
+        hosted.end_failed();
+    }
+    let last = failures.last().filter(|_| failures.len() == hosted.dirs().len())?;
+    Some(format!("every log directory has failed: {last}"))
 }
 
 /// Why a broker with this controller cannot go on.
