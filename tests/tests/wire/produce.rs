@@ -52,16 +52,16 @@ async fn batches_are_appended_or_refused_as_kafka_does() {
 }
 
 async fn every_version_appends(client: &Client) {
-    let (connection, id) = topic(client, "versions", 1, &[]).await;
+    let (connection, id) = topic(client, "every-version", 1, &[]).await;
     for (offset, version) in (3..=13).enumerate() {
-        let answer = produce(&connection, version, ("versions", id), 0, record("x")).await;
+        let answer = produce(&connection, version, ("every-version", id), 0, record("x")).await;
         assert_eq!(code_and_offset(&answer), (NONE, offset as i64), "version {version}");
         assert_eq!(answer.log_append_time_ms, -1);
         assert_eq!(answer.log_start_offset, if version >= 5 { 0 } else { -1 });
     }
     for version in 0..3 {
-        let refused = client.own_connection("versions", 0).await.unwrap();
-        let request = produce_request(version, ("versions", id), 0, Some(record("x")), -1);
+        let refused = client.own_connection("every-version", 0).await.unwrap();
+        let request = produce_request(version, ("every-version", id), 0, Some(record("x")), -1);
         // The codec has no body for these any more; the frame of version 3 without its transactional id is one.
         if let Ok(pending) = refused.send_at(&request, version).await {
             assert!(matches!(pending.answer().await, Err(ClientError::Closed)), "version {version} is advertised only");
