@@ -5,6 +5,7 @@ mod simulation {
     mod broker;
     mod disk;
     mod executor;
+    mod failures;
     mod net;
     mod sample;
     mod store;

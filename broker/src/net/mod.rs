@@ -17,4 +17,4 @@ mod listener;
 
 pub use budget::{ByteBudget, Charge};
 pub use connection::{Answer, Client, Limits, Service};
-pub use listener::{Acceptor, Bind};
+pub use listener::{Acceptor, Bind, Bound};
