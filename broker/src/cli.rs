@@ -70,7 +70,13 @@ pub fn main() -> ExitCode {
             (config, Options { set, log: options.log })
         }
     };
-    tracing_subscriber::fmt().with_max_level(options.log).with_target(false).with_writer(std::io::stderr).init();
+    tracing_subscriber::fmt()
+        .with_max_level(options.log)
+        .with_target(false)
+        .with_writer(std::io::stderr)
+        // Whoever read our log may be gone. Complaining about that, to the same place, would be a panic.
+        .log_internal_errors(false)
+        .init();
     match serve(config.as_deref(), &options.set) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -145,15 +151,22 @@ async fn run(env: Env, config: BrokerConfig) -> anyhow::Result<()> {
         () = signals.stop() => return Ok(()),
         server = server::start(outside, config, gauges) => server?,
     };
-    signals.stop().await;
-    tracing::info!("stopping");
+    let failure = tokio::select! {
+        biased;
+        () = signals.stop() => None,
+        reason = server.failed() => Some(reason),
+    };
+    match &failure {
+        None => tracing::info!("stopping"),
+        Some(reason) => tracing::error!(%reason, "stopping"),
+    }
     match env.timeout(STOP_LIMIT, server.stop()).await {
         Ok(()) => tracing::info!("stopped"),
         Err(_) => tracing::warn!("could not stop cleanly in time; the next start will check the logs"),
     }
     // Nobody listens when there is no admin listener.
     let _ = stop_admin.send(true);
-    Ok(())
+    failure.map_or(Ok(()), |reason| Err(anyhow!(reason)))
 }
 
 /// Where the cold data and the metadata go: `store`, or a directory beside the first log directory.

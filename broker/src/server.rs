@@ -1,21 +1,25 @@
 //! A whole broker: what starts in which order, and how it stops.
 //!
 //! ```text
-//!  store: format or check -> log directories: lock -> metadata log: replay -> elected controller
-//!    -> registered, every partition with a new leader epoch (one commit) -> logs opened -> listeners
+//!  store: format or check -> log directories: lock -> listeners: bound -> metadata log: replay -> elected controller
+//!    -> registered, every partition with a new leader epoch (one commit) -> logs opened -> listeners: serving
 //! ```
 //!
-//! Until the store answers there is no broker: it waits, and `/readyz` says why. The same code runs in the simulation:
-//! everything outside comes in through [`Outside`].
+//! Until the store answers there is no broker: it waits, and `/readyz` says why. Listeners are bound before the broker
+//! registers, so that clients are told the port that a listener with port 0 got, and before it is elected, so that one
+//! that cannot serve takes nobody's place. The same code runs in the simulation: everything outside comes in through
+//! [`Outside`].
 
 use crate::config::{BrokerConfig, Durability, Listener};
-use crate::controller::{Controller, Journal, JournalError, ProducerIdPool, RegisterBroker};
+use crate::controller::{
+    Controller, ControllerState, Journal, JournalError, ProducerIdPool, RegisterBroker, SubmitError,
+};
 use crate::coordinators::Coordinators;
 use crate::handlers::{Dispatch, Handlers, Parts};
 use crate::metadata::{Image, Publisher};
 use crate::metrics::{Metrics, Readiness};
 use crate::net::env::Network;
-use crate::net::{Acceptor, Bind, ByteBudget, Limits};
+use crate::net::{Acceptor, Bind, Bound, ByteBudget, Limits};
 use crate::partition::{Hosted, Upkeep};
 use anyhow::{Context, bail};
 use esker_protocol::api::APIS;
@@ -29,15 +33,19 @@ use esker_storage::tier::{
     CacheBytes, CommitterConfig, ReadConfig, SweepConfig, Sweeper, TierCommits, TierReader, UnitSources, UploadConfig,
     Uploader,
 };
+use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::watch;
 use uuid::Uuid;
 
 /// How long to wait before asking a store again that is away.
 const STORE_PAUSE: Duration = Duration::from_secs(1);
 /// How long connections may take to end when the broker stops.
 const DRAIN_LIMIT: Duration = Duration::from_secs(5);
+/// How often a running broker looks for what nobody tells it: directories that failed, connections to count.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Data files that stay open per log directory without being in use; well below the usual limit on descriptors.
 const OPEN_FILES: usize = 4096;
 
@@ -78,10 +86,13 @@ impl Default for Gauges {
 
 /// A running broker.
 pub struct Server {
+    env: Env,
     hosted: Arc<Hosted>,
     coordinators: Arc<Coordinators>,
     acceptor: Arc<Acceptor>,
     readiness: Arc<Readiness>,
+    metrics: Arc<Metrics>,
+    controller: watch::Receiver<ControllerState>,
     addresses: Vec<SocketAddr>,
     tasks: Vec<TaskHandle>,
     uploader: Uploader,
@@ -91,12 +102,13 @@ pub struct Server {
 ///
 /// # Errors
 /// Whatever a person must mend first: the configuration, a log directory of another broker, a store that refuses.
-pub async fn start(outside: Outside, config: BrokerConfig, gauges: Gauges) -> anyhow::Result<Server> {
+pub async fn start(outside: Outside, mut config: BrokerConfig, gauges: Gauges) -> anyhow::Result<Server> {
     let Outside { env, network, store } = outside;
     let Gauges { metrics, readiness } = gauges;
-    let config = Arc::new(config);
     let cluster = format_store(&env, &config, store.as_ref(), &readiness).await?;
     let dirs = open_dirs(&env, &config, cluster).await?;
+    let listeners = bind(network.as_ref(), &mut config).await?;
+    let config = Arc::new(config);
     let incarnation = env.random.uuid();
     let (controller, publisher, controlling) =
         become_controller(&env, &config, &store, &readiness, cluster, incarnation).await?;
@@ -114,10 +126,13 @@ pub async fn start(outside: Outside, config: BrokerConfig, gauges: Gauges) -> an
     };
     readiness.not_ready("broker", "registering");
     while let Err(error) = controller.submit(register.clone(), None).await {
+        if error != SubmitError::TimedOut {
+            bail!("could not register with the cluster: {error}");
+        }
         tracing::warn!(%error, "could not register with the cluster yet");
         env.sleep(STORE_PAUSE).await;
     }
-    readiness.not_ready("broker", "opening logs");
+    readiness.not_ready("broker", "opening logs, once the store has the partitions' new epochs");
     let mut images = publisher.subscribe(Arc::new(Image::empty()));
     let applier = publisher.applier();
     let follow = {
@@ -131,6 +146,10 @@ pub async fn start(outside: Outside, config: BrokerConfig, gauges: Gauges) -> an
         })
     };
     publisher.wait_applied(publisher.image().version()).await;
+    let clean_up = {
+        let (hosted, image) = (Arc::clone(&hosted), publisher.image());
+        env.spawn_background("remove-strays", async move { hosted.remove_strays(&image).await })
+    };
 
     let sources: Arc<dyn UnitSources> = Arc::clone(&hosted) as Arc<dyn UnitSources>;
     let Tier { commits, reader } = tier;
@@ -141,6 +160,7 @@ pub async fn start(outside: Outside, config: BrokerConfig, gauges: Gauges) -> an
 
     let producer_ids = ProducerIdPool::new(config.node_id);
     producer_ids.fill(&controller);
+    let state = controller.state();
     let handlers = Handlers::new(Parts {
         env: env.clone(),
         config: Arc::clone(&config),
@@ -149,29 +169,60 @@ pub async fn start(outside: Outside, config: BrokerConfig, gauges: Gauges) -> an
         producer_ids,
         hosted: Arc::clone(&hosted),
         groups: Arc::clone(coordinators.groups()),
-        metrics,
+        metrics: Arc::clone(&metrics),
     });
     let limits = guard::Limits { max_array_elements: usize::try_from(config.max_request_array_elements)? };
     let service = Arc::new(Dispatch::new(handlers, limits));
     let budget = ByteBudget::new(config.queued_max_request_bytes);
-    let acceptor = Acceptor::new(env.clone(), network, service, budget);
-    let mut addresses = Vec::new();
-    let mut tasks = vec![follow, controlling, sweeping, upkeep];
-    for listener in &config.listeners {
-        let (address, task) = listen(&acceptor, listener, &config).await?;
-        tracing::info!(%address, listener = %listener.name, "listening");
-        addresses.push(address);
-        tasks.push(task);
-    }
+    let acceptor = Acceptor::new(env.clone(), service, budget);
+    let addresses = listeners.iter().map(Bound::address).collect();
+    let mut tasks = vec![follow, controlling, clean_up, sweeping, upkeep];
+    tasks.extend(listeners.into_iter().map(|bound| acceptor.serve(bound)));
     readiness.ready("broker");
     tracing::info!(cluster = %cluster, broker = config.node_id.get(), "ready");
-    Ok(Server { hosted, coordinators, acceptor, readiness, addresses, tasks, uploader })
+    Ok(Server {
+        env,
+        hosted,
+        coordinators,
+        acceptor,
+        readiness,
+        metrics,
+        controller: state,
+        addresses,
+        tasks,
+        uploader,
+    })
 }
 
 impl Server {
     /// Where it listens, in the order of `listeners`.
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
+    }
+
+    /// Waits until this broker cannot go on; why. It should be stopped then and its process end: somebody must look.
+    /// Keeps the gauges meanwhile of what nobody counts when it happens.
+    pub fn failed(&self) -> impl Future<Output = String> + Send + use<> {
+        let (env, mut controller) = (self.env.clone(), self.controller.clone());
+        let (hosted, acceptor) = (Arc::clone(&self.hosted), Arc::clone(&self.acceptor));
+        let (metrics, readiness) = (Arc::clone(&self.metrics), Arc::clone(&self.readiness));
+        async move {
+            loop {
+                metrics.connections.set(i64::try_from(acceptor.connections()).unwrap_or(i64::MAX));
+                let state = controller.borrow_and_update().clone();
+                if let Some(reason) = end_of_controller(&state).or_else(|| no_directory(&hosted, &metrics)) {
+                    readiness.not_ready("broker", reason.clone());
+                    return reason;
+                }
+                tokio::select! {
+                    biased;
+                    changed = controller.changed() => if changed.is_err() {
+                        return "the controller has ended".to_owned();
+                    },
+                    () = env.sleep(LOOK_EVERY) => {}
+                }
+            }
+        }
     }
 
     /// Accepts no more, finishes what is in flight, syncs and checkpoints the logs.
@@ -211,7 +262,7 @@ async fn format_store(
     }
 }
 
-async fn open_dirs(env: &Env, config: &Arc<BrokerConfig>, cluster: Uuid) -> anyhow::Result<Vec<Arc<LogDir>>> {
+async fn open_dirs(env: &Env, config: &BrokerConfig, cluster: Uuid) -> anyhow::Result<Vec<Arc<LogDir>>> {
     let settings = LogDirConfig {
         cluster,
         broker: config.node_id.get(),
@@ -281,12 +332,45 @@ async fn open_tier(
     }
 }
 
-async fn listen(
-    acceptor: &Arc<Acceptor>,
-    listener: &Listener,
-    config: &BrokerConfig,
-) -> anyhow::Result<(SocketAddr, TaskHandle)> {
-    let bind = Bind {
+/// Why nothing can be read or written any more: every log directory has failed.
+fn no_directory(hosted: &Hosted, metrics: &Metrics) -> Option<String> {
+    let failures: Vec<_> = hosted.dirs().iter().filter_map(|dir| dir.failure()).collect();
+    metrics.offline_log_directories.set(i64::try_from(failures.len()).unwrap_or(i64::MAX));
+    if !failures.is_empty() {
+        hosted.end_failed();
+    }
+    let last = failures.last().filter(|_| failures.len() == hosted.dirs().len())?;
+    Some(format!("every log directory has failed: {last}"))
+}
+
+/// Why a broker with this controller cannot go on.
+fn end_of_controller(state: &ControllerState) -> Option<String> {
+    match state {
+        ControllerState::Active => None,
+        ControllerState::Deposed { by } => {
+            Some(format!("broker {} was elected controller of this store in a later start", by.get()))
+        }
+        ControllerState::Failed { reason } => Some(format!("the metadata log cannot be gone on with: {reason}")),
+    }
+}
+
+/// Takes the listeners' addresses, and notes the ports that the machine chose.
+async fn bind(network: &dyn Network, config: &mut BrokerConfig) -> anyhow::Result<Vec<Bound>> {
+    let mut all = Vec::new();
+    for listener in config.listeners.clone() {
+        let bound = Bound::new(network, how(&listener, config)?)
+            .await
+            .with_context(|| format!("could not listen at {listener}; is another broker running?"))?;
+        let address = bound.address();
+        tracing::info!(%address, listener = %listener.name, "listening");
+        config.set_bound_port(&listener.name, address.port());
+        all.push(bound);
+    }
+    Ok(all)
+}
+
+fn how(listener: &Listener, config: &BrokerConfig) -> anyhow::Result<Bind> {
+    Ok(Bind {
         name: listener.name.as_str().into(),
         host: listener.host.clone(),
         port: listener.port,
@@ -297,8 +381,7 @@ async fn listen(
             max_stall: Duration::from_millis(config.queued_max_request_stall_ms),
         },
         max_connections: usize::try_from(config.max_connections)?,
-    };
-    acceptor.listen(bind).await.with_context(|| format!("could not listen at {listener}; is another broker running?"))
+    })
 }
 
 fn upload_config(config: &BrokerConfig) -> UploadConfig {

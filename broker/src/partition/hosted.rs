@@ -19,7 +19,8 @@ use esker_storage::partition_log::{PartitionLog, Tier};
 use esker_storage::tier::TierRecord;
 use futures_util::stream::{self, StreamExt};
 use parking_lot::Mutex;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 
 /// Logs that are opened at the same time.
@@ -34,6 +35,15 @@ pub enum Here {
     Offline(Arc<str>),
 }
 
+impl Here {
+    fn is_offline(&self) -> bool {
+        match self {
+            Here::Led(partition) => partition.ended() == Some(NotCommitted::Failed),
+            Here::Offline(_) => true,
+        }
+    }
+}
+
 /// The partitions of this broker.
 pub struct Hosted {
     env: Env,
@@ -44,6 +54,8 @@ pub struct Hosted {
     /// Which directory has a partition's files; kept for partitions that are offline, too.
     places: Mutex<Places>,
     partitions: ArcSwap<BTreeMap<PartitionId, Here>>,
+    /// Whether a log did not open.
+    offline: AtomicBool,
 }
 
 /// What an image changed here.
@@ -114,6 +126,7 @@ impl Hosted {
             tier,
             places: Mutex::new(places),
             partitions: ArcSwap::default(),
+            offline: AtomicBool::new(false),
         }))
     }
 
@@ -129,6 +142,24 @@ impl Hosted {
             Here::Offline(_) => None,
         };
         self.partitions.load().values().filter_map(led).collect()
+    }
+
+    /// Whether this broker leads a partition in the metadata, but cannot serve it: its log did not open, or the
+    /// directory failed since.
+    pub fn is_offline(&self, id: PartitionId) -> bool {
+        self.partitions.load().get(&id).is_some_and(Here::is_offline)
+    }
+
+    /// Whether there may be any such partition; cheap.
+    pub fn has_offline(&self) -> bool {
+        self.offline.load(Ordering::Acquire) || self.dirs.iter().any(|dir| dir.failure().is_some())
+    }
+
+    /// Ends the waits in directories that failed, also for partitions that had nothing to sync.
+    pub fn end_failed(&self) {
+        for partition in self.led().iter().filter(|partition| partition.log().is_failed()) {
+            partition.end(NotCommitted::Failed);
+        }
     }
 
     /// The log directories.
@@ -204,6 +235,9 @@ impl Hosted {
             .await;
         let mut partitions = BTreeMap::clone(&self.partitions.load());
         for (id, here) in opened {
+            if matches!(here, Here::Offline(_)) {
+                self.offline.store(true, Ordering::Release);
+            }
             if let Some(Here::Led(before)) = partitions.insert(id, here) {
                 before.end(NotCommitted::Gone);
             }
@@ -266,6 +300,11 @@ impl Hosted {
             }
         }
         self.partitions.store(Arc::new(partitions));
+        self.delete(leaving).await;
+    }
+
+    /// Deletes partitions that nobody uses any more, from the tier and from the disk.
+    async fn delete(&self, leaving: Vec<PartitionId>) {
         let remove = leaving.iter().map(|id| TierRecord::Remove { partition: *id }).collect();
         if let Err(error) = self.tier.commits.commit(remove).await {
             tracing::error!(%error, "the tier log cannot be written; what deleted topics had there stays");
@@ -276,6 +315,26 @@ impl Hosted {
             let deleted = self.env.blocking(Pool::Maintenance, move || dir.delete_partition(id)).await;
             if let Ok(Err(error)) = deleted {
                 tracing::warn!(partition = %id, %error, "could not delete the partition's files; the next start will");
+            }
+        }
+    }
+
+    /// Deletes what is left, here and in the tier, of topics that were deleted while this broker ended or was away.
+    ///
+    /// Not where none at all is known: then it is the metadata that somebody lost.
+    pub async fn remove_strays(&self, image: &Image) {
+        let tier = self.tier.commits.image();
+        let mut all: BTreeSet<PartitionId> = tier.partitions().map(|(id, _)| *id).collect();
+        all.extend(self.places.lock().by_id.keys().copied());
+        let is_stray = |id: &PartitionId| image.topic_by_id(id.topic).is_none();
+        let (strays, known): (Vec<_>, Vec<_>) = all.into_iter().partition(is_stray);
+        let partitions = strays.len();
+        match (strays.is_empty(), known.is_empty()) {
+            (true, _) => {}
+            (false, true) => tracing::info!(partitions, "there are logs of no known topic; they are left alone"),
+            (false, false) => {
+                tracing::info!(partitions, "deleting what is left of deleted topics");
+                self.delete(strays).await;
             }
         }
     }

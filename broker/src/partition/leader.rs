@@ -175,6 +175,11 @@ impl Partition {
         self.waiters.end(why);
     }
 
+    /// Why nothing can be read or appended here any more, if so.
+    pub fn ended(&self) -> Option<NotCommitted> {
+        if self.log.is_failed() { Some(NotCommitted::Failed) } else { self.waiters.ended() }
+    }
+
     /// Registers a long poll, woken when there may be more to read.
     pub fn register(&self, waiter: &Arc<Waiter>) {
         self.waiters.register(waiter);

@@ -63,19 +63,29 @@ type Committer = oneshot::Sender<Result<(), NotCommitted>>;
 /// The waiters of one partition.
 #[derive(Debug, Default)]
 pub(super) struct Waiters {
-    commits: Mutex<VecDeque<(Offset, Committer)>>,
+    commits: Mutex<Commits>,
     polls: Mutex<Vec<Arc<Waiter>>>,
+}
+
+#[derive(Debug, Default)]
+struct Commits {
+    waiting: VecDeque<(Offset, Committer)>,
+    /// Set once, when nothing will be committed any more: who comes later must not wait.
+    ended: Option<NotCommitted>,
 }
 
 impl Waiters {
     /// Waits for the high watermark to reach `end`. The caller looks at the high watermark again afterwards and
-    /// calls [`Waiters::advanced`] if it did meanwhile.
+    /// calls [`Waiters::advanced`] if it did meanwhile. After [`Waiters::end`] the wait is over at once.
     pub(super) fn commit(&self, end: Offset) -> Commit {
         let (sender, receiver) = oneshot::channel();
         let mut commits = self.commits.lock();
         // Appends come in order, so this is nearly always the end; waits of two runtimes may cross here.
-        let at = commits.partition_point(|(other, _)| *other <= end);
-        commits.insert(at, (end, sender));
+        let at = commits.waiting.partition_point(|(other, _)| *other <= end);
+        match commits.ended {
+            None => commits.waiting.insert(at, (end, sender)),
+            Some(why) => drop(sender.send(Err(why))),
+        }
         receiver
     }
 
@@ -95,8 +105,8 @@ impl Waiters {
     /// The high watermark stands at `mark`.
     pub(super) fn advanced(&self, mark: HighWatermark) {
         let mut commits = self.commits.lock();
-        while commits.front().is_some_and(|(end, _)| *end <= mark.offset()) {
-            if let Some((_, sender)) = commits.pop_front() {
+        while commits.waiting.front().is_some_and(|(end, _)| *end <= mark.offset()) {
+            if let Some((_, sender)) = commits.waiting.pop_front() {
                 // The produce that waited may have timed out.
                 let _ = sender.send(Ok(()));
             }
@@ -112,12 +122,21 @@ impl Waiters {
         }
     }
 
-    /// Nothing will be committed any more.
+    /// Nothing will be committed any more. The first reason stays.
     pub(super) fn end(&self, why: NotCommitted) {
-        for (_, sender) in self.commits.lock().drain(..) {
+        let mut commits = self.commits.lock();
+        commits.ended.get_or_insert(why);
+        for (_, sender) in commits.waiting.drain(..) {
+            // The produce that waited may have timed out.
             let _ = sender.send(Err(why));
         }
+        drop(commits);
         self.wake_polls();
+    }
+
+    /// Why nothing will be committed any more, if so.
+    pub(super) fn ended(&self) -> Option<NotCommitted> {
+        self.commits.lock().ended
     }
 }
 
@@ -140,6 +159,15 @@ mod tests {
         assert!(second.try_recv().is_err());
         waiters.end(NotCommitted::Failed);
         assert_eq!(second.try_recv(), Ok(Err(NotCommitted::Failed)));
+    }
+
+    #[test]
+    fn nobody_waits_after_the_end() {
+        let waiters = Waiters::default();
+        waiters.end(NotCommitted::Gone);
+        waiters.end(NotCommitted::Failed);
+        assert_eq!(waiters.commit(end(10)).try_recv(), Ok(Err(NotCommitted::Gone)));
+        assert_eq!(waiters.ended(), Some(NotCommitted::Gone));
     }
 
     #[test]

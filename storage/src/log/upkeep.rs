@@ -57,7 +57,7 @@ impl Log {
         if end == name.base {
             return Ok(());
         }
-        let writer = self.create_writer(SegmentName { base: end, serial: next_serial(name)? }, now)?;
+        let writer = self.create_writer(SegmentName { base: end, serial: next_serial(appender)? }, now)?;
         let producers = appender.remember_snapshot(end);
         let sealed = std::mem::replace(&mut appender.writer, writer).seal();
         appender.unfinished.push((Arc::clone(&sealed), Some(producers)));
@@ -225,10 +225,11 @@ impl Log {
     }
 }
 
-/// The serial of the next data file.
+/// The serial of the next data file; it counts as used from here on.
 ///
 /// # Errors
 /// [`LogError::Invalid`] after four thousand million files.
-pub(super) fn next_serial(name: SegmentName) -> Result<u32, LogError> {
-    name.serial.checked_add(1).ok_or(LogError::Invalid("out of segment serials"))
+pub(super) fn next_serial(appender: &mut Appender) -> Result<u32, LogError> {
+    appender.last_serial = appender.last_serial.checked_add(1).ok_or(LogError::Invalid("out of segment serials"))?;
+    Ok(appender.last_serial)
 }

@@ -8,7 +8,7 @@ use crate::env::store::Store;
 /// Keys per listing.
 const PAGE: usize = 1000;
 
-/// What [`NumberedLog::sweep`] deleted.
+/// What [`sweep`](super::NumberedLog::sweep) deleted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Swept {
     /// Commits deleted.

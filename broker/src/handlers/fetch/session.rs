@@ -5,6 +5,9 @@
 //! connection runtime, bounded in number; an id names its runtime (`id % runtimes`), so an id that arrives on
 //! another connection runtime, or after a restart, is simply not found: the client starts a new session.
 //!
+//! What a session keeps of a request is copied and bounded: a name that is a slice of its frame would keep the whole
+//! frame, and a client that names ever more partitions gets no session for them.
+//!
 //! Pure but for the lock: time and randomness are arguments.
 
 use esker_storage::env::Monotonic;
@@ -195,7 +198,7 @@ impl Sessions {
             last_used: now,
         };
         for (name, wanted) in &plan.partitions {
-            session.set(name.clone(), *wanted);
+            session.set(name, *wanted);
         }
         let session = Arc::new(Mutex::new(session));
         self.sessions.insert(id, Arc::clone(&session));
@@ -225,7 +228,11 @@ impl Sessions {
         session.next_epoch = if epoch == i32::MAX { INITIAL_EPOCH + 1 } else { epoch + 1 };
         session.last_used = now;
         for (name, wanted) in named(request) {
-            session.set(name, wanted);
+            session.set(&name, wanted);
+        }
+        if session.partitions.len() > MAX_PARTITIONS {
+            self.sessions.remove(&request.session_id);
+            return Err(ResponseError::FetchSessionIdNotFound);
         }
         for topic in &request.forgotten_topics_data {
             for partition in &topic.partitions {
@@ -276,15 +283,15 @@ impl Sessions {
 }
 
 impl Session {
-    fn set(&mut self, name: Name, wanted: Wanted) {
-        match self.partitions.get_mut(&name) {
+    fn set(&mut self, name: &Name, wanted: Wanted) {
+        match self.partitions.get_mut(name) {
             Some(cached) => cached.wanted = wanted,
             None => {
                 let order = self.next_order;
                 self.next_order += 1;
                 // The client's name is a slice of its request, which the session must not keep.
                 let topic = TopicName(StrBytes::from_string(name.topic.to_string()));
-                let name = Name { topic, ..name };
+                let name = Name { topic, topic_id: name.topic_id, partition: name.partition };
                 self.partitions.insert(name, Cached { wanted, told: None, order });
             }
         }

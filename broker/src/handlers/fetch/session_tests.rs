@@ -3,7 +3,6 @@
 use super::*;
 use bytes::Bytes;
 use kafka_protocol::messages::fetch_request::{FetchTopic, ForgottenTopic};
-use kafka_protocol::protocol::StrBytes;
 
 const VERSION: i16 = 12;
 
