@@ -175,6 +175,11 @@ impl Server {
         &self.addresses
     }
 
+    /// The partitions that it leads: what tests look at while it runs.
+    pub fn hosted(&self) -> &Arc<Hosted> {
+        &self.hosted
+    }
+
     /// Accepts no more, finishes what is in flight, syncs and checkpoints the logs.
     pub async fn stop(self) {
         self.readiness.not_ready("broker", "stopping");
