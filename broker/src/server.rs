@@ -228,6 +228,7 @@ impl Server {
     /// Accepts no more, finishes what is in flight, syncs and checkpoints the logs.
     pub async fn stop(self) {
         self.readiness.not_ready("broker", "stopping");
+        self.hosted.end_polls();
         self.acceptor.stop(DRAIN_LIMIT).await;
         self.uploader.stop();
         self.coordinators.stop().await;
