@@ -193,7 +193,7 @@ async fn serve_admin(
             .and_then(|(host, port)| Some((host, port.parse().ok()?)))
             .context(format!("admin.listeners={address} is not host:port"))?;
         let address = RealNetwork
-            .resolve(host.trim_matches(['[', ']']), port)
+            .resolve(host.trim_start_matches('[').trim_end_matches(']'), port)
             .await
             .with_context(|| format!("admin.listeners={address} cannot be resolved"))?;
         let mut stopped = stop.subscribe();

@@ -33,7 +33,7 @@ use esker_storage::tier::{
     CacheBytes, CommitterConfig, ReadConfig, SweepConfig, Sweeper, TierCommits, TierReader, UnitSources, UploadConfig,
     Uploader,
 };
-use std::future::Future;
+use futures_util::future::BoxFuture;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -202,11 +202,11 @@ impl Server {
 
     /// Waits until this broker cannot go on; why. It should be stopped then and its process end: somebody must look.
     /// Keeps the gauges meanwhile of what nobody counts when it happens.
-    pub fn failed(&self) -> impl Future<Output = String> + Send + use<> {
+    pub fn failed(&self) -> BoxFuture<'static, String> {
         let (env, mut controller) = (self.env.clone(), self.controller.clone());
         let (hosted, acceptor) = (Arc::clone(&self.hosted), Arc::clone(&self.acceptor));
         let (metrics, readiness) = (Arc::clone(&self.metrics), Arc::clone(&self.readiness));
-        async move {
+        Box::pin(async move {
             loop {
                 metrics.connections.set(i64::try_from(acceptor.connections()).unwrap_or(i64::MAX));
                 let state = controller.borrow_and_update().clone();
@@ -222,7 +222,7 @@ impl Server {
                     () = env.sleep(LOOK_EVERY) => {}
                 }
             }
-        }
+        })
     }
 
     /// Accepts no more, finishes what is in flight, syncs and checkpoints the logs.

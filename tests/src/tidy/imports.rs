@@ -26,7 +26,8 @@ pub fn paths(source: &Source) -> Vec<Path> {
     let mut at = 0;
     while at < tokens.len() {
         let before = at.checked_sub(1).map(|i| tokens[i]);
-        if tokens[at] == "use" && before != Some("::") {
+        // `use<...>` in a type captures lifetimes and imports nothing.
+        if tokens[at] == "use" && before != Some("::") && tokens.get(at + 1) != Some(&"<") {
             let mut raw = Vec::new();
             at = tree(&tokens, at + 1, &[], &mut raw);
             found.extend(raw.into_iter().filter_map(|names| absolute(source, &names, true)));
