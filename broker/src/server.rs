@@ -95,7 +95,7 @@ pub struct Server {
     controller: watch::Receiver<ControllerState>,
     addresses: Vec<SocketAddr>,
     tasks: Vec<TaskHandle>,
-    uploader: Uploader,
+    uploader: Arc<Uploader>,
 }
 
 /// Starts a broker; it serves when this returns.
@@ -156,7 +156,7 @@ pub async fn start(outside: Outside, mut config: BrokerConfig, gauges: Gauges) -
     let sweeping =
         Sweeper::new(&env, Arc::clone(&store), cluster, commits.clone(), reader, SweepConfig::default()).start();
     let upkeep = env.spawn_background("upkeep", Upkeep::new(&env, &config, &hosted, &commits).run());
-    let uploader = Uploader::start(&env, store, commits, sources, upload_config(&config));
+    let uploader = Arc::new(Uploader::start(&env, store, commits, sources, upload_config(&config)));
 
     let producer_ids = ProducerIdPool::new(config.node_id);
     producer_ids.fill(&controller);
@@ -206,8 +206,11 @@ impl Server {
         let (env, mut controller) = (self.env.clone(), self.controller.clone());
         let (hosted, acceptor) = (Arc::clone(&self.hosted), Arc::clone(&self.acceptor));
         let (metrics, readiness) = (Arc::clone(&self.metrics), Arc::clone(&self.readiness));
+        let uploader = Arc::clone(&self.uploader);
         Box::pin(async move {
             loop {
+                let uploads = uploader.counts();
+                metrics.uploaded(uploads.bytes, uploads.failures);
                 metrics.connections.set(i64::try_from(acceptor.connections()).unwrap_or(i64::MAX));
                 let state = controller.borrow_and_update().clone();
                 if let Some(reason) = end_of_controller(&state).or_else(|| no_directory(&hosted, &metrics)) {
@@ -223,6 +226,11 @@ impl Server {
                 }
             }
         })
+    }
+
+    /// The partitions that it leads: what tests look at while it runs.
+    pub fn hosted(&self) -> &Arc<Hosted> {
+        &self.hosted
     }
 
     /// Accepts no more, finishes what is in flight, syncs and checkpoints the logs.

@@ -6,6 +6,7 @@ mod simulation {
     mod disk;
     mod executor;
     mod failures;
+    mod log;
     mod net;
     mod sample;
     mod store;

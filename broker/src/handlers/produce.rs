@@ -207,6 +207,10 @@ fn one(
         return Err(Refusal::new(ErrorCode::INVALID_TOPIC_EXCEPTION, "only coordinators write to internal topics"));
     }
     let config = partition.topic_config();
+    if asked.acks == -1 && config.min_insync_replicas > partition.in_sync_replicas() {
+        let message = "fewer in-sync replicas than min.insync.replicas";
+        return Err(Refusal::new(ErrorCode::NOT_ENOUGH_REPLICAS, message));
+    }
     let records = data.records.clone().unwrap_or_default();
     let batch = record::validate(records, &rules(handlers, &config, asked), scratch)?;
     if batch.header().is_transactional() {

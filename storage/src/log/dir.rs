@@ -19,7 +19,7 @@ use super::group_commit::SyncGroup;
 use super::identity::{self, Identity};
 use super::local_log::Log;
 use super::synced_record::{SyncedMark, SyncedRecord};
-use crate::env::{Env, Lock, Open, Pool, TaskHandle, Timestamp};
+use crate::env::{Env, Lock, Open, Pool, TaskHandle, Timestamp, create_dir_durably};
 use crate::offset::PartitionId;
 use crate::segment::OpenFiles;
 use parking_lot::Mutex;
@@ -117,7 +117,7 @@ impl LogDir {
     pub fn open(env: &Env, path: &Path, config: LogDirConfig) -> Result<Arc<LogDir>, OpenDirError> {
         let io_error = |error| OpenDirError::Io { path: path.to_owned(), error };
         let disk = env.disk.as_ref();
-        disk.create_dir_all(path).map_err(io_error)?;
+        create_dir_durably(disk, path).map_err(io_error)?;
         let lock = disk.lock(&path.join(LOCK)).map_err(|error| match error.kind() {
             io::ErrorKind::WouldBlock => OpenDirError::InUse(path.to_owned()),
             _ => io_error(error),

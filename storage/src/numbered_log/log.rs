@@ -3,6 +3,7 @@
 use super::content::{self, Commit, Kind, Record, Stamp, WriterMark, Writers, decode_commit, encode};
 use super::snapshot::{Swept, list_snapshots, read_snapshot, sweep};
 use super::{LogError, LogName};
+use crate::env::mutation::{self, Mutation};
 use crate::env::store::{Store, StoreError};
 use crate::env::{Env, Timestamp};
 use bytes::Bytes;
@@ -211,7 +212,27 @@ impl<R: Record, S: Record> NumberedLog<R, S> {
         let commit =
             Commit { number: stamp.number, writer: stamp.writer, sequence: stamp.sequence, at: stamp.at, records };
         self.pending = Some(Pending { commit, bytes });
+        if mutation::active(Mutation::LostAnswerNewNumber) {
+            self.go_on_under_new_numbers().await?;
+        }
         self.settle().await
+    }
+
+    /// The mistake of [`Mutation::LostAnswerNewNumber`].
+    async fn go_on_under_new_numbers(&mut self) -> Result<(), LogError> {
+        while let Some(pending) = &mut self.pending {
+            let key = self.name.commit(pending.commit.number);
+            let put = self.store.put_if_absent(&key, pending.bytes.clone()).await;
+            if !matches!(put, Err(StoreError::Indefinite { .. })) {
+                break;
+            }
+            self.number = pending.commit.number;
+            pending.commit.number += 1;
+            let Commit { number, writer, sequence, at, records } = &pending.commit;
+            let stamp = Stamp { number: *number, writer: *writer, sequence: *sequence, at: *at };
+            pending.bytes = encode(&self.name, stamp, None, records)?;
+        }
+        Ok(())
     }
 
     /// Goes on with an unsettled commit: a bounded number of attempts with pauses between them.

@@ -10,6 +10,7 @@
 //! by time or leader epoch ask both sides. What is in both is read locally.
 
 mod error;
+mod invariants;
 mod lookup;
 mod open;
 mod read;
@@ -17,6 +18,7 @@ mod retention;
 mod upload;
 
 pub use error::{LookupError, ReadError};
+pub use invariants::{Marks, broken_rule};
 pub use lookup::Found;
 pub use open::OpenError;
 pub use read::{Read, Source};

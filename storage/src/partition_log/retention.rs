@@ -8,9 +8,10 @@
 //! A local copy goes only after the commit that makes its records visible in the tier.
 
 use super::{LookupError, PartitionLog};
+use crate::env::mutation::{self, Mutation};
 use crate::env::{Pool, Timestamp};
 use crate::log::retention::{RetentionConfig, RetentionState, plan};
-use crate::offset::{HighWatermark, LeaderEpoch, LogStart, Offset};
+use crate::offset::{HighWatermark, LeaderEpoch, LogStart, Offset, TierEnd};
 use crate::tier::{Manifest, TierError, TierRecord, TotalRetention, Verdict, expired_before};
 use std::sync::Arc;
 
@@ -41,7 +42,7 @@ impl PartitionLog {
         let state = RetentionState {
             segments: &segments,
             log_start: self.log_start(),
-            tier_end: tiered.map(|manifest| manifest.end()),
+            tier_end: self.end_of_copies(tiered.map(|manifest| manifest.end())),
             tier_bytes_below: tiered.map_or(0, |manifest| bytes_below(manifest, local_start)),
             upto: retention.committed.offset(),
         };
@@ -57,6 +58,14 @@ impl PartitionLog {
             }
         }
         Ok(())
+    }
+
+    /// Up to where local copies may go.
+    fn end_of_copies(&self, committed: Option<TierEnd>) -> Option<TierEnd> {
+        if mutation::active(Mutation::LocalDropBeforeCommit) {
+            return Some(TierEnd::at(self.synced_end().offset()));
+        }
+        committed
     }
 
     /// Total retention, as far as it concerns the tier.

@@ -190,14 +190,21 @@ impl Look {
 
     /// Reads what is not in memory, all of it together, as far as the deadline lets it come.
     async fn warm(&mut self, handlers: &Handlers, request: &Request, cold: Vec<(usize, ColdRead)>) {
+        // Who has enough already does not wait: what is begun goes on, and the next fetch finds it done.
+        let deadline = if self.is_enough(request) { handlers.env.now() } else { request.deadline };
         let reads = cold.into_iter().map(|(index, read)| async move {
-            let limit = read.limit();
-            (index, limit, read.complete(request.deadline).await)
+            let (limit, is_tiered) = (read.limit(), read.is_tiered());
+            (index, limit, is_tiered, read.complete(deadline).await)
         });
-        for (index, limit, result) in join_all(reads).await {
+        for (index, limit, is_tiered, result) in join_all(reads).await {
             let Some(mut answer) = self.answers.get_mut(index).map(std::mem::take) else { continue };
             match result {
-                Ok(Some(records)) => self.give(&mut answer, records, limit),
+                Ok(Some(records)) => {
+                    if is_tiered {
+                        handlers.metrics.tier_bytes_out.inc_by(records.len() as u64);
+                    }
+                    self.give(&mut answer, records, limit);
+                }
                 // Not in time: the read goes on, and the next fetch finds it done.
                 Ok(None) => {}
                 Err(error) => {
