@@ -5,7 +5,10 @@ mod simulation {
     mod broker;
     mod disk;
     mod executor;
+    mod judge;
+    mod mutations;
     mod net;
     mod sample;
     mod store;
+    mod story;
 }
