@@ -37,6 +37,9 @@ pub(crate) const SETTINGS: [&str; 6] = [
     "offsets.topic.num.partitions=1",
 ];
 
+/// After this long the weather clears up by itself: a broker that takes a minute to start in it gets no work done.
+const LONGEST_STORM: Duration = Duration::from_secs(600);
+
 /// What a broker says of a store that has a bad day.
 const STORE_TROUBLE: [&str; 8] = [
     "waiting for the",
@@ -147,6 +150,11 @@ impl Stage {
         if weather.upheaval {
             self.world.spawn("upheaval", self.clone().upheaval());
         }
+        let stage = self.clone();
+        self.world.spawn("weather", async move {
+            stage.world.sleep(LONGEST_STORM).await;
+            stage.clear_up();
+        });
     }
 
     /// Stops the broker in good order, or takes the store away, now and then, until calm is restored.
@@ -154,7 +162,7 @@ impl Stage {
         loop {
             let pause = self.world.draw(|rng| rng.duration(Duration::from_secs(5)..Duration::from_secs(60)));
             self.world.sleep(pause).await;
-            if self.is_over() {
+            if self.is_over() || self.world.now() > LONGEST_STORM {
                 return;
             }
             if self.world.draw(|rng| rng.happens(Chance::percent(50))) {
@@ -166,14 +174,19 @@ impl Stage {
         }
     }
 
+    fn clear_up(&self) {
+        self.world.set_crash_odds(self.node, CrashOdds::default());
+        self.world.store().set_faults(StoreFaults::none());
+        self.world.net().set_faults(NetFaults::none());
+    }
+
     /// Ends the bad weather with a last crash, and waits until what is late has come.
     pub(crate) async fn calm_down(&self, crash: Crash) {
         self.over.store(true, Ordering::Relaxed);
         self.world.set_crash_odds(self.node, CrashOdds::default());
         self.world.crash(self.node, crash);
         self.world.sleep(Duration::from_secs(100)).await;
-        self.world.store().set_faults(StoreFaults::none());
-        self.world.net().set_faults(NetFaults::none());
+        self.clear_up();
     }
 
     /// Creates a topic, unless it is there.
