@@ -26,7 +26,8 @@ pub fn paths(source: &Source) -> Vec<Path> {
     let mut at = 0;
     while at < tokens.len() {
         let before = at.checked_sub(1).map(|i| tokens[i]);
-        if tokens[at] == "use" && before != Some("::") {
+        // `impl Trait + use<..>` names what is captured, and imports nothing.
+        if tokens[at] == "use" && before != Some("::") && tokens.get(at + 1) != Some(&"<") {
             let mut raw = Vec::new();
             at = tree(&tokens, at + 1, &[], &mut raw);
             found.extend(raw.into_iter().filter_map(|names| absolute(source, &names, true)));
@@ -172,6 +173,7 @@ mod tests {
     #[test]
     fn what_only_tests_import_is_not_an_import() {
         assert!(found("storage/src/a.rs", "#[cfg(test)]\nmod tests {\n use crate::b::B;\n}").is_empty());
+        assert!(found("storage/src/a.rs", "fn f() -> impl Future + use<> { g(); h() }").is_empty());
         assert!(found("storage/src/a.rs", "// use crate::b::B;\nlet s = \"crate::b::B\";").is_empty());
     }
 
