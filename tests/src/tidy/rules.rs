@@ -1,8 +1,7 @@
 //! The house rules themselves, as tables and as functions from sources to violations.
 //!
 //! [`ORDER`] holds each crate's layers from the lowest up; a module imports only what stands to its left. Siblings at
-//! every depth form no circle. Nothing is exempt but by its place in [`UNSAFE`] or [`CIRCLES`], which only shrink: an
-//! exception that is not needed any more is a violation itself.
+//! every depth form no circle. Tables only shrink: no file is exempt from anything but by its place in [`UNSAFE`].
 
 use super::imports::{self, Path, Reexports};
 use super::{Source, Violation, lex};
@@ -38,12 +37,6 @@ pub const BESIDE: [(&str, &str, &str); 2] =
 
 /// The only files that may say `unsafe`.
 pub const UNSAFE: [&str; 1] = ["storage/src/env/real_map.rs"];
-
-/// Modules whose files still import each other in a circle, each with the day it was let pass and what would end it.
-///
-/// 2026-11-23, `storage::log`: `Log` and `LogDir` hold each other, and the methods of `Log` are spread over files by
-/// concern; it ends when the directory knows its logs as a trait.
-pub const CIRCLES: [&str; 1] = ["storage::log"];
 
 /// The most lines of production code that a file may have.
 pub const MAX_LINES: usize = 500;
@@ -131,13 +124,10 @@ fn check_layers(krate: &str, sources: &[&Source]) -> Vec<Violation> {
         }
     }
     for (parent, graph) in siblings {
-        let inside = std::iter::once(krate.to_owned()).chain(parent).collect::<Vec<_>>().join("::");
-        let what = match (circle(&graph), CIRCLES.contains(&inside.as_str())) {
-            (Some(circle), false) => format!("import circle {}", circle.join(" -> ")),
-            (None, true) => "has no import circle any more: take it from tidy's CIRCLES".to_owned(),
-            _ => continue,
-        };
-        violations.push(Violation { place: inside, what });
+        if let Some(circle) = circle(&graph) {
+            let inside = std::iter::once(krate.to_owned()).chain(parent).collect::<Vec<_>>().join("::");
+            violations.push(Violation { place: inside, what: format!("import circle {}", circle.join(" -> ")) });
+        }
     }
     violations
 }
@@ -296,14 +286,6 @@ mod tests {
             ("protocol/src/record/c.rs", "use super::A;"),
         ];
         assert_one(&sample(&files), "import circle a -> b -> c -> a");
-    }
-
-    #[test]
-    fn an_exception_that_is_not_needed_is_found() {
-        let files = [("storage/src/log/a.rs", "use super::b::B;"), ("storage/src/log/b.rs", "")];
-        assert_one(&sample(&files), "has no import circle any more");
-        let files = [("storage/src/log/a.rs", "use super::b::B;"), ("storage/src/log/b.rs", "use super::a::A;")];
-        assert_eq!(sample(&files), Vec::<String>::new());
     }
 
     #[test]
