@@ -69,7 +69,7 @@ fn check(partition: i32, next: i64, records: &[Record]) -> i64 {
     next + records.len() as i64
 }
 
-async fn kill_under_load(options: Options, kills: usize, announced: &[&str]) {
+async fn kill_under_load(options: Options, kills: usize, announced: &'static [&'static str]) {
     let started = Instant::now();
     let mut broker = Broker::start(options.eager_tier()).await;
     announced.iter().for_each(|text| broker.announce(text));
@@ -135,4 +135,29 @@ async fn kills_with_a_failing_store_lose_nothing() {
         _ => Fault::None,
     });
     kill_under_load(s3.serve(Options::new()), 10, &["store"]).await;
+}
+
+/// The same story with a mistake in the broker must fail.
+async fn notices(mutation: &str, options: Options) {
+    // The broker may well complain of its own mistake: that is not what must find it.
+    let story = kill_under_load(options.env("ESKER_MUTATION", mutation), 10, &[""]);
+    let failure = tokio::spawn(story).await.expect_err("nobody noticed");
+    let message = match failure.try_into_panic().map(|panic| panic.downcast::<String>()) {
+        Ok(Ok(message)) => *message,
+        other => panic!("the story ended otherwise than by a check that failed: {other:?}"),
+    };
+    println!("{mutation} was noticed: {message}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn kills_notice_an_answer_before_the_write() {
+    notices("answer-before-write", Options::new()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn kills_notice_a_local_copy_that_goes_before_its_commit() {
+    // A store that takes its time, so that there is a moment between the two.
+    let s3 = S3::start();
+    s3.set_faults(|method, _| if method == "PUT" { Fault::Late(Duration::from_millis(300)) } else { Fault::None });
+    notices("local-drop-before-commit", s3.serve(Options::new())).await;
 }

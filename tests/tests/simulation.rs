@@ -6,8 +6,8 @@ mod simulation {
     mod disk;
     mod executor;
     mod failures;
-    mod log;
     mod judge;
+    mod log;
     mod mutations;
     mod net;
     mod sample;

@@ -13,6 +13,10 @@ use kafka_protocol::messages::{
     FetchRequest, InitProducerIdRequest, ListOffsetsRequest, ProduceRequest, ProduceResponse,
 };
 use kafka_protocol::protocol::StrBytes;
+use std::time::Duration;
+
+/// How long a read goes on that brings nothing although it should.
+const STALLED: Duration = Duration::from_secs(30);
 
 /// How much one fetch asks for, in bytes.
 const FETCH_BYTES: i32 = 4 << 20;
@@ -198,7 +202,7 @@ impl Client {
     /// Every record of `from..to`, retried until it is all there.
     ///
     /// # Errors
-    /// What no retry can mend, a bad batch, or no progress until patience ends.
+    /// What no retry can mend, a bad batch, or no progress for half a minute.
     pub async fn read(&self, topic: &str, partition: i32, from: i64, to: i64) -> Result<Vec<Record>, ClientError> {
         let mut records = Vec::new();
         let mut next = from;
@@ -210,7 +214,7 @@ impl Client {
             if let Some(last) = got.last() {
                 next = last.offset + 1;
                 moved = std::time::Instant::now();
-            } else if moved.elapsed() > super::PATIENCE {
+            } else if moved.elapsed() > STALLED {
                 return Err(ClientError::TimedOut("a read"));
             }
             records.append(&mut got);
