@@ -19,6 +19,9 @@ use tokio::sync::watch;
 /// The pause after news of the tier, so that many commits make one pass.
 const SETTLE: Duration = Duration::from_millis(200);
 
+/// How long one partition's retention may keep the others waiting.
+const LIMIT: Duration = Duration::from_secs(10);
+
 /// Keeps the partitions of a broker in order.
 pub struct Upkeep {
     env: Env,
@@ -46,7 +49,8 @@ impl Upkeep {
         loop {
             let left = next.since(self.env.now());
             let news = match self.env.timeout(left, self.images.changed()).await {
-                Ok(Ok(())) => true,
+                // News without end must not keep the pass over all from its turn.
+                Ok(Ok(())) => !left.is_zero(),
                 // The tier's committer is gone: this process is of no more use, but its logs are.
                 Ok(Err(_)) => {
                     self.env.sleep(left).await;
@@ -104,10 +108,12 @@ impl Upkeep {
             epoch: partition.leader_epoch(),
             committed: partition.high_watermark(),
         };
-        if let Err(error) = partition.log().retain(retention, self.env.wall()).await
-            && !partition.log().local().is_closed()
-        {
-            tracing::warn!(partition = %partition.id(), %error, "retention could not be kept");
+        // What needs the store waits for it as long as it is away, and the others must not.
+        match self.env.timeout(LIMIT, partition.log().retain(retention, self.env.wall())).await {
+            Ok(Ok(())) => {}
+            Ok(Err(_)) if partition.log().local().is_closed() => {}
+            Ok(Err(error)) => tracing::warn!(partition = %partition.id(), %error, "retention could not be kept"),
+            Err(_) => tracing::warn!(partition = %partition.id(), "retention waits for the store; next time"),
         }
     }
 }

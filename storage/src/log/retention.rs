@@ -42,8 +42,6 @@ pub struct RetentionState<'a> {
     pub log_start: LogStart,
     /// Where the tier ends; `None` if nothing was tiered.
     pub tier_end: Option<TierEnd>,
-    /// Bytes of the partition in the tier that are below the local start.
-    pub tier_bytes_below: u64,
     /// No record at or beyond this may be taken: the high watermark.
     pub upto: Offset,
 }
@@ -60,15 +58,14 @@ pub struct RetentionPlan {
 /// What retention takes now.
 ///
 /// Of total retention only what concerns the local segments is decided here: while the tier holds older records than the
-/// disk, those are the first to be too old or too many, and the tier's own planner moves the log start through them.
+/// disk, those are the first to be too old or too many, and the tier's own planner moves the log start through them. So
+/// where something is decided here, the local segments are all that there is, and what the tier has of them too is not
+/// counted twice.
 pub fn plan(state: &RetentionState<'_>, config: &RetentionConfig, now: Timestamp) -> RetentionPlan {
     let sealed = || state.segments.iter().take_while(|segment| segment.sealed && segment.end <= state.upto);
     let local_bytes: u64 = state.segments.iter().map(|segment| segment.bytes).sum();
     let local_start = state.segments.first().map_or(state.log_start.offset(), |first| first.name.base);
-    let total = Taking {
-        ms: config.total_ms,
-        over: over(local_bytes.saturating_add(state.tier_bytes_below), config.total_bytes),
-    };
+    let total = Taking { ms: config.total_ms, over: over(local_bytes, config.total_bytes) };
     // The tier's part goes first.
     let tier_is_older = state.tier_end.is_some() && state.log_start.offset() < local_start;
     let expired = if tier_is_older { None } else { total.end(sealed(), now) };
@@ -82,6 +79,15 @@ pub fn plan(state: &RetentionState<'_>, config: &RetentionConfig, now: Timestamp
     };
     debug_assert!(drops_only_tiered_or_expired(&plan, state));
     plan
+}
+
+/// Every record of the active segment is committed and too old: it must be sealed for them to go, or those of a partition
+/// that is no longer written to would stay until `segment.ms` is over.
+pub fn active_is_expired(segments: &[SegmentInfo], upto: Offset, config: &RetentionConfig, now: Timestamp) -> bool {
+    segments.last().is_some_and(|active| {
+        let empty = active.end == active.name.base;
+        !active.sealed && !empty && active.end <= upto && config.total_ms.is_some_and(|ms| is_older(active, ms, now))
+    })
 }
 
 /// What may be dropped from this disk is in the tier, or before the log start.

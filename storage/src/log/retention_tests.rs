@@ -20,7 +20,6 @@ fn state(segments: &[SegmentInfo], tier_end: Option<u64>) -> RetentionState<'_> 
         segments,
         log_start: LogStart::default(),
         tier_end: tier_end.map(|end| TierEnd::at(Offset::new(end))),
-        tier_bytes_below: 0,
         upto: Offset::new(u64::MAX >> 1),
     }
 }
@@ -98,4 +97,20 @@ proptest! {
             prop_assert!(start > state.log_start && start.offset().get() <= upto);
         }
     }
+}
+
+#[test]
+fn an_idle_active_segment_is_sealed_once_all_of_it_is_too_old() {
+    let mut all = segments(&[100]);
+    let keep = RetentionConfig { total_ms: Some(500), ..RetentionConfig::default() };
+    let expired = |all: &[SegmentInfo], upto, keep| active_is_expired(all, Offset::new(upto), &keep, NOW);
+    all[1].max_timestamp = Some(Timestamp::from_millis(499));
+    assert!(expired(&all, 20, keep));
+    assert!(!expired(&all, 19, keep), "not committed yet");
+    assert!(!expired(&all, 20, RetentionConfig::default()), "kept for ever");
+    all[1].max_timestamp = Some(Timestamp::from_millis(500));
+    assert!(!expired(&all, 20, keep), "young");
+    all[1].end = all[1].name.base;
+    all[1].max_timestamp = None;
+    assert!(!expired(&all, 20, keep), "empty");
 }

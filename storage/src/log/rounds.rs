@@ -167,6 +167,9 @@ fn sync_together(dir: &LogDir, logs: &[Arc<dyn Member>]) -> bool {
 /// Publishes what was synced, or fences the directory.
 fn conclude(dir: &LogDir, log: &dyn Member, capture: &Capture, done: io::Result<()>) {
     match done {
+        // Another sync failed meanwhile, of the same file perhaps: the disk tells that once, and whoever syncs after it hears
+        // that all is well.
+        Ok(()) if dir.check().is_err() => log.tell_failed(),
         Ok(()) => {
             {
                 let mut record = dir.synced_record().lock();

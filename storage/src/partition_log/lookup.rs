@@ -24,18 +24,23 @@ impl PartitionLog {
     /// # Errors
     /// [`LookupError`].
     pub async fn at_timestamp(&self, target: Timestamp, upto: Offset) -> Result<Option<Found>, LookupError> {
-        // What is older comes first; what is in both is looked up locally.
-        if let Some(manifest) = self.older_in_tier() {
-            let found = self.tier.reader.offset_for_timestamp(&manifest, target).await?;
-            if let Some(found) = self.known(found)
-                && found.offset < self.local_start().offset()
-            {
-                return Ok(Some(found).filter(|found| found.offset < upto));
+        loop {
+            let local_start = self.local_start();
+            // What is older comes first. The tier has everything from the log start to its end, so what it finds is the
+            // answer, even if it is on the disk too: it may be dropped from there at any time.
+            if let Some(manifest) = self.older_in_tier() {
+                let found = self.tier.reader.offset_for_timestamp(&manifest, target).await?;
+                if let Some(found) = self.known(found) {
+                    return Ok(Some(found).filter(|found| found.offset < upto));
+                }
+            }
+            let log = Arc::clone(&self.log);
+            let found = self.env.blocking(Pool::Cold, move || log.offset_for_timestamp(target, upto)).await?;
+            // Segments that were dropped meanwhile were perhaps looked at on neither side. Each turn takes one drop.
+            if self.local_start() == local_start {
+                return Ok(self.known(found?));
             }
         }
-        let log = Arc::clone(&self.log);
-        let found = self.env.blocking(Pool::Cold, move || log.offset_for_timestamp(target, upto)).await?;
-        Ok(self.known(found?))
     }
 
     /// The first record with the greatest timestamp.

@@ -10,7 +10,8 @@
 use super::{LookupError, PartitionLog};
 use crate::env::mutation::{self, Mutation};
 use crate::env::{Pool, Timestamp};
-use crate::log::retention::{RetentionConfig, RetentionState, plan};
+use crate::log::SegmentInfo;
+use crate::log::retention::{RetentionConfig, RetentionState, active_is_expired, plan};
 use crate::offset::{HighWatermark, LeaderEpoch, LogStart, Offset, TierEnd};
 use crate::tier::{Manifest, TierError, TierRecord, TotalRetention, Verdict, expired_before};
 use std::sync::Arc;
@@ -33,17 +34,24 @@ impl PartitionLog {
     /// [`LookupError`]; what was taken until then is gone, the rest is for the next time.
     pub async fn retain(&self, retention: Retention, now: Timestamp) -> Result<(), LookupError> {
         if let Some(manifest) = self.manifest() {
+            // Its commit may have been waited for in vain, and have come later.
+            if manifest.log_start() > self.log_start() {
+                self.move_local_start(manifest.log_start()).await?;
+            }
             self.retain_tier(&manifest, &retention, now).await?;
         }
         let manifest = self.manifest();
         let tiered = manifest.as_ref().filter(|manifest| manifest.last().is_some() || !manifest.pages().is_empty());
-        let segments = self.log.segments();
-        let local_start = self.local_start().offset();
+        let mut segments = self.log.segments();
+        if active_is_expired(&segments, retention.committed.offset(), &retention.keep, now) {
+            let log = Arc::clone(&self.log);
+            self.env.blocking(Pool::Maintenance, move || log.roll(now)).await??;
+            segments = self.log.segments();
+        }
         let state = RetentionState {
             segments: &segments,
             log_start: self.log_start(),
             tier_end: self.end_of_copies(tiered.map(|manifest| manifest.end())),
-            tier_bytes_below: tiered.map_or(0, |manifest| bytes_below(manifest, local_start)),
             upto: retention.committed.offset(),
         };
         let plan = plan(&state, &retention.keep, now);
@@ -76,9 +84,7 @@ impl PartitionLog {
         now: Timestamp,
     ) -> Result<(), LookupError> {
         let total = TotalRetention { ms: retention.keep.total_ms, bytes: retention.keep.total_bytes };
-        let end = manifest.end().offset();
-        let beyond = self.log.segments().into_iter().filter(|segment| segment.end > end);
-        let tail_bytes = beyond.map(|segment| segment.bytes).sum();
+        let tail_bytes = bytes_beyond(&self.log.segments(), manifest);
         let expired = expired_before(&self.tier.reader, manifest, total, tail_bytes, now).await?;
         if let Some(before) = expired.filter(|before| *before > self.log_start().offset()) {
             self.move_log_start(LogStart::at(before), retention.epoch).await?;
@@ -96,6 +102,11 @@ impl PartitionLog {
         {
             return Err(TierError::Retry { reason: format!("the log start could not be moved: {refusal}") }.into());
         }
+        self.move_local_start(start).await
+    }
+
+    /// Moves the log start of the local part after the tier's.
+    async fn move_local_start(&self, start: LogStart) -> Result<(), LookupError> {
         let log = Arc::clone(&self.log);
         self.env.blocking(Pool::Maintenance, move || log.advance_log_start(start)).await??;
         tracing::debug!(partition = %self.id(), log_start = %start, "retention moved the log start");
@@ -103,9 +114,13 @@ impl PartitionLog {
     }
 }
 
-/// Bytes of units that end at or before `offset`, about: the units that are listed one by one are counted exactly,
-/// those in pages count as a whole when their page ends there.
-fn bytes_below(manifest: &Manifest, offset: Offset) -> u64 {
-    let beyond: u64 = manifest.recent().iter().filter(|unit| unit.end > offset).map(|unit| unit.data.len()).sum();
-    manifest.bytes().saturating_sub(beyond)
+/// Bytes of local segments that the tier lacks, and never more than that: of a segment that is uploaded in part, what the
+/// tier's newest units have of it is not counted again. A unit that begins before the segment counts as its whole.
+fn bytes_beyond(segments: &[SegmentInfo], manifest: &Manifest) -> u64 {
+    let end = manifest.end().offset();
+    let beyond = segments.iter().filter(|segment| segment.end > end);
+    let tiered = |base: Offset| -> u64 {
+        manifest.recent().iter().filter(|unit| unit.end > base).map(|unit| unit.data.len()).sum()
+    };
+    beyond.map(|segment| segment.bytes.saturating_sub(tiered(segment.name.base))).sum()
 }
