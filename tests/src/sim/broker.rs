@@ -80,7 +80,9 @@ impl Watch {
         let mut guard = self.0.lock();
         let watched = &mut *guard;
         watched.asked += 1;
-        let Some((node, hosted)) = watched.life.as_ref().filter(|_| watched.asked % EVERY == 0) else { return Ok(()) };
+        let Some((node, hosted)) = watched.life.as_ref().filter(|_| watched.asked.is_multiple_of(EVERY)) else {
+            return Ok(());
+        };
         let Some(hosted) = hosted.upgrade().filter(|_| node.is_alive()) else { return Ok(()) };
         for partition in hosted.led() {
             let marks = partition.log().marks(partition.high_watermark());
