@@ -403,7 +403,7 @@ impl Core {
             }
             (id, future, waker, owner, name)
         };
-        let runs = Runs::as_owner(&owner);
+        let _runs = Runs::as_owner(&owner);
         let polled = catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(&mut Context::from_waker(&waker))));
         let lives = owner.as_ref().is_none_or(|incarnation| incarnation.is_alive());
         match polled {
@@ -416,7 +416,6 @@ impl Core {
                 // Removed while it ran: it goes outside of the lock.
                 drop(state);
                 drop(future);
-                drop(runs);
             }
             Ok(Poll::Ready(())) => {
                 drop(future);
