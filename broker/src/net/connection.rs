@@ -69,8 +69,11 @@ pub struct Limits {
 
 /// Read at a time, and the most that a frame's length alone can make us allocate.
 const CHUNK: usize = 64 * 1024;
-/// A frame's buffer grows by this factor once it is full, so that a client has sent an eighth of what is held for it.
+/// A frame's buffer grows by this factor once it is full, so that a client has sent an eighth of what is held for it,
+/// unless it has sent as large a frame before.
 const GROWTH: usize = 8;
+/// How long a connection keeps a buffer beyond [`CHUNK`] without using it.
+const LARGE_FOR: Duration = Duration::from_secs(1);
 /// Turns before other tasks of the runtime get theirs.
 const TURNS: usize = 32;
 /// Buffers given to one `writev`; Linux takes 1,024, and as many answers rarely wait.
@@ -85,6 +88,10 @@ pub(super) struct Connection {
     limits: Limits,
     budget: ByteBudget,
     buffer: BytesMut,
+    /// How large this client's frames are of late: room for the next one is made at once, not by growing and copying.
+    usual: usize,
+    /// Whether the buffer is larger than [`CHUNK`]: given back when nothing comes for [`LARGE_FOR`].
+    large: bool,
     /// The frame at the buffer's start: charged for, or waiting to be.
     charge: Option<Charge>,
     charging: Option<BoxFuture<'static, Option<Charge>>>,
@@ -117,6 +124,8 @@ impl Connection {
             limits,
             budget,
             buffer: BytesMut::new(),
+            usual: 0,
+            large: false,
             charge: None,
             charging: None,
             pending: FuturesOrdered::new(),
@@ -131,6 +140,8 @@ impl Connection {
         let mut stop = std::pin::pin!(stop);
         let mut stopped = false;
         let mut idle = env.sleep(self.limits.max_idle);
+        // Whether `idle` ends early, to give back a large buffer.
+        let mut early = false;
         poll_fn(|cx| {
             if !stopped && stop.as_mut().poll(cx).is_ready() {
                 stopped = true;
@@ -142,12 +153,26 @@ impl Connection {
                     return Poll::Ready(Ok(()));
                 }
                 if !turn.moved {
+                    if self.large && !early {
+                        early = true;
+                        idle = env.sleep(self.limits.max_idle.min(LARGE_FOR));
+                    }
                     while idle.as_mut().poll(cx).is_ready() {
                         let quiet = env.now().since(self.last_activity);
                         if quiet >= self.limits.max_idle {
                             return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
                         }
-                        idle = env.sleep(self.limits.max_idle.saturating_sub(quiet));
+                        if quiet >= LARGE_FOR && self.buffer.is_empty() {
+                            self.buffer = BytesMut::new();
+                            self.large = false;
+                        }
+                        early = self.large;
+                        let until = if early {
+                            self.limits.max_idle.min(LARGE_FOR.max(quiet * 2))
+                        } else {
+                            self.limits.max_idle
+                        };
+                        idle = env.sleep(until.saturating_sub(quiet));
                     }
                     return Poll::Pending;
                 }
@@ -205,6 +230,7 @@ impl Connection {
             }
             self.buffer.advance(4);
             let frame = self.buffer.split_to(len).freeze();
+            self.usual = len.max(self.usual / 2);
             let charge = self.charge.take();
             self.accept(frame, charge);
             moved = true;
@@ -291,12 +317,14 @@ impl Connection {
             Some(_) if self.charge.is_none() => return Ok(Poll::Pending),
             Some(len) => {
                 let missing = 4 + len - self.buffer.len();
-                missing.min((self.buffer.len() * (GROWTH - 1)).max(CHUNK))
+                missing.min((self.buffer.len() * (GROWTH - 1)).max(self.usual).max(CHUNK))
             }
             None => CHUNK,
         };
-        if self.buffer.capacity() - self.buffer.len() == 0 {
+        // Where the frames before it are done with, this reuses their memory, which is still in the CPU's cache.
+        if self.buffer.capacity() - self.buffer.len() < wanted.min(CHUNK / 4) {
             self.buffer.reserve(wanted);
+            self.large |= wanted > CHUNK;
         }
         poll_read_buffer(Pin::new(&mut self.stream), cx, &mut self.buffer)
     }

@@ -8,6 +8,7 @@
 
 use super::leader::Partition;
 use super::waiters::NotCommitted;
+use super::wakes::Wakes;
 use crate::config::{BrokerConfig, TopicConfig};
 use crate::metadata::{Image, Published, Topic};
 use crate::metrics::Metrics;
@@ -44,6 +45,7 @@ pub struct Hosted {
     /// Which directory has a partition's files; kept for partitions that are offline, too.
     places: Mutex<Places>,
     partitions: ArcSwap<BTreeMap<PartitionId, Here>>,
+    wakes: Arc<Wakes>,
 }
 
 /// What an image changed here.
@@ -107,6 +109,7 @@ impl Hosted {
             }
         }
         Ok(Arc::new(Hosted {
+            wakes: Wakes::start(&env),
             env,
             config,
             metrics,
@@ -243,7 +246,7 @@ impl Hosted {
         match self.env.blocking(Pool::Cold, open).await {
             Ok(Ok(log)) => {
                 let whole = Arc::new(PartitionLog::new(self.env.clone(), Arc::clone(&log)));
-                let partition = Partition::lead(self.env.clone(), topic, whole, epoch, config);
+                let partition = Partition::lead(self.env.clone(), topic, whole, epoch, config, Arc::clone(&self.wakes));
                 let observer: Weak<dyn LogObserver> = Arc::downgrade(&partition) as Weak<dyn LogObserver>;
                 log.observe(observer);
                 partition.advance();

@@ -8,6 +8,7 @@ mod hosted;
 mod leader;
 mod uploads;
 mod waiters;
+mod wakes;
 
 pub use codes::{append_code, lookup_code, read_code};
 pub use hosted::{Here, Hosted, Moved};
