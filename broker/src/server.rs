@@ -142,7 +142,8 @@ pub async fn start(outside: Outside, config: BrokerConfig, gauges: Gauges) -> an
         groups: Arc::clone(coordinators.groups()),
         metrics,
     });
-    let service = Arc::new(Dispatch::new(handlers, guard::Limits::default()));
+    let limits = guard::Limits { max_array_elements: usize::try_from(config.max_request_array_elements)? };
+    let service = Arc::new(Dispatch::new(handlers, limits));
     let budget = ByteBudget::new(config.queued_max_request_bytes);
     let acceptor = Acceptor::new(env.clone(), network, service, budget);
     let mut addresses = Vec::new();
@@ -282,16 +283,14 @@ async fn listen(
         port: listener.port,
         limits: Limits {
             max_frame_bytes: usize::try_from(config.socket_request_max_bytes)?,
-            max_in_flight: MAX_IN_FLIGHT,
+            max_in_flight: usize::try_from(config.max_in_flight_requests)?,
             max_idle: Duration::from_millis(config.connections_max_idle_ms),
+            max_stall: Duration::from_millis(config.queued_max_request_stall_ms),
         },
         max_connections: usize::try_from(config.max_connections)?,
     };
     acceptor.listen(bind).await.with_context(|| format!("could not listen at {listener}; is another broker running?"))
 }
-
-/// Requests of one connection that may be in progress; clients' own limits are 5 or less where order matters.
-const MAX_IN_FLIGHT: usize = 64;
 
 fn upload_config(config: &BrokerConfig) -> UploadConfig {
     UploadConfig {

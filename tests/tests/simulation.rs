@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
 mod simulation {
+    mod broker;
     mod disk;
     mod executor;
     mod net;

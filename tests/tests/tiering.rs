@@ -188,7 +188,12 @@ async fn produce_and_consume_go_on_while_the_store_is_away() {
 async fn what_is_older_than_the_retention_leaves_the_tier_too() {
     let broker = Broker::start(Options::new().eager_tier()).await;
     let client = broker.client();
-    let configs = [("segment.bytes", "65536"), ("local.retention.bytes", "65536"), ("retention.bytes", "400000")];
+    let configs = [
+        ("segment.bytes", "65536"),
+        ("local.retention.bytes", "65536"),
+        ("retention.bytes", "400000"),
+        ("retention.ms", "-1"),
+    ];
     client.create_topic(TOPIC, PARTITIONS, &configs).await.unwrap();
     let lines = produce_history(&client, &mut Noise(9), &[]).await;
     for partition in 0..PARTITIONS {

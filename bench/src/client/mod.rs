@@ -13,6 +13,7 @@ mod admin;
 mod connection;
 mod data;
 mod error;
+mod groups;
 
 pub use admin::TopicView;
 pub use connection::{Connection, Pending};

@@ -54,6 +54,9 @@ pub struct BrokerConfig {
 
     pub socket_request_max_bytes: u32,
     pub queued_max_request_bytes: u64,
+    pub queued_max_request_stall_ms: u64,
+    pub max_in_flight_requests: u32,
+    pub max_request_array_elements: u32,
     pub max_connections: u32,
     pub connections_max_idle_ms: u64,
     /// `None`: one per core.
@@ -136,6 +139,9 @@ impl BrokerConfig {
             cluster_max_partitions: read.small("cluster.max.partitions"),
             socket_request_max_bytes: read.small("socket.request.max.bytes"),
             queued_max_request_bytes: read.count("queued.max.request.bytes"),
+            queued_max_request_stall_ms: read.count("queued.max.request.stall.ms"),
+            max_in_flight_requests: read.small("max.in.flight.requests.per.connection"),
+            max_request_array_elements: read.small("max.request.array.elements"),
             max_connections: read.small("max.connections"),
             connections_max_idle_ms: read.count("connections.max.idle.ms"),
             num_network_threads: read.text("num.network.threads").map(|_| read.small("num.network.threads")),

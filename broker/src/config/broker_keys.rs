@@ -148,8 +148,20 @@ pub static BROKER_KEYS: &[Key] = &[
         .dynamic(),
     int("max.connections", "10000", "Connections that are open at a time; more are closed at once.")
         .check(Check::AtLeast(1)),
+    int(
+        "max.in.flight.requests.per.connection",
+        "64",
+        "Requests of one connection that are in progress at a time; it is not read from beyond them.",
+    )
+    .check(Check::Between(1, 10_000)),
     int("max.incremental.fetch.session.cache.slots", "1000", "Incremental fetch sessions that the broker keeps.")
         .check(Check::AtLeast(0)),
+    int(
+        "max.request.array.elements",
+        "262144",
+        "Array elements that one request may have in all; a connection that sends one with more is closed.",
+    )
+    .check(Check::AtLeast(1)),
     int(
         "max.request.partition.size.limit",
         "2000",
@@ -191,6 +203,13 @@ pub static BROKER_KEYS: &[Key] = &[
         "Bytes of requests that all connections hold together; beyond it they are not read from.",
     )
     .check(Check::AtLeast(MIB)),
+    long(
+        "queued.max.request.stall.ms",
+        "5000",
+        "Milliseconds that a request may stay incomplete without a MiB of progress while others wait for its share of \
+         'queued.max.request.bytes'; then its connection is closed.",
+    )
+    .check(Check::AtLeast(1)),
     int("remote.log.manager.copier.thread.pool.size", "4", "Uploads to the object store that run at a time.")
         .check(Check::Between(1, 1024)),
     int("remote.log.reader.threads", "8", "Reads from the object store that run at a time.").check(Check::Between(1, 1024)),

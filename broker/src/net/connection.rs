@@ -5,12 +5,14 @@
 //! connection's appends happen in arrival order; only the waiting of several requests overlaps. Answers leave in the
 //! order of their requests. Then it writes what it can, then reads what there is, and sleeps when neither moves.
 //!
-//! Bounds: requests in progress, the frame size, the bytes charged to the shared [`ByteBudget`], and idle time. The
-//! read buffer grows only as its bytes arrive: a length field alone allocates nothing.
+//! Bounds: requests whose answers are not written, bytes of answers that wait for their client, the frame size, the
+//! bytes charged to the shared [`ByteBudget`] (see [`super::incoming`]), and idle time. A client that sends and does not
+//! read is not read from either.
 
 use super::budget::{ByteBudget, Charge};
 use super::env::Stream;
-use bytes::{Buf, Bytes, BytesMut};
+use super::incoming::Incoming;
+use bytes::Bytes;
 use esker_protocol::segments::Segments;
 use esker_storage::env::{Env, Monotonic};
 use futures_util::future::BoxFuture;
@@ -65,15 +67,15 @@ pub struct Limits {
     pub max_in_flight: usize,
     /// `connections.max.idle.ms`
     pub max_idle: Duration,
+    /// `queued.max.request.stall.ms`: how long an incomplete long frame may hold bytes of the budget without a MiB of
+    /// progress while others wait for them.
+    pub max_stall: Duration,
 }
 
-/// Read at a time, and the most that a frame's length alone can make us allocate.
-const CHUNK: usize = 64 * 1024;
-/// A frame's buffer grows by this factor once it is full, so that a client has sent an eighth of what is held for it,
-/// unless it has sent as large a frame before.
-const GROWTH: usize = 8;
-/// How long a connection keeps a buffer beyond [`CHUNK`] without using it.
-const LARGE_FOR: Duration = Duration::from_secs(1);
+/// While more bytes than this wait to be written, no request is taken in.
+const MAX_UNWRITTEN: usize = 1024 * 1024;
+/// What a client must send within `max_stall` of a long frame that it began, while others wait for the budget.
+const FRAME_PROGRESS: u64 = 1024 * 1024;
 /// Turns before other tasks of the runtime get theirs.
 const TURNS: usize = 32;
 /// Buffers given to one `writev`; Linux takes 1,024, and as many answers rarely wait.
@@ -86,20 +88,24 @@ pub(super) struct Connection {
     service: Arc<dyn Service>,
     client: Arc<Client>,
     limits: Limits,
-    budget: ByteBudget,
-    buffer: BytesMut,
-    /// How large this client's frames are of late: room for the next one is made at once, not by growing and copying.
-    usual: usize,
-    /// Whether the buffer is larger than [`CHUNK`]: given back when nothing comes for [`LARGE_FOR`].
-    large: bool,
-    /// The frame at the buffer's start: charged for, or waiting to be.
-    charge: Option<Charge>,
-    charging: Option<BoxFuture<'static, Option<Charge>>>,
+    incoming: Incoming,
+    patience: Option<Patience>,
     pending: FuturesOrdered<Pending>,
     output: VecDeque<Segments>,
+    /// Bytes in `output`.
+    unwritten: usize,
     /// No more requests are taken; the connection ends when everything is answered.
     closing: bool,
+    /// Why, if the client is at fault.
+    fault: Option<io::Error>,
     last_activity: Monotonic,
+}
+
+/// Looks after a while whether a client went on.
+struct Patience {
+    end: BoxFuture<'static, ()>,
+    /// Bytes that it had sent at the start.
+    total: u64,
 }
 
 /// How a turn went.
@@ -121,16 +127,14 @@ impl Connection {
             stream,
             service,
             client,
+            incoming: Incoming::new(limits.max_frame_bytes, budget),
             limits,
-            budget,
-            buffer: BytesMut::new(),
-            usual: 0,
-            large: false,
-            charge: None,
-            charging: None,
+            patience: None,
             pending: FuturesOrdered::new(),
             output: VecDeque::new(),
+            unwritten: 0,
             closing: false,
+            fault: None,
             last_activity: now,
         }
     }
@@ -140,39 +144,27 @@ impl Connection {
         let mut stop = std::pin::pin!(stop);
         let mut stopped = false;
         let mut idle = env.sleep(self.limits.max_idle);
-        // Whether `idle` ends early, to give back a large buffer.
-        let mut early = false;
         poll_fn(|cx| {
             if !stopped && stop.as_mut().poll(cx).is_ready() {
                 stopped = true;
-                self.closing = true;
+                self.close(None);
             }
             for _ in 0..TURNS {
                 let turn = self.turn(cx)?;
                 if turn.ended {
-                    return Poll::Ready(Ok(()));
+                    return Poll::Ready(self.fault.take().map_or(Ok(()), Err));
                 }
                 if !turn.moved {
-                    if self.large && !early {
-                        early = true;
-                        idle = env.sleep(self.limits.max_idle.min(LARGE_FOR));
-                    }
                     while idle.as_mut().poll(cx).is_ready() {
                         let quiet = env.now().since(self.last_activity);
                         if quiet >= self.limits.max_idle {
                             return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
                         }
-                        if quiet >= LARGE_FOR && self.buffer.is_empty() {
-                            self.buffer = BytesMut::new();
-                            self.large = false;
-                        }
-                        early = self.large;
-                        let until = if early {
-                            self.limits.max_idle.min(LARGE_FOR.max(quiet * 2))
-                        } else {
-                            self.limits.max_idle
-                        };
-                        idle = env.sleep(until.saturating_sub(quiet));
+                        idle = env.sleep(self.limits.max_idle.saturating_sub(quiet));
+                    }
+                    if self.is_in_the_way(cx, &env) {
+                        let error = "others waited for the bytes that an incomplete frame held";
+                        return Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, error)));
                     }
                     return Poll::Pending;
                 }
@@ -185,10 +177,16 @@ impl Connection {
     }
 
     fn turn(&mut self, cx: &mut Context<'_>) -> io::Result<Turn> {
-        let mut moved = self.take_frames(cx)?;
+        let mut moved = self.take_frames(cx);
         while let Poll::Ready(Some(answer)) = self.pending.poll_next_unpin(cx) {
-            self.closing |= answer.is_none();
-            self.output.extend(answer);
+            match answer {
+                Some(answer) => self.put(answer),
+                None => {
+                    // A later answer would be taken for this one.
+                    self.pending = FuturesOrdered::new();
+                    self.close(None);
+                }
+            }
             moved = true;
         }
         moved |= self.write(cx)?;
@@ -196,83 +194,80 @@ impl Connection {
             let ended = self.pending.is_empty() && self.output.is_empty();
             return Ok(Turn { moved, ended });
         }
-        match self.read(cx)? {
-            Poll::Ready(0) => {
-                // The client is gone, or wants no more than the answers to what it sent.
-                self.closing = true;
-                moved = true;
-            }
-            Poll::Ready(_) => moved = true,
-            Poll::Pending => {}
+        match self.incoming.read(&mut self.stream, cx) {
+            // The client is gone, or wants no more than the answers to what it sent.
+            Ok(Poll::Ready(0)) => self.close(None),
+            Ok(Poll::Ready(_)) => {}
+            Ok(Poll::Pending) => return Ok(Turn { moved, ended: false }),
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => self.close(Some(error)),
+            Err(error) => return Err(error),
         }
-        Ok(Turn { moved, ended: false })
+        Ok(Turn { moved: true, ended: false })
     }
 
-    fn in_flight(&self) -> usize {
-        self.pending.len() + usize::from(!self.output.is_empty())
+    /// Takes no more requests: what is in progress is answered, what was not taken in is let go.
+    fn close(&mut self, fault: Option<io::Error>) {
+        self.closing = true;
+        self.fault = self.fault.take().or(fault);
+        self.incoming.clear();
     }
 
-    /// The length of the frame at the buffer's start, if it is there.
-    fn frame_len(&self) -> io::Result<Option<usize>> {
-        let Some(prefix) = self.buffer.first_chunk::<4>() else { return Ok(None) };
-        match usize::try_from(i32::from_be_bytes(*prefix)) {
-            Ok(len) if len <= self.limits.max_frame_bytes => Ok(Some(len)),
-            _ => Err(io::Error::new(io::ErrorKind::InvalidData, "frame length out of bounds")),
-        }
+    /// Whether another request may be taken in.
+    fn has_room(&self) -> bool {
+        let unanswered = self.pending.len() + self.output.len();
+        !self.closing && unanswered < self.limits.max_in_flight && self.unwritten < MAX_UNWRITTEN
     }
 
-    fn take_frames(&mut self, cx: &mut Context<'_>) -> io::Result<bool> {
+    fn take_frames(&mut self, cx: &mut Context<'_>) -> bool {
         let mut moved = false;
-        while !self.closing && self.in_flight() < self.limits.max_in_flight {
-            let Some(len) = self.frame_len()? else { break };
-            if !self.charged(len, cx) || self.buffer.len() < 4 + len {
-                break;
+        while self.has_room() {
+            match self.incoming.next(cx) {
+                Ok(None) => break,
+                Ok(Some((frame, charge))) => self.accept(frame, charge),
+                Err(error) => self.close(Some(error)),
             }
-            self.buffer.advance(4);
-            let frame = self.buffer.split_to(len).freeze();
-            self.usual = len.max(self.usual / 2);
-            let charge = self.charge.take();
-            self.accept(frame, charge);
             moved = true;
         }
-        Ok(moved)
+        if !self.has_room() {
+            self.incoming.step_back();
+        }
+        moved
     }
 
-    /// Whether the frame at the buffer's start is charged to the budget.
-    fn charged(&mut self, len: usize, cx: &mut Context<'_>) -> bool {
-        if self.charge.is_some() {
-            return true;
-        }
-        if self.charging.is_none() {
-            self.charge = self.budget.try_charge(len as u64);
-            if self.charge.is_some() {
+    /// Whether the client holds bytes that others wait for, and for too long did not send what it announced.
+    fn is_in_the_way(&mut self, cx: &mut Context<'_>, env: &Env) -> bool {
+        while self.incoming.holds_part() {
+            let total = self.incoming.total();
+            let patience =
+                self.patience.get_or_insert_with(|| Patience { end: env.sleep(self.limits.max_stall), total });
+            if patience.end.as_mut().poll(cx).is_pending() {
+                return false;
+            }
+            if self.incoming.is_contended() && total - patience.total < FRAME_PROGRESS {
                 return true;
             }
-            self.charging = Some(Box::pin(self.budget.clone().charge(len as u64)));
+            self.patience = None;
         }
-        if let Some(charging) = &mut self.charging
-            && let Poll::Ready(charge) = charging.as_mut().poll(cx)
-        {
-            self.charging = None;
-            self.charge = charge;
-        }
-        self.charge.is_some()
+        self.patience = None;
+        false
     }
 
-    fn accept(&mut self, frame: Bytes, charge: Option<Charge>) {
+    fn put(&mut self, answer: Segments) {
+        self.unwritten += answer.len();
+        self.output.push_back(answer);
+    }
+
+    fn accept(&mut self, frame: Bytes, charge: Charge) {
         match self.service.call(&self.client, frame) {
-            Answer::Ready(bytes) if self.pending.is_empty() => self.output.push_back(bytes),
+            Answer::Ready(bytes) if self.pending.is_empty() => self.put(bytes),
             Answer::Ready(bytes) => self.pending.push_back(Box::pin(std::future::ready(Some(bytes)))),
-            Answer::Later(answer) => self.pending.push_back(match charge {
-                Some(charge) => Box::pin(async move {
-                    let answer = answer.await;
-                    drop(charge);
-                    answer
-                }),
-                None => answer,
-            }),
+            Answer::Later(answer) => self.pending.push_back(Box::pin(async move {
+                let answer = answer.await;
+                drop(charge);
+                answer
+            })),
             Answer::Silence => {}
-            Answer::Close => self.closing = true,
+            Answer::Close => self.close(None),
         }
     }
 
@@ -298,6 +293,7 @@ impl Connection {
     }
 
     fn consume(&mut self, mut written: usize) {
+        self.unwritten = self.unwritten.saturating_sub(written);
         while let Some(front) = self.output.front_mut() {
             let whole = front.len();
             if whole > written {
@@ -307,40 +303,6 @@ impl Connection {
             written -= whole;
             self.output.pop_front();
         }
-    }
-
-    fn read(&mut self, cx: &mut Context<'_>) -> io::Result<Poll<usize>> {
-        let wanted = match self.frame_len()? {
-            // A whole frame waits for its turn: the client must wait too.
-            Some(len) if self.buffer.len() >= 4 + len => return Ok(Poll::Pending),
-            // Its bytes are not charged yet.
-            Some(_) if self.charge.is_none() => return Ok(Poll::Pending),
-            Some(len) => {
-                let missing = 4 + len - self.buffer.len();
-                missing.min((self.buffer.len() * (GROWTH - 1)).max(self.usual).max(CHUNK))
-            }
-            None => CHUNK,
-        };
-        // Where the frames before it are done with, this reuses their memory, which is still in the CPU's cache.
-        if self.buffer.capacity() - self.buffer.len() < wanted.min(CHUNK / 4) {
-            self.buffer.reserve(wanted);
-            self.large |= wanted > CHUNK;
-        }
-        poll_read_buffer(Pin::new(&mut self.stream), cx, &mut self.buffer)
-    }
-}
-
-/// Reads into the spare capacity of `buffer`.
-fn poll_read_buffer(
-    stream: Pin<&mut Box<dyn Stream>>,
-    cx: &mut Context<'_>,
-    buffer: &mut BytesMut,
-) -> io::Result<Poll<usize>> {
-    let stream = stream.get_mut();
-    let future = std::pin::pin!(tokio::io::AsyncReadExt::read_buf(stream, buffer));
-    match future.poll(cx) {
-        Poll::Ready(result) => Ok(Poll::Ready(result?)),
-        Poll::Pending => Ok(Poll::Pending),
     }
 }
 

@@ -33,7 +33,7 @@ impl AsyncWrite for Pipe {
     }
 }
 
-/// Echoes; a frame that starts with `w` is answered once told to, `s` is not answered, `c` closes.
+/// Echoes; a frame that starts with `w` is answered once told to, `s` is not answered, `n` fails, `c` closes.
 #[derive(Default)]
 struct Echo {
     calls: Mutex<Vec<Bytes>>,
@@ -52,6 +52,7 @@ impl Service for Echo {
                 }))
             }
             Some(b's') => Answer::Silence,
+            Some(b'n') => Answer::Later(Box::pin(std::future::ready(None))),
             Some(b'c') => Answer::Close,
             _ => Answer::Ready(Segments::whole(frame)),
         }
@@ -67,9 +68,16 @@ struct Bench {
 }
 
 fn start(limits: Limits, budget: u64) -> Bench {
+    start_with(limits, ByteBudget::new(budget))
+}
+
+fn start_with(limits: Limits, budget: ByteBudget) -> Bench {
     let (client, server) = tokio::io::duplex(1 << 20);
+    start_over(limits, budget, client, server)
+}
+
+fn start_over(limits: Limits, budget: ByteBudget, client: DuplexStream, server: DuplexStream) -> Bench {
     let service = Arc::new(Echo::default());
-    let budget = ByteBudget::new(budget);
     let env = Env {
         clock: Arc::new(RealClock::start()),
         random: Arc::new(RealRandom::seeded().unwrap()),
@@ -93,7 +101,12 @@ fn start(limits: Limits, budget: u64) -> Bench {
 }
 
 fn limits() -> Limits {
-    Limits { max_frame_bytes: 1 << 20, max_in_flight: 5, max_idle: Duration::from_secs(60) }
+    Limits {
+        max_frame_bytes: 1 << 20,
+        max_in_flight: 5,
+        max_idle: Duration::from_secs(60),
+        max_stall: Duration::from_secs(5),
+    }
 }
 
 fn frame(body: &[u8]) -> Vec<u8> {
@@ -139,7 +152,8 @@ async fn requests_in_progress_are_bounded() {
 
 #[tokio::test]
 async fn a_frame_is_charged_until_its_answer_is_ready() {
-    let mut bench = start(limits(), 8 << 10);
+    // A quarter is for small frames.
+    let mut bench = start(limits(), 32 << 10);
     let (open, gate) = oneshot::channel();
     *bench.service.gates.lock() = vec![gate];
     let body = [b"w".as_slice(), &[b'x'; 8 << 10]].concat();
@@ -148,10 +162,130 @@ async fn a_frame_is_charged_until_its_answer_is_ready() {
         tokio::task::yield_now().await;
     }
     tokio::time::sleep(Duration::from_millis(20)).await;
-    assert_eq!((bench.service.calls.lock().len(), bench.budget.available()), (1, 0));
+    assert_eq!((bench.service.calls.lock().len(), bench.budget.available()), (1, 24 << 10));
     open.send(()).unwrap();
     expect(&mut bench.client, &[body, b"r".to_vec()].concat()).await;
-    assert_eq!(bench.budget.available(), 8 << 10);
+    assert_eq!(bench.budget.available(), 32 << 10);
+}
+
+#[tokio::test]
+async fn what_is_only_announced_is_not_charged() {
+    let mut bench = start(Limits { max_frame_bytes: 90 << 20, ..limits() }, 256 << 20);
+    bench.client.write_all(&(90u32 << 20).to_be_bytes()).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    assert_eq!(bench.budget.available(), 256 << 20);
+    bench.client.write_all(&[0; 100 << 10]).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    let held = (256 << 20) - bench.budget.available();
+    assert!((100 << 10..=800 << 10).contains(&held), "{held}");
+    drop(bench.client);
+    bench.served.await.unwrap().unwrap();
+    assert_eq!(bench.budget.available(), 256 << 20);
+}
+
+#[tokio::test]
+async fn long_frames_that_share_too_small_a_budget_all_get_through() {
+    // Each needs most of the budget, and all hold some of it when it runs out.
+    let budget = ByteBudget::new(1 << 20);
+    let body = vec![b'r'; 900 << 10];
+    let mut clients = Vec::new();
+    for _ in 0..8 {
+        let bench = start_with(limits(), budget.clone());
+        let sent = frame(&body);
+        clients.push(tokio::spawn(async move {
+            let mut bench = bench;
+            for part in sent.chunks(70_000) {
+                bench.client.write_all(part).await.unwrap();
+                tokio::task::yield_now().await;
+            }
+            let mut got = vec![0; sent.len() - 4];
+            bench.client.read_exact(&mut got).await.unwrap();
+        }));
+    }
+    for client in clients {
+        tokio::time::timeout(Duration::from_secs(20), client).await.expect("stuck").unwrap();
+    }
+    while budget.available() < 1 << 20 {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_stops_within_a_long_frame_gives_way_to_others() {
+    let budget = ByteBudget::new(1 << 20);
+    let limits = || Limits { max_stall: Duration::from_millis(50), ..limits() };
+    let mut stopped = start_with(limits(), budget.clone());
+    stopped.client.write_all(&frame(&vec![b'r'; 900 << 10])[..700 << 10]).await.unwrap();
+    let mut other = start_with(limits(), budget.clone());
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert!(!stopped.served.is_finished(), "nobody waits");
+    // The small do not need what the long one holds.
+    other.client.write_all(&frame(b"r1")).await.unwrap();
+    expect(&mut other.client, b"r1").await;
+    let body = vec![b'r'; 800 << 10];
+    other.client.write_all(&frame(&body)).await.unwrap();
+    expect(&mut other.client, &body).await;
+    assert_eq!(stopped.served.await.unwrap().unwrap_err().kind(), io::ErrorKind::TimedOut);
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_read_its_answers_is_not_read_from() {
+    let mut bench = start(limits(), 16 << 20);
+    let (mut sent, one) = (0usize, frame(&[b'r'; 50 << 10]));
+    // The pipe holds one MiB in each direction.
+    while let Ok(written) =
+        tokio::time::timeout(Duration::from_millis(200), bench.client.write(&one[sent % one.len()..])).await
+    {
+        sent += written.unwrap();
+        assert!(sent < 8 << 20, "everything is taken in");
+    }
+    let calls = bench.service.calls.lock().len();
+    assert!(calls <= (2 << 20) / (50 << 10) + 5, "{calls} requests handled for one that does not read");
+}
+
+#[tokio::test]
+async fn a_flood_of_short_requests_is_bounded_by_what_is_unanswered() {
+    let (client, server) = tokio::io::duplex(1 << 10);
+    let mut bench = start_over(limits(), ByteBudget::new(16 << 20), client, server);
+    let (mut read, mut write) = tokio::io::split(bench.client);
+    let body = [b'r'; 300];
+    let flood = tokio::spawn(async move {
+        for _ in 0..2000 {
+            write.write_all(&frame(&body)).await.unwrap();
+        }
+    });
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    let calls = bench.service.calls.lock().len();
+    assert!(calls <= 5 + 4, "{calls} handled while none was read");
+    let mut got = vec![0; 2000 * body.len()];
+    read.read_exact(&mut got).await.unwrap();
+    flood.await.unwrap();
+    bench.stop.send(()).unwrap();
+    (&mut bench.served).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn after_an_answer_that_failed_nothing_is_sent() {
+    let mut bench = start(limits(), 1 << 20);
+    let (open, gate) = oneshot::channel();
+    *bench.service.gates.lock() = vec![gate];
+    bench.client.write_all(&[frame(b"r1"), frame(b"n2"), frame(b"w3")].concat()).await.unwrap();
+    let _ = open.send(());
+    let mut got = Vec::new();
+    bench.client.read_to_end(&mut got).await.unwrap();
+    assert_eq!(got, b"r1");
+}
+
+#[tokio::test]
+async fn what_came_before_an_impossible_length_is_answered() {
+    let mut bench = start(limits(), 1 << 20);
+    let (open, gate) = oneshot::channel();
+    *bench.service.gates.lock() = vec![gate];
+    bench.client.write_all(&[frame(b"w1"), frame(b"r2"), (-1i32).to_be_bytes().to_vec()].concat()).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(10)).await;
+    open.send(()).unwrap();
+    expect(&mut bench.client, b"w1r2").await;
+    assert_eq!(bench.served.await.unwrap().unwrap_err().kind(), io::ErrorKind::InvalidData);
 }
 
 #[tokio::test]

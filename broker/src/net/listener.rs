@@ -70,6 +70,9 @@ impl Acceptor {
                     () = stopped(&mut stop) => return,
                     accepted = listener.accept() => match accepted {
                         Ok(accepted) => acceptor.admit(accepted, &bind),
+                        Err(error) if is_of_one_connection(&error) => {
+                            tracing::debug!(%address, %error, "connection lost before it was accepted");
+                        }
                         Err(error) => {
                             tracing::warn!(%address, %error, "could not accept a connection");
                             acceptor.env.sleep(ACCEPT_PAUSE).await;
@@ -88,8 +91,8 @@ impl Acceptor {
 
     /// Accepts no more, lets the connections answer what they have taken in, and waits for them at most `limit`.
     pub async fn stop(&self, limit: Duration) {
-        // Nobody listens when there never was a listener.
-        let _ = self.stop.send(true);
+        // Not `send`, which forgets the value while nobody subscribes.
+        self.stop.send_replace(true);
         let deadline = self.env.now().plus(limit);
         while self.connections() > 0 && self.env.now() < deadline {
             self.env.sleep(Duration::from_millis(5)).await;
@@ -130,6 +133,14 @@ impl Acceptor {
         };
         self.env.tasks.spawn_on(runtime, "connection", Box::pin(task));
     }
+}
+
+/// Whether an accept failed for a client that left at once, rather than for want of something that may come back.
+fn is_of_one_connection(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::Interrupted
+    )
 }
 
 /// Ends when the acceptor stops, or is gone.

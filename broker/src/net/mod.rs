@@ -12,6 +12,7 @@
 mod budget;
 mod connection;
 pub mod env;
+mod incoming;
 mod listener;
 
 pub use budget::{ByteBudget, Charge};

@@ -62,6 +62,12 @@ pub trait Disk: Send + Sync {
     fn remove_dir_all(&self, path: &Path) -> io::Result<()>;
     /// Makes the names in a directory survive a power cut.
     fn sync_dir(&self, path: &Path) -> io::Result<()>;
+    /// Makes everything that was written to the file system of `path` survive a power cut, names included (`syncfs`);
+    /// `Unsupported` where that cannot be promised, and the caller then syncs file by file.
+    fn sync_file_system(&self, path: &Path) -> io::Result<()> {
+        let _ = path;
+        Err(io::ErrorKind::Unsupported.into())
+    }
     /// Locks a file, created if needed, for this process; `WouldBlock` if another holds it.
     fn lock(&self, path: &Path) -> io::Result<Box<dyn Lock>>;
     /// The room of the file system that holds `path`.

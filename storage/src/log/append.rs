@@ -95,7 +95,7 @@ impl Log {
     /// It is durable once [`Log::durable_end`] has passed it; the observer hears of that.
     ///
     /// # Errors
-    /// [`AppendError`]; nothing was appended then.
+    /// [`AppendError`]; nothing was appended then, except that with [`LogError::Failed`] nobody knows.
     pub fn append(&self, batch: ValidatedBatch, epoch: LeaderEpoch, now: Timestamp) -> Result<Appended, AppendError> {
         self.dir.check().map_err(LogError::from)?;
         let size = batch.size() as u64;
@@ -140,6 +140,8 @@ impl Log {
         self.log_end.store(mark.next.get(), Ordering::Release);
         self.mark_dirty(&mut appender);
         drop(appender);
+        // Failed since: nobody may answer for this batch any more, and the sync group has told its logs already.
+        self.dir.check().map_err(LogError::from)?;
         self.dir.group().appended(size);
         if self.dir.durability() == Durability::Os
             && let Some(observer) = self.observer()

@@ -99,6 +99,8 @@ pub struct LogDir {
     closed: AtomicBool,
     /// A log was dropped without being closed: its checkpoint may be behind.
     unclosed: AtomicBool,
+    /// Whether the file system can be synced as a whole.
+    syncs_together: bool,
     _lock: Box<dyn Lock>,
 }
 
@@ -130,6 +132,11 @@ impl LogDir {
         let was_clean = take_clean_mark(env, path).map_err(io_error)?;
         remove_deleted(env, path).map_err(io_error)?;
         let synced = SyncedRecord::open(disk, path).map_err(io_error)?;
+        let syncs_together = match disk.sync_file_system(path) {
+            Ok(()) => true,
+            Err(error) if error.kind() == io::ErrorKind::Unsupported => false,
+            Err(error) => return Err(io_error(error)),
+        };
         let dir = Arc::new(LogDir {
             env: env.clone(),
             path: path.to_owned(),
@@ -144,6 +151,7 @@ impl LogDir {
             syncing: Mutex::new(None),
             closed: AtomicBool::new(false),
             unclosed: AtomicBool::new(false),
+            syncs_together,
             _lock: lock,
         });
         let handle = env.tasks.spawn_thread("esker-sync", Box::pin(SyncGroup::run(Arc::clone(&dir))));
@@ -274,6 +282,10 @@ impl LogDir {
     pub(super) fn note_unclosed(&self, id: PartitionId) {
         tracing::debug!(partition = %id, "dropped without being closed");
         self.unclosed.store(true, Ordering::Release);
+    }
+
+    pub(super) fn syncs_together(&self) -> bool {
+        self.syncs_together
     }
 
     pub(super) fn env(&self) -> &Env {

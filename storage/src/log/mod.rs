@@ -46,6 +46,10 @@ pub use recovery::OpenReport;
 pub use unit_source::UploadChunk;
 
 #[cfg(test)]
+mod durability_tests;
+#[cfg(test)]
+mod faulty_disk;
+#[cfg(test)]
 mod log_tests;
 #[cfg(test)]
 mod model_tests;

@@ -11,7 +11,6 @@ use uuid::Uuid;
 pub(crate) struct TestDisk {
     env: Env,
     root: tempfile::TempDir,
-    durability: Durability,
 }
 
 /// One set of threads for all tests.
@@ -28,7 +27,7 @@ pub(crate) fn real_env() -> Env {
 
 impl TestDisk {
     pub(crate) fn new() -> TestDisk {
-        TestDisk { env: real_env(), root: tempfile::tempdir().unwrap(), durability: Durability::Fsync }
+        TestDisk { env: real_env(), root: tempfile::tempdir().unwrap() }
     }
 
     pub(crate) fn env(&self) -> &Env {
@@ -39,14 +38,9 @@ impl TestDisk {
         self.root.path()
     }
 
-    pub(crate) fn os_durability(mut self) -> TestDisk {
-        self.durability = Durability::Os;
-        self
-    }
-
     pub(crate) fn open(&self) -> Arc<LogDir> {
         let config =
-            LogDirConfig { cluster: Uuid::from_u128(1), broker: 1, durability: self.durability, open_files: 16 };
+            LogDirConfig { cluster: Uuid::from_u128(1), broker: 1, durability: Durability::Fsync, open_files: 16 };
         loop {
             // The last reference may be gone, and the lock not yet.
             match LogDir::open(&self.env, self.root.path(), config) {

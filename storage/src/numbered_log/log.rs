@@ -113,7 +113,7 @@ impl<R: Record, S: Record> NumberedLog<R, S> {
         };
         let snapshot = match log.newest_snapshot(0).await? {
             Some(number) => {
-                let (writers, lines) = log.read_snapshot(number).await?;
+                let (writers, lines) = read_snapshot(&*log.store, &log.name, number).await?;
                 log.number = number;
                 log.writers = writers;
                 Some(lines)
@@ -176,6 +176,19 @@ impl<R: Record, S: Record> NumberedLog<R, S> {
             self.advance(commit);
         }
         Ok(commits)
+    }
+
+    /// Every snapshot that there is, with its number: for whoever sweeps what snapshots name.
+    ///
+    /// # Errors
+    /// As [`NumberedLog::open`]; [`LogError::Retry`] if one is deleted meanwhile.
+    pub async fn snapshots(store: &dyn Store, name: &LogName) -> Result<Vec<(u64, Vec<S>)>, LogError> {
+        let mut snapshots = Vec::new();
+        for (number, _) in list_snapshots(store, name, 0).await? {
+            let (_, lines) = read_snapshot(store, name, number).await?;
+            snapshots.push((number, lines));
+        }
+        Ok(snapshots)
     }
 
     /// The number of the newest snapshot; `None` if there is none.
@@ -279,7 +292,7 @@ impl<R: Record, S: Record> NumberedLog<R, S> {
     /// Decides the unsettled commit by a snapshot at or past its number: the object under the number may have been
     /// created a second time, after the first one was deleted.
     async fn decide_by_snapshot(&self, snapshot: u64) -> Result<Decision<R>, LogError> {
-        let (writers, _) = self.read_snapshot(snapshot).await?;
+        let (writers, _) = read_snapshot::<S>(&*self.store, &self.name, snapshot).await?;
         match writers.get(&self.writer) {
             Some(mark) if mark.sequence >= self.sequence => Ok(Decision::Ours),
             None if writers.len() >= MAX_WRITERS && self.sequence > 0 => {
@@ -342,7 +355,7 @@ impl<R: Record, S: Record> NumberedLog<R, S> {
     pub async fn sweep(&self, grace: Duration) -> Result<Swept, LogError> {
         let horizon = self.env.wall().millis().saturating_sub(i64::try_from(grace.as_millis()).unwrap_or(i64::MAX));
         let settled = |modified: Timestamp| modified.millis() <= horizon;
-        let snapshots = self.list_snapshots(0).await?;
+        let snapshots = list_snapshots(&*self.store, &self.name, 0).await?;
         let old = snapshots.iter().filter(|(_, modified)| settled(*modified)).map(|(number, _)| *number);
         let Some(floor) = old.max() else { return Ok(Swept::default()) };
         let mut swept = Swept::default();
@@ -401,33 +414,37 @@ impl<R: Record, S: Record> NumberedLog<R, S> {
 
     /// The number of the newest snapshot at or past `from`.
     async fn newest_snapshot(&self, from: u64) -> Result<Option<u64>, LogError> {
-        Ok(self.list_snapshots(from).await?.into_iter().map(|(number, _)| number).max())
+        Ok(list_snapshots(&*self.store, &self.name, from).await?.into_iter().map(|(number, _)| number).max())
     }
+}
 
-    async fn list_snapshots(&self, from: u64) -> Result<Vec<(u64, Timestamp)>, LogError> {
-        let prefix = self.name.snapshots();
-        let mut after = from.checked_sub(1).map(|before| self.name.snapshot(before));
-        let mut snapshots = Vec::new();
-        loop {
-            let page = self.store.list(&prefix, after.as_deref(), PAGE).await?;
-            for entry in &page {
-                if let Some(number) = self.name.parse_snapshot(&entry.key) {
-                    snapshots.push((number, entry.modified));
-                }
-            }
-            match page.last() {
-                Some(last) if page.len() == PAGE => after = Some(last.key.clone()),
-                _ => return Ok(snapshots),
+async fn list_snapshots(store: &dyn Store, name: &LogName, from: u64) -> Result<Vec<(u64, Timestamp)>, LogError> {
+    let prefix = name.snapshots();
+    let mut after = from.checked_sub(1).map(|before| name.snapshot(before));
+    let mut snapshots = Vec::new();
+    loop {
+        let page = store.list(&prefix, after.as_deref(), PAGE).await?;
+        for entry in &page {
+            if let Some(number) = name.parse_snapshot(&entry.key) {
+                snapshots.push((number, entry.modified));
             }
         }
+        match page.last() {
+            Some(last) if page.len() == PAGE => after = Some(last.key.clone()),
+            _ => return Ok(snapshots),
+        }
     }
+}
 
-    async fn read_snapshot(&self, number: u64) -> Result<(Writers, Vec<S>), LogError> {
-        let key = self.name.snapshot(number);
-        let bytes = self.store.get(&key).await?;
-        let (header, lines) = content::decode(&self.name, Kind::Snapshot, number, &key, &bytes)?;
-        Ok((header.writers.unwrap_or_default(), lines))
-    }
+async fn read_snapshot<S: Record>(
+    store: &dyn Store,
+    name: &LogName,
+    number: u64,
+) -> Result<(Writers, Vec<S>), LogError> {
+    let key = name.snapshot(number);
+    let bytes = store.get(&key).await?;
+    let (header, lines) = content::decode(name, Kind::Snapshot, number, &key, &bytes)?;
+    Ok((header.writers.unwrap_or_default(), lines))
 }
 
 enum Decision<R> {

@@ -179,11 +179,12 @@ fn a_damaged_commit_stops_its_reader() {
     });
 }
 
-/// One of several writers: its log, the state that it has replayed, and how many records it has had acknowledged.
+/// One of several writers: its log, the state that it has replayed, and the record that it wants to have committed.
 struct Writer {
     log: Log,
     state: Vec<String>,
     next: u32,
+    wanted: Option<String>,
 }
 
 /// Several writers append, snapshot, truncate and crash over a store that loses, delays and denies.
@@ -198,7 +199,7 @@ async fn storm(seed: u64) {
             Some(writer) => writer,
             None => {
                 let (log, state) = bench.open_patiently().await;
-                Writer { log, state, next: 0 }
+                Writer { log, state, next: 0, wanted: None }
             }
         };
         let outcome = match bench.env.random.below(12) {
@@ -216,16 +217,21 @@ async fn storm(seed: u64) {
             }
             _ if writer.log.is_unsettled() => writer.log.settle().await.unwrap(),
             _ => {
-                writer.next += 1;
-                let text = format!("{}-{}", writer.log.writer().simple(), writer.next);
+                let text = writer.wanted.take().unwrap_or_else(|| {
+                    writer.next += 1;
+                    format!("{}-{}", writer.log.writer().simple(), writer.next)
+                });
+                writer.wanted = Some(text.clone());
                 writer.log.commit(record(&text)).await.unwrap()
             }
         };
         match outcome {
             Outcome::Committed(commit) => {
+                writer.wanted = None;
                 acknowledged.extend(commit.records.iter().cloned());
                 writer.state.extend(commit.records);
             }
+            // What was wanted is tried again: it must not be in the log already.
             Outcome::Foreign(commit) => writer.state.extend(commit.records),
             Outcome::Behind => continue,
             Outcome::Unsettled { .. } => {}

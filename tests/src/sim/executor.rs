@@ -18,8 +18,7 @@
 
 use super::chance::Rng;
 use super::failure::{Failure, FailureKind, panic_message, task_name};
-use super::process::{Crash, CrashOdds, Exit, Gate, Incarnation, Owner, owner_name};
-use super::timer::Sleep;
+use super::process::{Crash, CrashOdds, Exit, Gate, Incarnation, Owner, TaskId, owner_name};
 use super::trace::Trace;
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
@@ -30,9 +29,6 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 use tokio::sync::oneshot;
-
-/// Names a task of a run; never used again.
-pub type TaskId = u64;
 
 struct Task {
     name: &'static str,
@@ -420,12 +416,6 @@ impl Core {
                 drop(task);
             }
         }
-    }
-
-    /// Ends after `duration` of virtual time, counted from this call.
-    pub(super) fn sleep(self: &Arc<Self>, duration: Duration) -> Sleep {
-        let deadline = self.now().saturating_add(duration);
-        Sleep::until(Arc::clone(self), deadline)
     }
 
     pub(super) fn set_timer(&self, at: Duration, waker: Waker) -> (Duration, u64) {

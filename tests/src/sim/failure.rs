@@ -1,6 +1,6 @@
 //! How a simulated run fails, and what is printed so that it can be run again.
 
-use super::executor::TaskId;
+use super::process::TaskId;
 use std::fmt;
 use std::time::Duration;
 

@@ -25,8 +25,10 @@
 //! or generator of its own; no decision from the order of a hash map with an unseeded hasher (caches included). A seed
 //! that takes two courses is a breach of them.
 
+pub mod broker;
 pub mod chance;
 pub mod checker;
+pub mod client;
 pub mod disk;
 pub mod executor;
 pub mod failure;

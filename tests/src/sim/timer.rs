@@ -7,6 +7,14 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+impl Core {
+    /// Ends after `duration` of virtual time, counted from this call.
+    pub(super) fn sleep(self: &Arc<Self>, duration: Duration) -> Sleep {
+        let deadline = self.now().saturating_add(duration);
+        Sleep { core: Arc::clone(self), deadline, key: None }
+    }
+}
+
 /// A timer of the virtual clock.
 pub(super) struct Sleep {
     core: Arc<Core>,
@@ -15,10 +23,6 @@ pub(super) struct Sleep {
 }
 
 impl Sleep {
-    pub(super) fn until(core: Arc<Core>, deadline: Duration) -> Sleep {
-        Sleep { core, deadline, key: None }
-    }
-
     fn disarm(&mut self) {
         if let Some(key) = self.key.take() {
             self.core.clear_timer(key);

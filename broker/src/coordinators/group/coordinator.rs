@@ -74,6 +74,12 @@ impl GroupCoordinator {
         join_all(runtimes.into_values().map(Runtime::stop)).await;
     }
 
+    /// The partitions that are coordinated here and still loading: what `/readyz` may wait for.
+    pub fn loading(&self) -> Vec<i32> {
+        let runtimes = self.runtimes.lock();
+        runtimes.iter().filter(|(_, runtime)| !runtime.is_loaded()).map(|(partition, _)| *partition).collect()
+    }
+
     /// The partition of `__consumer_offsets` that `group` belongs to; `None` while there is no such topic.
     pub fn partition_for(&self, group: &str) -> Option<i32> {
         partition_of(group, self.topics.offsets_partitions()?)

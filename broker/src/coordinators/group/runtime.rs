@@ -30,6 +30,7 @@ use futures_util::{FutureExt, StreamExt};
 use kafka_protocol::error::ResponseError;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::{mpsc, oneshot};
 
 /// Requests that are taken in one round, before their records are appended.
@@ -47,6 +48,7 @@ pub struct Runtime {
     calls: mpsc::Sender<Call>,
     stop: oneshot::Sender<()>,
     task: TaskHandle,
+    is_loaded: Arc<AtomicBool>,
 }
 
 /// Where requests to a running coordinator partition go; cheap to clone.
@@ -60,14 +62,21 @@ impl Runtime {
     pub fn start(env: &Env, config: Arc<GroupConfig>, partition: i32, log: Arc<dyn CoordinatorLog>) -> Runtime {
         let (calls, receiver) = mpsc::channel(config.max_queued);
         let (stop, stopped) = oneshot::channel();
-        let worker = Worker { env: env.clone(), config, partition, log, calls: receiver, stopped };
+        let is_loaded = Arc::new(AtomicBool::new(false));
+        let loaded = Arc::clone(&is_loaded);
+        let worker = Worker { env: env.clone(), config, partition, log, calls: receiver, stopped, is_loaded: loaded };
         let task = env.spawn_background("group-coordinator", worker.run());
-        Runtime { calls, stop, task }
+        Runtime { calls, stop, task, is_loaded }
     }
 
     /// Where to send requests.
     pub fn requests(&self) -> Requests {
         Requests { calls: self.calls.clone() }
+    }
+
+    /// Whether requests are served, and not turned away until the log is replayed.
+    pub fn is_loaded(&self) -> bool {
+        self.is_loaded.load(Ordering::Relaxed)
     }
 
     /// Ends the runtime: what is in flight is waited for, everybody else is answered NOT_COORDINATOR.
@@ -108,6 +117,7 @@ struct Worker {
     log: Arc<dyn CoordinatorLog>,
     calls: mpsc::Receiver<Call>,
     stopped: oneshot::Receiver<()>,
+    is_loaded: Arc<AtomicBool>,
 }
 
 impl Worker {
@@ -118,7 +128,9 @@ impl Worker {
                 Err(_) => break,
             };
             let mut serving = Serving::new(&self, machine);
+            self.is_loaded.store(true, Ordering::Relaxed);
             let end = serving.serve(&mut self).await;
+            self.is_loaded.store(false, Ordering::Relaxed);
             serving.end(end).await;
             match end {
                 End::Reload(error) => {
@@ -185,6 +197,10 @@ impl Worker {
                 unreadable,
                 "left out unreadable records of __consumer_offsets"
             );
+        }
+        let groups: usize = machine.count_by_state().values().sum();
+        if groups > 0 {
+            tracing::info!(partition = self.partition, groups, "loaded a group coordinator");
         }
         Ok(machine)
     }

@@ -189,6 +189,19 @@ fn a_failed_append_takes_everything_back_that_came_after() {
 }
 
 #[test]
+fn a_later_append_that_succeeds_does_not_make_up_for_one_that_failed() {
+    let stage = Stage::new();
+    stage.log.hold();
+    let (mut first, mut second) = (stage.commit(1), stage.commit(2));
+    stage.log.decide(Err(AppendError::Unavailable), false);
+    stage.log.decide(Ok(()), true);
+    stage.bench.settle();
+    assert_eq!(first.take().unwrap(), Err(ResponseError::CoordinatorNotAvailable));
+    assert_eq!(second.take().unwrap(), Err(ResponseError::CoordinatorNotAvailable));
+    assert_eq!(stage.offset(), Some(2), "what the log has counts");
+}
+
+#[test]
 fn an_append_that_failed_but_was_kept_is_found_again() {
     let stage = Stage::new();
     stage.log.hold();
@@ -269,8 +282,10 @@ fn while_loading_requests_are_turned_away_and_heartbeats_succeed() {
     assert_eq!(stage.heartbeat("x", 1).take().unwrap(), Ok(()));
     let listing = Arc::clone(&stage.coordinator);
     assert_eq!(stage.bench.run(async move { listing.list().await }), Err(ResponseError::CoordinatorLoadInProgress));
+    assert_eq!(stage.coordinator.loading(), [PARTITION]);
     gate.send(()).unwrap();
     stage.bench.settle();
+    assert!(stage.coordinator.loading().is_empty());
     assert!(stage.commit(1).take().unwrap().is_ok());
 }
 

@@ -13,7 +13,7 @@ const CLIENT_ID_IN_MEMBER_ID: usize = 255;
 impl Group {
     /// JoinGroup.
     pub(super) fn join(&mut self, request: JoinRequest, token: Token, step: &mut Step<'_>) {
-        if !self.has_room_for(&request.member, step) {
+        if !self.has_room_for(&request, step) {
             self.remove(&request.member, step);
             self.maybe_complete_join(step);
             step.refuse_join(token, "", ResponseError::GroupMaxSizeReached);
@@ -30,10 +30,13 @@ impl Group {
     }
 
     /// `group.max.size`. While a rebalance waits for joins, those who have joined count, so that a group that grew too
-    /// large (the limit may have been lowered) leaves out the last to join.
-    fn has_room_for(&self, member: &str, step: &Step<'_>) -> bool {
+    /// large (the limit may have been lowered) leaves out the last to join. A static member that is back takes the
+    /// place that it has.
+    fn has_room_for(&self, request: &JoinRequest, step: &Step<'_>) -> bool {
         let max = step.config.max_size;
-        let present = self.members.get(member);
+        let instance = request.instance.as_ref().and_then(|instance| self.instances.get(instance));
+        let id = if request.member.is_empty() { instance } else { Some(&request.member) };
+        let present = id.and_then(|id| self.members.get(id));
         match self.state {
             GroupState::Empty | GroupState::Dead => true,
             GroupState::PreparingRebalance => {

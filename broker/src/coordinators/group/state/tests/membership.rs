@@ -227,6 +227,19 @@ fn a_full_group_refuses() {
 }
 
 #[test]
+fn a_static_member_that_is_back_needs_no_more_room_than_it_has() {
+    let config = GroupConfig { max_size: 1, initial_rebalance_delay: Duration::ZERO, ..GroupConfig::default() };
+    let mut script = Script::with(config);
+    let token = script.ask(join("a").instance("i").modern().request());
+    let (id, _) = script.joined(token);
+    script.ask(sync(&id, 1, Vec::new()));
+    let token = script.ask(join("a").instance("i").modern().fresh(9).request());
+    assert_eq!(script.joined(token).1.generation, 1);
+    let token = script.ask(join("b").instance("j").modern().request());
+    assert_eq!(script.join_error(token).0, ResponseError::GroupMaxSizeReached);
+}
+
+#[test]
 fn those_who_leave_together_cause_one_rebalance() {
     let mut script = Script::new();
     let ids = script.stable(3);

@@ -174,3 +174,27 @@ fn static_membership_survives_a_reload() {
     assert_eq!(again.heartbeat(&id, 1), Ok(()));
     assert_eq!(again.heartbeat(&ids[1], 1), Err(ResponseError::UnknownMemberId));
 }
+
+#[test]
+fn when_nobody_joins_again_static_members_keep_their_generation_until_their_sessions_end() {
+    let (mut script, ids) = stable();
+    script.ask(leave("", Some("i0")));
+    for _ in 0..30 {
+        script.pass(SESSION / 2);
+        assert_eq!(script.heartbeat(&ids[1], 1), Err(ResponseError::RebalanceInProgress));
+    }
+    assert_eq!(script.state(), GroupState::PreparingRebalance);
+    let token = script.ask(join("c1").modern().instance("i1").id(&ids[1]).request());
+    assert_eq!(script.joined(token).1.generation, 2);
+}
+
+#[test]
+fn a_static_member_that_is_back_begins_a_new_session() {
+    let (mut script, ids) = stable();
+    script.pass(SESSION - Duration::from_secs(1));
+    script.heartbeat(&ids[0], 1).unwrap();
+    let token = script.ask(join("c1").modern().instance("i1").fresh(3).request());
+    script.pass(SESSION / 2);
+    let (id, _) = script.joined(token);
+    assert_eq!(script.heartbeat(&id, 1), Ok(()));
+}

@@ -1,0 +1,188 @@
+//! What came in and is not handled yet: the read buffer of one connection, and what its first frame is charged.
+//!
+//! ```text
+//!  buffer:  | frame | frame | part of a frame |            at most SMALL bytes, the connection's own
+//!           | part of a long frame ....  | room |          room grows 8-fold, each step charged before it is made
+//! ```
+//!
+//! A length field alone makes no room and costs the [`ByteBudget`] nothing: a client has always sent an eighth of what
+//! is held for it beyond the first [`SMALL`] bytes.
+
+use super::budget::{ByteBudget, Charge, SMALL};
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use esker_protocol::frame::LENGTH_SIZE;
+use futures_util::future::BoxFuture;
+use std::future::Future;
+use std::io;
+use std::pin::pin;
+use std::task::{Context, Poll};
+use tokio::io::{AsyncRead, AsyncReadExt};
+
+/// The room for a long frame grows by this factor once it is full.
+const GROWTH: usize = 8;
+
+pub(super) struct Incoming {
+    max_frame: usize,
+    budget: ByteBudget,
+    buffer: BytesMut,
+    /// How far the first frame may fill the buffer.
+    allowed: usize,
+    /// What of `allowed` the first frame is charged, and the charge.
+    charged: usize,
+    charge: Charge,
+    waiting: Option<BoxFuture<'static, Option<Charge>>>,
+    /// Bytes read since the connection began.
+    total: u64,
+}
+
+impl Incoming {
+    pub(super) fn new(max_frame: usize, budget: ByteBudget) -> Incoming {
+        Incoming {
+            max_frame,
+            budget,
+            buffer: BytesMut::new(),
+            allowed: SMALL,
+            charged: 0,
+            charge: Charge::default(),
+            waiting: None,
+            total: 0,
+        }
+    }
+
+    /// Bytes read since the connection began.
+    pub(super) fn total(&self) -> u64 {
+        self.total
+    }
+
+    /// Gives back what is not handled: nothing more will be.
+    pub(super) fn clear(&mut self) {
+        *self = Incoming { total: self.total, ..Incoming::new(self.max_frame, self.budget.clone()) };
+    }
+
+    /// Whether bytes of the budget are held for a frame that its client is yet to complete.
+    pub(super) fn holds_part(&self) -> bool {
+        !self.charge.is_empty() && self.waiting.is_none() && !self.is_complete()
+    }
+
+    /// Whether bytes of the budget are wanted by others.
+    pub(super) fn is_contended(&self) -> bool {
+        self.budget.is_wanted()
+    }
+
+    /// Leaves the queue for the budget with a frame that could not be handled anyway: what it is given there would be
+    /// out of use.
+    pub(super) fn step_back(&mut self) {
+        if self.is_complete() {
+            self.waiting = None;
+        }
+    }
+
+    fn is_complete(&self) -> bool {
+        self.first_size().is_ok_and(|size| size.is_some_and(|size| self.buffer.len() >= size))
+    }
+
+    /// The size of the first frame with its length, if that is there.
+    fn first_size(&self) -> io::Result<Option<usize>> {
+        let Some(prefix) = self.buffer.first_chunk::<LENGTH_SIZE>() else { return Ok(None) };
+        match usize::try_from(i32::from_be_bytes(*prefix)) {
+            Ok(length) if length <= self.max_frame => Ok(Some(LENGTH_SIZE + length)),
+            _ => Err(io::Error::new(io::ErrorKind::InvalidData, "frame length out of bounds")),
+        }
+    }
+
+    /// Takes the first frame, without its length, once it is complete and charged.
+    ///
+    /// # Errors
+    /// A length that no frame may have.
+    pub(super) fn next(&mut self, cx: &mut Context<'_>) -> io::Result<Option<(Bytes, Charge)>> {
+        let Some(size) = self.first_size()?.filter(|size| self.buffer.len() >= *size) else { return Ok(None) };
+        if self.charge.is_empty() {
+            let budget = &self.budget;
+            let charged =
+                charge(&mut self.waiting, cx, || budget.try_small(size), || Box::pin(budget.clone().small(size)));
+            let Some(charge) = charged else { return Ok(None) };
+            self.charge = charge;
+        }
+        let mut frame = self.buffer.split_to(size);
+        frame.advance(LENGTH_SIZE);
+        if size > SMALL {
+            // Nothing of the next frame was read; what room is left was not charged.
+            self.buffer = BytesMut::new();
+        }
+        (self.allowed, self.charged) = (SMALL, 0);
+        Ok(Some((frame.freeze(), std::mem::take(&mut self.charge))))
+    }
+
+    /// How many bytes may be read now; none while a complete frame waits to be handled, or for the budget.
+    fn room(&mut self, cx: &mut Context<'_>) -> io::Result<usize> {
+        let held = self.buffer.len();
+        let size = match self.first_size()? {
+            Some(size) if held >= size => return Ok(0),
+            Some(size) if size > SMALL => size,
+            _ => return Ok(SMALL.saturating_sub(held)),
+        };
+        if held >= self.allowed && !self.grow(size, cx) {
+            return Ok(0);
+        }
+        Ok(self.allowed.min(size).saturating_sub(held))
+    }
+
+    /// Makes room for the next step of a long frame, if that can be charged.
+    fn grow(&mut self, size: usize, cx: &mut Context<'_>) -> bool {
+        let next = self.allowed.saturating_mul(GROWTH).min(size);
+        if !self.charge.is_overdraft() {
+            let (budget, step) = (&self.budget, next - self.charged);
+            let first = self.charge.is_empty();
+            let wait = || -> BoxFuture<'static, Option<Charge>> {
+                if first { Box::pin(budget.clone().first_of_large(step)) } else { Box::pin(budget.clone().overdraw()) }
+            };
+            let Some(more) = charge(&mut self.waiting, cx, || budget.try_large(step), wait) else { return false };
+            self.charge.add(more);
+            self.charged = next;
+        }
+        self.allowed = next;
+        true
+    }
+
+    /// Reads what there is, as far as there may be more; 0 at the end of the stream.
+    ///
+    /// # Errors
+    /// The stream's, or a length that no frame may have.
+    pub(super) fn read(&mut self, mut stream: impl AsyncRead + Unpin, cx: &mut Context<'_>) -> io::Result<Poll<usize>> {
+        let room = self.room(cx)?;
+        if room == 0 {
+            return Ok(Poll::Pending);
+        }
+        if self.buffer.capacity() == self.buffer.len() {
+            self.buffer.reserve(room);
+        }
+        let mut spare = (&mut self.buffer).limit(room);
+        match pin!(stream.read_buf(&mut spare)).poll(cx) {
+            Poll::Ready(result) => {
+                let count = result?;
+                self.total += count as u64;
+                Ok(Poll::Ready(count))
+            }
+            Poll::Pending => Ok(Poll::Pending),
+        }
+    }
+}
+
+/// Goes on waiting, or tries and begins to wait.
+fn charge(
+    waiting: &mut Option<BoxFuture<'static, Option<Charge>>>,
+    cx: &mut Context<'_>,
+    attempt: impl FnOnce() -> Option<Charge>,
+    wait: impl FnOnce() -> BoxFuture<'static, Option<Charge>>,
+) -> Option<Charge> {
+    let begun = match waiting {
+        Some(begun) => begun,
+        None => match attempt() {
+            Some(charge) => return Some(charge),
+            None => waiting.insert(wait()),
+        },
+    };
+    let Poll::Ready(charge) = begun.as_mut().poll(cx) else { return None };
+    *waiting = None;
+    charge
+}

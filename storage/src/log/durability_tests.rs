@@ -1,0 +1,260 @@
+//! What an acknowledgement may rely on: rounds of syncs, their observers, and what happens when one fails.
+
+use super::faulty_disk::{Faults, FaultyDisk};
+use super::test_support::*;
+use super::*;
+use crate::env::Env;
+use crate::offset::{LeaderEpoch, Offset, PartitionId};
+use std::io::ErrorKind;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
+use uuid::Uuid;
+
+#[derive(Default)]
+struct Heard {
+    durable: AtomicU64,
+    failed: AtomicU64,
+}
+
+impl LogObserver for Heard {
+    fn durable(&self, log: &Log) {
+        assert!(synced_not_beyond_end(log.synced_end(), log.log_end()));
+        self.durable.fetch_max(log.durable_end().get(), Ordering::Relaxed);
+    }
+    fn failed(&self, _log: &Log) {
+        self.failed.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+fn observed(log: &Log) -> Arc<Heard> {
+    let heard = Arc::new(Heard::default());
+    let weak: Weak<Heard> = Arc::downgrade(&heard);
+    log.observe(weak);
+    heard
+}
+
+fn faulty(durability: Durability) -> (tempfile::TempDir, Arc<Faults>, Arc<LogDir>) {
+    let root = tempfile::tempdir().unwrap();
+    let faults = Arc::new(Faults::default());
+    let env = Env { disk: Arc::new(FaultyDisk(Arc::clone(&faults))), ..real_env() };
+    let config = LogDirConfig { cluster: Uuid::from_u128(1), broker: 1, durability, open_files: 16 };
+    let dir = LogDir::open(&env, root.path(), config).unwrap();
+    (root, faults, dir)
+}
+
+fn append(log: &Log) -> Result<Appended, AppendError> {
+    log.append(batch(2), LeaderEpoch::new(1), NOW)
+}
+
+#[test]
+fn observers_hear_of_what_is_synced() {
+    let (_root, faults, dir) = faulty(Durability::Fsync);
+    let log = open(&dir, LogConfig::default());
+    let heard = observed(&log);
+    let before = faults.syncs.load(Ordering::Relaxed);
+    append(&log).unwrap();
+    eventually(|| heard.durable.load(Ordering::Relaxed) == 2);
+    assert!(faults.syncs.load(Ordering::Relaxed) > before, "no acknowledgement without a sync");
+}
+
+#[test]
+fn with_os_durability_nobody_waits_for_a_sync() {
+    let (_root, faults, dir) = faulty(Durability::Os);
+    let log = open(&dir, LogConfig::default());
+    let heard = observed(&log);
+    let before = faults.syncs.load(Ordering::Relaxed);
+    append(&log).unwrap();
+    assert_eq!(heard.durable.load(Ordering::Relaxed), 2);
+    assert_eq!(log.durable_end(), Offset::new(2));
+    assert_eq!(log.synced_end().offset(), Offset::ZERO);
+    assert_eq!(faults.syncs.load(Ordering::Relaxed), before);
+    // Closing syncs all the same.
+    block_on(dir.close()).unwrap();
+    assert_eq!(log.synced_end().offset(), Offset::new(2));
+}
+
+#[test]
+fn a_failed_sync_fences_the_directory_and_is_not_tried_again() {
+    let (_root, faults, dir) = faulty(Durability::Fsync);
+    let log = open(&dir, LogConfig::default());
+    let heard = observed(&log);
+    append(&log).unwrap();
+    wait_synced(&log);
+    *faults.sync.lock() = Some(ErrorKind::Other);
+    append(&log).unwrap();
+    eventually(|| heard.failed.load(Ordering::Relaxed) > 0);
+    *faults.sync.lock() = None;
+    let tried = faults.syncs.load(Ordering::Relaxed);
+    assert_eq!(log.synced_end().offset(), Offset::new(2), "what failed is not synced");
+    assert!(dir.failure().is_some());
+    assert!(matches!(append(&log), Err(AppendError::Log(LogError::Failed(_)))));
+    assert!(matches!(log.read(Offset::ZERO, Offset::new(2), 100, true), Err(ReadError::Log(LogError::Failed(_)))));
+    assert!(log.checkpoint().is_err() && log.roll(NOW).is_err() && block_on(dir.close()).is_err());
+    assert_eq!(faults.syncs.load(Ordering::Relaxed), tried);
+}
+
+#[test]
+fn a_full_disk_refuses_and_then_goes_on() {
+    let (_root, faults, dir) = faulty(Durability::Fsync);
+    let log = open(&dir, LogConfig::default());
+    let mut sent = append_all(&log, &[3]).to_vec();
+    *faults.write.lock() = Some(ErrorKind::StorageFull);
+    assert!(matches!(append(&log), Err(AppendError::Log(LogError::NoSpace))));
+    assert_eq!(log.log_end().offset(), Offset::new(3));
+    *faults.write.lock() = None;
+    sent.extend_from_slice(&append_all(&log, &[1, 4]));
+    assert_eq!(read_all(&log, Offset::ZERO), sent);
+    wait_synced(&log);
+}
+
+#[test]
+fn a_failed_write_fences() {
+    let (_root, faults, dir) = faulty(Durability::Fsync);
+    let log = open(&dir, LogConfig::default());
+    *faults.write.lock() = Some(ErrorKind::Other);
+    assert!(matches!(append(&log), Err(AppendError::Log(LogError::Failed(_)))));
+    assert!(dir.failure().is_some());
+}
+
+#[test]
+fn one_round_covers_many_partitions() {
+    let (root, faults, dir) = faulty(Durability::Fsync);
+    let opened = faults.whole_syncs.load(Ordering::Relaxed);
+    let mut open_logs = Vec::new();
+    for count in [5, 150] {
+        let logs: Vec<_> = (0..count)
+            .map(|partition| {
+                let id = PartitionId { topic: Uuid::from_u128(count as u128), partition };
+                Log::open(&dir, id, LogConfig::default(), OpenFrom::default()).unwrap().0
+            })
+            .collect();
+        for _ in 0..20 {
+            for log in &logs {
+                append(log).unwrap();
+            }
+            logs.iter().for_each(|log| wait_synced(log));
+        }
+        if count < 64 {
+            assert_eq!(faults.whole_syncs.load(Ordering::Relaxed), opened);
+        } else {
+            assert!(faults.whole_syncs.load(Ordering::Relaxed) > opened);
+        }
+        assert!(dir.files().len() <= 16, "open files are bounded");
+        open_logs.extend(logs);
+    }
+    block_on(dir.close()).unwrap();
+    assert!(root.path().join("clean").exists());
+}
+
+#[test]
+fn a_deleted_partition_is_no_failure() {
+    let (_root, _faults, dir) = faulty(Durability::Fsync);
+    for _ in 0..20 {
+        let log = open(&dir, LogConfig { segment_bytes: 300, ..LogConfig::default() });
+        let kept = append_all(&log, &[4, 4, 4, 4]);
+        let read = log.read(Offset::ZERO, Offset::new(4), 1000, true).unwrap();
+        dir.delete_partition(id()).unwrap();
+        assert!(matches!(append(&log), Err(AppendError::Log(LogError::Closed))));
+        assert!(kept.starts_with(&read.bytes()), "slices outlive the partition");
+        drop(log);
+        assert_eq!(dir.partitions().unwrap(), []);
+        let (log, report) = Log::open(&dir, id(), LogConfig::default(), OpenFrom::default()).unwrap();
+        assert_eq!((log.log_end().offset(), report.scanned_bytes), (Offset::ZERO, 0));
+        dir.delete_partition(id()).unwrap();
+    }
+    assert!(dir.failure().is_none());
+}
+
+#[test]
+fn a_directory_has_one_owner() {
+    let disk = TestDisk::new();
+    let dir = disk.open();
+    let config = LogDirConfig { cluster: Uuid::from_u128(1), broker: 1, durability: Durability::Fsync, open_files: 9 };
+    assert!(matches!(LogDir::open(disk.env(), disk.path(), config), Err(OpenDirError::InUse(_))));
+    let identity = *dir.identity();
+    let log = open(&dir, LogConfig::default());
+    assert!(matches!(Log::open(&dir, id(), LogConfig::default(), OpenFrom::default()), Err(LogError::AlreadyOpen(_))));
+    disk.close(dir, log);
+    let dir = disk.open();
+    assert_eq!(*dir.identity(), identity);
+    let log = open(&dir, LogConfig::default());
+    disk.close(dir, log);
+    eventually(|| {
+        let foreign = LogDir::open(disk.env(), disk.path(), LogDirConfig { broker: 2, ..config });
+        matches!(foreign, Err(OpenDirError::Foreign { broker: 1, .. }))
+    });
+}
+
+#[test]
+fn the_tier_gets_checked_batches_with_all_that_belongs_to_them() {
+    let disk = TestDisk::new();
+    let dir = disk.open();
+    let log = open(&dir, LogConfig { segment_bytes: 900, ..LogConfig::default() });
+    let mut sent = Vec::new();
+    for n in 0..30 {
+        let batch = if n % 3 == 0 { batch_from(7, 0, n, 3) } else { batch_at(1 + n as u32 % 4, i64::from(n)) };
+        let batch = if n % 3 == 0 { batch_from(7, 0, n / 3 * 3, 3) } else { batch };
+        let epoch = LeaderEpoch::new(n as u32 / 10);
+        let base = log.log_end().offset();
+        sent.extend_from_slice(&batch.clone().stamp(base.to_wire(), epoch.to_wire(), None).to_bytes());
+        log.append(batch, epoch, NOW).unwrap();
+    }
+    let (mut at, mut uploaded) = (Offset::ZERO, Vec::new());
+    let end = log.log_end().offset();
+    while at < end {
+        let chunk = log.upload_chunk(at, end, 150).unwrap();
+        assert!(chunk.next > at);
+        uploaded.extend_from_slice(&chunk.bytes);
+        at = chunk.next;
+        let producers = producers_codec::decode(&log.encoded_producers_at(at).unwrap()).unwrap();
+        let last = producers.get(7).unwrap().batches.back().unwrap();
+        assert!(last.last_offset < at);
+        assert_eq!(log.epochs_before(at).last().map(|start| start.epoch), log.epoch_at(at.previous().unwrap()));
+    }
+    assert_eq!(uploaded, sent);
+    assert!(log.upload_chunk(end, end, 150).unwrap().bytes.is_empty());
+}
+
+#[test]
+fn rot_is_not_uploaded() {
+    let disk = TestDisk::new();
+    let dir = disk.open();
+    let log = open(&dir, LogConfig::default());
+    append_all(&log, &[3, 3, 3]);
+    let segment = log.segments()[0].name;
+    let path = disk.path().join(id().to_string()).join(format!("{segment}.log"));
+    let file = disk.env().disk.open(&path, crate::env::Open::Write).unwrap();
+    file.write_all_at(&[std::io::IoSlice::new(&[0xee])], 64 + 70).unwrap();
+    let chunk = log.upload_chunk(Offset::ZERO, Offset::new(9), 1 << 20);
+    assert!(matches!(chunk, Err(crate::log::ReadError::Log(LogError::Corrupt { position: 64, .. }))));
+}
+
+#[test]
+fn duplicates_get_the_original_answer() {
+    let disk = TestDisk::new();
+    let dir = disk.open();
+    let config = LogConfig {
+        timestamp_type: esker_protocol::record::TimestampType::LogAppendTime,
+        producer_expiration_ms: i64::MAX,
+        ..LogConfig::default()
+    };
+    let log = open(&dir, config);
+    let epoch = LeaderEpoch::new(0);
+    let first = log.append(batch_from(5, 0, 0, 3), epoch, NOW).unwrap();
+    assert_eq!(first.log_append_time, Some(NOW));
+    log.append(batch_from(5, 0, 3, 1), epoch, NOW).unwrap();
+    let later = crate::env::Timestamp::from_millis(NOW.millis() + 500);
+    let again = log.append(batch_from(5, 0, 0, 3), epoch, later).unwrap();
+    assert_eq!(again, Appended { duplicate: true, ..first });
+    assert!(matches!(
+        log.append(batch_from(5, 0, 9, 1), epoch, NOW),
+        Err(AppendError::Producer(ProducerError::OutOfOrderSequence { .. }))
+    ));
+    wait_synced(&log);
+    disk.kill(dir, log);
+    let dir = disk.open();
+    let log = open(&dir, config);
+    let again = log.append(batch_from(5, 0, 0, 3), LeaderEpoch::new(1), later).unwrap();
+    assert_eq!(again, Appended { duplicate: true, ..first }, "after a restart too");
+    assert!(matches!(log.append(batch(1), epoch, NOW), Ok(_)), "nothing was appended in epoch 1");
+}

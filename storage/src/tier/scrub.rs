@@ -1,0 +1,153 @@
+//! The scrub: a proof that the tier is whole.
+//!
+//! It walks every manifest and every object and tells what is *missing*, *damaged*, *orphaned*, or leaves a *hole*. A
+//! tier without findings has every unit's object, with every checksum right, tiling every partition from its log
+//! start to its tier's end, and nothing else. Orphans are no harm while they are young: the sweeper comes for them.
+//!
+//! It keeps the keys of all objects in memory; it is a tool, not a part of the broker's life.
+
+use super::TierError;
+use super::image::TierImage;
+use super::key::DATA_PREFIX;
+use super::manifest::Manifest;
+use super::object::{check_unit, read_section};
+use super::persist::read_page;
+use super::unit::UnitMeta;
+use crate::env::store::Store;
+use crate::offset::{Offset, PartitionId};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use uuid::Uuid;
+
+/// Keys of one listing.
+const PAGE: usize = 1000;
+
+/// How much of each unit is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ScrubDepth {
+    /// Its index: the object is there and is the right one.
+    Presence,
+    /// All of it, with every checksum.
+    Everything,
+}
+
+/// Something that is wrong.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Finding {
+    /// An object that a manifest names is not there.
+    Missing {
+        /// Its key.
+        key: String,
+    },
+    /// Bytes are not what was written.
+    Damaged {
+        /// What was found.
+        reason: String,
+    },
+    /// Two units of a partition do not meet.
+    Hole {
+        /// The partition.
+        partition: PartitionId,
+        /// Where a unit should start.
+        at: Offset,
+    },
+    /// An object that no manifest names.
+    Orphan {
+        /// Its key.
+        key: String,
+    },
+}
+
+/// What a scrub saw.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ScrubReport {
+    /// Units checked.
+    pub units: u64,
+    /// The bytes of their batches.
+    pub bytes: u64,
+    /// Everything that is wrong.
+    pub findings: Vec<Finding>,
+}
+
+/// Checks all that an image names, and that there is nothing else.
+///
+/// # Errors
+/// [`TierError::Retry`] and [`TierError::Refused`]: the store could not be asked. What is wrong with what it holds is
+/// in the report.
+pub async fn scrub(
+    store: &dyn Store,
+    cluster: Uuid,
+    image: &TierImage,
+    depth: ScrubDepth,
+) -> Result<ScrubReport, TierError> {
+    let mut report = ScrubReport::default();
+    let mut named: BTreeSet<Arc<str>> = BTreeSet::new();
+    for (partition, manifest) in image.partitions() {
+        let units = units_of(store, cluster, manifest, &mut report).await?;
+        let mut expected = None;
+        for unit in &units {
+            let meets = expected.is_none_or(|end| unit.start == end || unit.start <= manifest.log_start().offset());
+            if let (false, Some(at)) = (meets, expected) {
+                report.findings.push(Finding::Hole { partition: *partition, at });
+            }
+            expected = Some(unit.end);
+            named.insert(Arc::clone(&unit.key));
+            report.units += 1;
+            report.bytes += unit.data.len();
+            let checked = match depth {
+                ScrubDepth::Presence => read_section(store, &unit.key, unit.index).await.map(drop),
+                ScrubDepth::Everything => check_unit(store, unit).await,
+            };
+            note(checked, &mut report)?;
+        }
+        if expected.is_some_and(|end| end != manifest.end().offset()) {
+            report.findings.push(Finding::Hole { partition: *partition, at: manifest.end().offset() });
+        }
+    }
+    find_orphans(store, &named, &mut report).await?;
+    Ok(report)
+}
+
+async fn units_of(
+    store: &dyn Store,
+    cluster: Uuid,
+    manifest: &Manifest,
+    report: &mut ScrubReport,
+) -> Result<Vec<Arc<UnitMeta>>, TierError> {
+    let mut units = Vec::new();
+    for page in manifest.pages() {
+        match read_page(store, cluster, page).await {
+            Ok(paged) => units.extend(paged.into_iter().filter(|unit| unit.end > manifest.log_start().offset())),
+            Err(error) => note(Err(error), report)?,
+        }
+    }
+    units.extend(manifest.recent().iter().cloned());
+    Ok(units)
+}
+
+async fn find_orphans(
+    store: &dyn Store,
+    named: &BTreeSet<Arc<str>>,
+    report: &mut ScrubReport,
+) -> Result<(), TierError> {
+    let mut after: Option<String> = None;
+    loop {
+        let page = store.list(DATA_PREFIX, after.as_deref(), PAGE).await?;
+        let orphans = page.iter().filter(|entry| !named.contains(entry.key.as_str()));
+        report.findings.extend(orphans.map(|entry| Finding::Orphan { key: entry.key.clone() }));
+        match page.last() {
+            Some(last) if page.len() == PAGE => after = Some(last.key.clone()),
+            _ => return Ok(()),
+        }
+    }
+}
+
+fn note(checked: Result<(), TierError>, report: &mut ScrubReport) -> Result<(), TierError> {
+    match checked {
+        Ok(()) => {}
+        Err(TierError::Gone { key }) => report.findings.push(Finding::Missing { key }),
+        Err(error @ TierError::Corrupt { .. }) => report.findings.push(Finding::Damaged { reason: error.to_string() }),
+        Err(error) => return Err(error),
+    }
+    Ok(())
+}

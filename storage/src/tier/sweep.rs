@@ -1,0 +1,312 @@
+//! The sweeper: deletes what no manifest names.
+//!
+//! ```text
+//! list -> not named by the image -> suspect, since now -> a grace later still not named
+//!                                                           -> could it still be accepted? commit its doom first
+//!                                                           -> delete
+//! ```
+//!
+//! Orphans come from uploads that failed or were refused, from retention, and from removed topics. An orphan that can
+//! never be named (another unit has its place) is deleted at once after the grace. One that still could be is doomed
+//! first: the commit is refused if the object was named meanwhile, and once it has taken effect nothing that names the
+//! object is accepted any more. So an upload that lands at any later time loses nothing that was promised.
+//!
+//! The image that is looked at may be old, because another controller has committed since. What it shows as final is
+//! final in every later image too, and everything else goes through a commit, which has to see the newest.
+//!
+//! The grace is a courtesy to uploads and readers that are on their way; nothing depends on its clock.
+
+use super::TierError;
+use super::committer::TierCommits;
+use super::image::TierImage;
+use super::key::{DATA_PREFIX, ObjectKey, PAGE_PREFIX, SHARD_PREFIX};
+use super::manifest::Manifest;
+use super::object::read_footer;
+use super::persist::RootLine;
+use super::read::TierReader;
+use super::record::TierRecord;
+use super::tier_log::TIER_LOG;
+use super::unit::UnitMeta;
+use crate::env::store::{ObjectEntry, Store};
+use crate::env::{Env, Monotonic, TaskHandle};
+use crate::numbered_log::{LogName, NumberedLog};
+use crate::offset::{Offset, PartitionId};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+use uuid::Uuid;
+
+/// Keys of one listing.
+const PAGE: usize = 1000;
+/// Objects that are watched at the same time; the rest is found by a later pass.
+const MAX_SUSPECTS: usize = 100_000;
+
+/// How often and how patiently the sweeper works.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SweepConfig {
+    /// The pause between two passes.
+    pub every: Duration,
+    /// How long an object must have been seen as an orphan.
+    pub grace: Duration,
+    /// The same for shards of snapshots, which a controller that sleeps may still want to name.
+    pub shard_grace: Duration,
+}
+
+impl Default for SweepConfig {
+    fn default() -> SweepConfig {
+        SweepConfig {
+            every: Duration::from_secs(600),
+            grace: Duration::from_secs(900),
+            shard_grace: Duration::from_secs(24 * 3600),
+        }
+    }
+}
+
+/// What a pass did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SweepCounts {
+    /// Objects looked at.
+    pub seen: usize,
+    /// Orphans whose grace has not passed.
+    pub suspects: usize,
+    /// Objects deleted.
+    pub deleted: usize,
+    /// Objects whose names or footers cannot be understood; they stay.
+    pub unknown: usize,
+}
+
+/// What becomes of an object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Standing {
+    /// A manifest names it.
+    Named,
+    /// Nothing names it, and nothing ever can.
+    Lost,
+    /// Nothing names it, but these parts of it could still be accepted.
+    Pending(Vec<(PartitionId, Offset)>),
+    /// What it is cannot be told.
+    Unknown,
+}
+
+/// Deletes orphans.
+pub struct Sweeper {
+    env: Env,
+    store: Arc<dyn Store>,
+    cluster: Uuid,
+    commits: TierCommits,
+    reader: Arc<TierReader>,
+    config: SweepConfig,
+    suspects: BTreeMap<String, Monotonic>,
+}
+
+impl Sweeper {
+    /// A sweeper that suspects nothing yet. Only the controller has one.
+    pub fn new(
+        env: &Env,
+        store: Arc<dyn Store>,
+        cluster: Uuid,
+        commits: TierCommits,
+        reader: Arc<TierReader>,
+        config: SweepConfig,
+    ) -> Sweeper {
+        Sweeper { env: env.clone(), store, cluster, commits, reader, config, suspects: BTreeMap::new() }
+    }
+
+    /// Sweeps now and then, in the background, until the handle is aborted.
+    pub fn start(mut self) -> TaskHandle {
+        let env = self.env.clone();
+        env.spawn_background("tier-sweeper", async move {
+            loop {
+                self.env.sleep(self.config.every).await;
+                match self.pass().await {
+                    Ok(counts) if counts.deleted > 0 => tracing::info!(?counts, "swept the tier"),
+                    Ok(counts) => tracing::debug!(?counts, "swept the tier"),
+                    Err(TierError::Closed) => return,
+                    Err(error) if error.is_retry() => tracing::info!(%error, "a sweep stopped; trying again later"),
+                    Err(error) => tracing::warn!(%error, "a sweep stopped; trying again later"),
+                }
+            }
+        })
+    }
+
+    /// Looks at every object once, and deletes the orphans whose grace has passed.
+    ///
+    /// # Errors
+    /// What the store or the tier log says; what was done until then stays done.
+    pub async fn pass(&mut self) -> Result<SweepCounts, TierError> {
+        let mut counts = SweepCounts::default();
+        let mut orphans = BTreeSet::new();
+        let named_shards = self.named_shards().await?;
+        for prefix in [DATA_PREFIX, PAGE_PREFIX, SHARD_PREFIX] {
+            let mut after: Option<String> = None;
+            loop {
+                let page = self.store.list(prefix, after.as_deref(), PAGE).await?;
+                for entry in &page {
+                    counts.seen += 1;
+                    self.look_at(entry, &named_shards, &mut orphans, &mut counts).await?;
+                }
+                match page.last() {
+                    Some(last) if page.len() == PAGE => after = Some(last.key.clone()),
+                    _ => break,
+                }
+            }
+        }
+        self.suspects.retain(|key, _| orphans.contains(key));
+        counts.suspects = self.suspects.len();
+        Ok(counts)
+    }
+
+    async fn look_at(
+        &mut self,
+        entry: &ObjectEntry,
+        named_shards: &NamedShards,
+        orphans: &mut BTreeSet<String>,
+        counts: &mut SweepCounts,
+    ) -> Result<(), TierError> {
+        let standing = self.standing(entry, named_shards).await?;
+        match standing {
+            Standing::Named => return Ok(()),
+            Standing::Unknown => {
+                counts.unknown += 1;
+                tracing::warn!(key = %entry.key, "an object of the tier cannot be understood, and stays");
+                return Ok(());
+            }
+            Standing::Lost | Standing::Pending(_) => {}
+        }
+        let now = self.env.now();
+        let Some(since) = self.suspects.get(&entry.key).copied() else {
+            if self.suspects.len() < MAX_SUSPECTS {
+                self.suspects.insert(entry.key.clone(), now);
+                orphans.insert(entry.key.clone());
+            }
+            return Ok(());
+        };
+        let is_shard = entry.key.starts_with(SHARD_PREFIX);
+        let grace = if is_shard { self.config.shard_grace } else { self.config.grace };
+        let doomed = match standing {
+            _ if now.since(since) < grace => {
+                orphans.insert(entry.key.clone());
+                return Ok(());
+            }
+            Standing::Pending(starts) => self.doom(&entry.key, starts).await?,
+            _ => true,
+        };
+        if doomed {
+            self.store.delete(&entry.key).await?;
+            counts.deleted += 1;
+            tracing::debug!(key = %entry.key, "deleted an orphan");
+        }
+        Ok(())
+    }
+
+    /// Makes sure that nothing will name the object; whether it may be deleted.
+    async fn doom(&self, key: &str, starts: Vec<(PartitionId, Offset)>) -> Result<bool, TierError> {
+        let record = TierRecord::Doom { key: Arc::from(key), starts };
+        let applied = self.commits.commit(vec![record]).await?.iter().all(|verdict| verdict.is_applied());
+        // It may have been doomed before, by a sweeper that did not come to delete it.
+        Ok(applied || self.commits.image().is_doomed(key))
+    }
+
+    async fn standing(&self, entry: &ObjectEntry, named_shards: &NamedShards) -> Result<Standing, TierError> {
+        let Ok(key) = entry.key.parse::<ObjectKey>() else { return Ok(Standing::Unknown) };
+        // Taken after the listing: whatever was committed before is in it.
+        let image = self.commits.image();
+        match key {
+            ObjectKey::Shard { number, .. } => Ok(named_shards.standing(&entry.key, number)),
+            ObjectKey::Page { partition, base, .. } => Ok(page_standing(&image, &entry.key, partition, base)),
+            ObjectKey::Partition { partition, base, .. } => {
+                self.units_standing(&image, &entry.key, &[(partition, base)]).await
+            }
+            ObjectKey::Shared { .. } => match read_footer(&*self.store, &entry.key, entry.size).await {
+                Ok(units) => {
+                    let starts: Vec<_> = units.iter().map(|unit| (unit.partition, unit.start)).collect();
+                    self.units_standing(&image, &entry.key, &starts).await
+                }
+                Err(TierError::Corrupt { .. }) => Ok(Standing::Unknown),
+                Err(error) => Err(error),
+            },
+        }
+    }
+
+    async fn units_standing(
+        &self,
+        image: &TierImage,
+        key: &str,
+        starts: &[(PartitionId, Offset)],
+    ) -> Result<Standing, TierError> {
+        let mut pending = Vec::new();
+        for (partition, start) in starts {
+            match image.get(partition) {
+                Some(manifest) if *start < manifest.next_start() => {
+                    let unit = unit_starting(&self.reader, manifest, *start).await?;
+                    if unit.is_some_and(|unit| &*unit.key == key) {
+                        return Ok(Standing::Named);
+                    }
+                }
+                // A partition that this image does not have may have been opened since.
+                _ => pending.push((*partition, *start)),
+            }
+        }
+        Ok(if pending.is_empty() { Standing::Lost } else { Standing::Pending(pending) })
+    }
+
+    /// The shards that the existing snapshots name.
+    async fn named_shards(&self) -> Result<NamedShards, TierError> {
+        let name = LogName::new(TIER_LOG, self.cluster);
+        let roots = NumberedLog::<TierRecord, RootLine>::snapshots(&*self.store, &name).await?;
+        let newest = roots.iter().map(|(number, _)| *number).max();
+        let lines = roots.into_iter().flat_map(|(_, lines)| lines);
+        let keys = lines.filter_map(|line| match line {
+            RootLine::Shard(shard) => Some(shard.key),
+            RootLine::Doomed { .. } => None,
+        });
+        Ok(NamedShards { newest, keys: keys.collect() })
+    }
+}
+
+impl std::fmt::Debug for Sweeper {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Sweeper").field("suspects", &self.suspects.len()).finish_non_exhaustive()
+    }
+}
+
+struct NamedShards {
+    newest: Option<u64>,
+    keys: BTreeSet<Arc<str>>,
+}
+
+impl NamedShards {
+    /// A shard that is newer than the newest snapshot may belong to the next one.
+    fn standing(&self, key: &str, number: u64) -> Standing {
+        let replaced = self.newest.is_some_and(|newest| number < newest);
+        if self.keys.contains(key) || !replaced { Standing::Named } else { Standing::Lost }
+    }
+}
+
+fn page_standing(image: &TierImage, key: &str, partition: PartitionId, base: Offset) -> Standing {
+    match image.get(&partition) {
+        Some(manifest) if manifest.pages().iter().any(|page| &*page.key == key) => Standing::Named,
+        Some(manifest) if !manifest.could_accept(base) => Standing::Lost,
+        _ => Standing::Pending(vec![(partition, base)]),
+    }
+}
+
+/// The unit that starts at `start`, even if the log start has passed that.
+pub(super) async fn unit_starting(
+    reader: &TierReader,
+    manifest: &Manifest,
+    start: Offset,
+) -> Result<Option<Arc<UnitMeta>>, TierError> {
+    let at = |units: &[Arc<UnitMeta>]| {
+        let found = units.partition_point(|unit| unit.start < start);
+        units.get(found).filter(|unit| unit.start == start).cloned()
+    };
+    match manifest.pages().iter().find(|page| page.start <= start && start < page.end) {
+        Some(page) => Ok(at(&reader.page(page).await?)),
+        None => Ok(at(manifest.recent())),
+    }
+}
+
+#[cfg(test)]
+#[path = "sweep_tests.rs"]
+mod tests;

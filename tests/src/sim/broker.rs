@@ -1,0 +1,53 @@
+//! The broker as a simulated process, and the network as it wants it.
+
+use super::net::{SimListener, SimNet, SimStream};
+use super::world::NodeEnv;
+use esker_broker::config::{BrokerConfig, parse_set};
+use esker_broker::net::env::{Accepted, Listener, Network, Stream};
+use esker_broker::server::{self, Gauges, Outside};
+use futures_util::future::BoxFuture;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+impl Network for SimNet {
+    fn listen(&self, address: SocketAddr) -> BoxFuture<'static, io::Result<Box<dyn Listener>>> {
+        let net = self.clone();
+        Box::pin(async move { Ok(Box::new(SimNet::listen(&net, address)?) as Box<dyn Listener>) })
+    }
+}
+
+impl Listener for SimListener {
+    fn local_address(&self) -> SocketAddr {
+        SimListener::local_address(self)
+    }
+
+    fn accept(&mut self) -> BoxFuture<'_, io::Result<Accepted>> {
+        Box::pin(async move {
+            let (peer, stream) = SimListener::accept(self).await?;
+            Ok(Accepted { peer, attach: Box::new(move || Ok(Box::new(stream) as Box<dyn Stream>)) })
+        })
+    }
+}
+
+impl Stream for SimStream {}
+
+/// Where a simulated broker listens, on its node's address.
+pub const PORT: u16 = 9092;
+
+/// The main function of a broker: starts it with `settings` (`key=value` each) and stops it when it is asked to end.
+///
+/// # Errors
+/// What kept it from starting.
+pub async fn serve(node: NodeEnv, settings: &[String]) -> anyhow::Result<()> {
+    let listen = format!("listeners=PLAINTEXT://{}:{PORT}", node.ip);
+    let fixed = [listen, "log.dirs=/data".to_owned(), format!("node.id={}", node.number())];
+    let values = fixed.iter().chain(settings).map(|setting| parse_set(setting)).collect::<Result<_, _>>()?;
+    let config = BrokerConfig::from_values(values, "simulated")?;
+    let outside =
+        Outside { env: node.env.clone(), network: Arc::new(node.net.clone()), store: Arc::clone(&node.store) };
+    let server = server::start(outside, config, Gauges::new()).await?;
+    node.terminated().await;
+    server.stop().await;
+    Ok(())
+}
