@@ -15,6 +15,7 @@
 //!
 //! A client could still send part of a long frame and stop; see [`ByteBudget::is_wanted`] for what becomes of it.
 
+use super::spares::Spares;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -35,6 +36,7 @@ pub struct ByteBudget {
     overdraft: Arc<Semaphore>,
     /// How many connections wait.
     waiting: Arc<AtomicUsize>,
+    spares: Spares,
 }
 
 #[derive(Clone, Debug)]
@@ -109,7 +111,13 @@ impl ByteBudget {
             large: Share::new(bytes - bytes / SMALL_SHARE),
             overdraft: Arc::new(Semaphore::new(1)),
             waiting: Arc::default(),
+            spares: Spares::default(),
         }
+    }
+
+    /// Room for long frames.
+    pub(super) fn spares(&self) -> &Spares {
+        &self.spares
     }
 
     /// Charges a small frame of `bytes` if there is room now.
