@@ -8,6 +8,7 @@ use anyhow::{Context, anyhow};
 use clap::{Args, Parser, Subcommand};
 use esker_storage::env::store;
 use esker_storage::env::{Disk, Env, RealClock, RealDisk, RealRandom, RealTasks};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -69,7 +70,13 @@ pub fn main() -> ExitCode {
             (config, Options { set, log: options.log })
         }
     };
-    tracing_subscriber::fmt().with_max_level(options.log).with_target(false).with_writer(std::io::stderr).init();
+    tracing_subscriber::fmt()
+        .with_max_level(options.log)
+        .with_target(false)
+        .with_writer(std::io::stderr)
+        // Whoever read our log may be gone. Complaining about that, to the same place, would be a panic.
+        .log_internal_errors(false)
+        .init();
     match serve(config.as_deref(), &options.set) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -90,7 +97,8 @@ fn serve(file: Option<&Path>, set: &[String]) -> anyhow::Result<()> {
         values.insert(key, value);
     }
     let hostname = rustix::system::uname().nodename().to_string_lossy().into_owned();
-    let config = BrokerConfig::from_values(values, &hostname)?;
+    let mut config = BrokerConfig::from_values(values, &hostname)?;
+    leave_descriptors(&mut config);
     let runtimes = match config.num_network_threads {
         Some(threads) => usize::try_from(threads)?,
         None => available_parallelism().map_or(1, std::num::NonZeroUsize::get),
@@ -103,6 +111,25 @@ fn serve(file: Option<&Path>, set: &[String]) -> anyhow::Result<()> {
         disk: Arc::new(disk),
     };
     tasks.background().block_on(run(env, config))
+}
+
+/// Takes as many file descriptors as the system gives, and leaves half of them to the logs, so that clients who only
+/// connect cannot keep segments from being opened.
+fn leave_descriptors(config: &mut BrokerConfig) {
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    if current != maximum && setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).is_err() {
+        tracing::info!(?current, ?maximum, "could not raise the limit on open files");
+    }
+    let Some(limit) = getrlimit(Resource::Nofile).current else { return };
+    let most = u32::try_from(limit / 2).unwrap_or(u32::MAX).max(1);
+    if config.max_connections > most {
+        tracing::info!(
+            max.connections = most,
+            open.files = limit,
+            "fewer connections than configured, to leave room for files"
+        );
+        config.max_connections = most;
+    }
 }
 
 fn read_config(disk: &dyn Disk, file: &Path) -> anyhow::Result<Values> {
@@ -124,15 +151,22 @@ async fn run(env: Env, config: BrokerConfig) -> anyhow::Result<()> {
         () = signals.stop() => return Ok(()),
         server = server::start(outside, config, gauges) => server?,
     };
-    signals.stop().await;
-    tracing::info!("stopping");
+    let failure = tokio::select! {
+        biased;
+        () = signals.stop() => None,
+        reason = server.failed() => Some(reason),
+    };
+    match &failure {
+        None => tracing::info!("stopping"),
+        Some(reason) => tracing::error!(%reason, "stopping"),
+    }
     match env.timeout(STOP_LIMIT, server.stop()).await {
         Ok(()) => tracing::info!("stopped"),
         Err(_) => tracing::warn!("could not stop cleanly in time; the next start will check the logs"),
     }
     // Nobody listens when there is no admin listener.
     let _ = stop_admin.send(true);
-    Ok(())
+    failure.map_or(Ok(()), |reason| Err(anyhow!(reason)))
 }
 
 /// Where the cold data and the metadata go: `store`, or a directory beside the first log directory.

@@ -1,7 +1,7 @@
 //! The Esker broker: partitions, coordinators, controller, handlers, and what runs them.
 //!
 //! Layers, each importing only those to its left:
-//! [`config`], [`metrics`] -> [`metadata`] -> [`controller`] -> [`partition`] -> [`coordinators`] -> [`handlers`] -> [`net`],
+//! [`config`], [`metrics`] -> [`metadata`] -> [`controller`] -> [`partition`] -> [`coordinators`] -> [`net`] -> [`handlers`],
 //! [`admin`] -> [`server`] -> [`cli`].
 
 pub mod admin;

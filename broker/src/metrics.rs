@@ -43,10 +43,8 @@ pub struct Metrics {
     pub leaders: Gauge,
     /// Log directories that failed.
     pub offline_log_directories: Gauge,
-    /// Bytes uploaded to the tier.
-    pub tier_bytes_in: Counter,
-    /// Uploads and commits that failed and are tried again.
-    pub tier_errors: Counter,
+    tier_bytes_in: Counter,
+    tier_errors: Counter,
     requests: Vec<Counter>,
 }
 
@@ -112,6 +110,12 @@ impl Metrics {
         if let Some(counter) = usize::try_from(key).ok().and_then(|key| self.requests.get(key)) {
             counter.inc();
         }
+    }
+
+    /// How much was uploaded since the start, in bytes, and how often that failed.
+    pub fn uploaded(&self, bytes: u64, failures: u64) {
+        self.tier_bytes_in.inc_by(bytes.saturating_sub(self.tier_bytes_in.get()));
+        self.tier_errors.inc_by(failures.saturating_sub(self.tier_errors.get()));
     }
 
     /// Everything in Prometheus' text format.

@@ -1,22 +1,26 @@
 //! A whole broker: what starts in which order, and how it stops.
 //!
 //! ```text
-//!  store: format or check -> log directories: lock -> metadata log: replay -> elected controller
-//!    -> registered, every partition with a new leader epoch (one commit) -> logs opened -> listeners
+//!  store: format or check -> log directories: lock -> listeners: bound -> metadata log: replay -> elected controller
+//!    -> registered, every partition with a new leader epoch (one commit) -> logs opened -> listeners: serving
 //! ```
 //!
-//! Until the store answers there is no broker: it waits, and `/readyz` says why. The same code runs in the simulation:
-//! everything outside comes in through [`Outside`].
+//! Until the store answers there is no broker: it waits, and `/readyz` says why. Listeners are bound before the broker
+//! registers, so that clients are told the port that a listener with port 0 got, and before it is elected, so that one
+//! that cannot serve takes nobody's place. The same code runs in the simulation: everything outside comes in through
+//! [`Outside`].
 
 use crate::config::{BrokerConfig, Durability, Listener};
-use crate::controller::{Controller, Journal, JournalError, ProducerIdPool, RegisterBroker};
+use crate::controller::{
+    Controller, ControllerState, Journal, JournalError, ProducerIdPool, RegisterBroker, SubmitError,
+};
 use crate::coordinators::Coordinators;
 use crate::handlers::{Dispatch, Handlers, Parts};
 use crate::metadata::{Image, Publisher};
 use crate::metrics::{Metrics, Readiness};
 use crate::net::env::Network;
-use crate::net::{Acceptor, Bind, ByteBudget, Limits};
-use crate::partition::Hosted;
+use crate::net::{Acceptor, Bind, Bound, ByteBudget, Limits};
+use crate::partition::{Hosted, Upkeep};
 use anyhow::{Context, bail};
 use esker_protocol::api::APIS;
 use esker_protocol::guard;
@@ -24,16 +28,24 @@ use esker_storage::env::store::Store;
 use esker_storage::env::{Env, Pool, TaskHandle};
 use esker_storage::log::{LogDir, LogDirConfig};
 use esker_storage::numbered_log::{FormatError, open_or_format};
-use esker_storage::tier::{CommitterConfig, TierCommits, UnitSources, UploadConfig, Uploader};
+use esker_storage::partition_log::Tier;
+use esker_storage::tier::{
+    CacheBytes, CommitterConfig, ReadConfig, SweepConfig, Sweeper, TierCommits, TierReader, UnitSources, UploadConfig,
+    Uploader,
+};
+use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::watch;
 use uuid::Uuid;
 
 /// How long to wait before asking a store again that is away.
 const STORE_PAUSE: Duration = Duration::from_secs(1);
 /// How long connections may take to end when the broker stops.
 const DRAIN_LIMIT: Duration = Duration::from_secs(5);
+/// How often a running broker looks for what nobody tells it: directories that failed, connections to count.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Data files that stay open per log directory without being in use; well below the usual limit on descriptors.
 const OPEN_FILES: usize = 4096;
 
@@ -79,25 +91,30 @@ pub struct Server {
     coordinators: Arc<Coordinators>,
     acceptor: Arc<Acceptor>,
     readiness: Arc<Readiness>,
+    metrics: Arc<Metrics>,
+    controller: watch::Receiver<ControllerState>,
     addresses: Vec<SocketAddr>,
     tasks: Vec<TaskHandle>,
-    uploader: Uploader,
+    uploader: Arc<Uploader>,
 }
 
 /// Starts a broker; it serves when this returns.
 ///
 /// # Errors
 /// Whatever a person must mend first: the configuration, a log directory of another broker, a store that refuses.
-pub async fn start(outside: Outside, config: BrokerConfig, gauges: Gauges) -> anyhow::Result<Server> {
+pub async fn start(outside: Outside, mut config: BrokerConfig, gauges: Gauges) -> anyhow::Result<Server> {
     let Outside { env, network, store } = outside;
     let Gauges { metrics, readiness } = gauges;
-    let config = Arc::new(config);
     let cluster = format_store(&env, &config, store.as_ref(), &readiness).await?;
     let dirs = open_dirs(&env, &config, cluster).await?;
+    let listeners = bind(network.as_ref(), &mut config).await?;
+    let config = Arc::new(config);
     let incarnation = env.random.uuid();
     let (controller, publisher, controlling) =
         become_controller(&env, &config, &store, &readiness, cluster, incarnation).await?;
-    let tier = open_tier(&env, &store, &readiness, cluster).await?;
+    let commits = open_tier(&env, &store, &readiness, cluster).await?;
+    let reader = TierReader::new(&env, Arc::clone(&store), cluster, read_config(&config));
+    let tier = Tier { commits, reader };
     let hosted = Hosted::new(env.clone(), Arc::clone(&config), Arc::clone(&metrics), dirs.clone(), tier.clone())
         .context("could not list a log directory")?;
     let coordinators = Coordinators::new(&env, &config, &publisher, &hosted);
@@ -109,10 +126,13 @@ pub async fn start(outside: Outside, config: BrokerConfig, gauges: Gauges) -> an
     };
     readiness.not_ready("broker", "registering");
     while let Err(error) = controller.submit(register.clone(), None).await {
+        if error != SubmitError::TimedOut {
+            bail!("could not register with the cluster: {error}");
+        }
         tracing::warn!(%error, "could not register with the cluster yet");
         env.sleep(STORE_PAUSE).await;
     }
-    readiness.not_ready("broker", "opening logs");
+    readiness.not_ready("broker", "opening logs, once the store has the partitions' new epochs");
     let mut images = publisher.subscribe(Arc::new(Image::empty()));
     let applier = publisher.applier();
     let follow = {
@@ -126,12 +146,21 @@ pub async fn start(outside: Outside, config: BrokerConfig, gauges: Gauges) -> an
         })
     };
     publisher.wait_applied(publisher.image().version()).await;
+    let clean_up = {
+        let (hosted, image) = (Arc::clone(&hosted), publisher.image());
+        env.spawn_background("remove-strays", async move { hosted.remove_strays(&image).await })
+    };
 
     let sources: Arc<dyn UnitSources> = Arc::clone(&hosted) as Arc<dyn UnitSources>;
-    let uploader = Uploader::start(&env, Arc::clone(&store), tier, sources, upload_config(&config));
+    let Tier { commits, reader } = tier;
+    let sweeping =
+        Sweeper::new(&env, Arc::clone(&store), cluster, commits.clone(), reader, SweepConfig::default()).start();
+    let upkeep = env.spawn_background("upkeep", Upkeep::new(&env, &config, &hosted, &commits).run());
+    let uploader = Arc::new(Uploader::start(&env, store, commits, sources, upload_config(&config)));
 
     let producer_ids = ProducerIdPool::new(config.node_id);
     producer_ids.fill(&controller);
+    let state = controller.state();
     let handlers = Handlers::new(Parts {
         env: env.clone(),
         config: Arc::clone(&config),
@@ -140,23 +169,29 @@ pub async fn start(outside: Outside, config: BrokerConfig, gauges: Gauges) -> an
         producer_ids,
         hosted: Arc::clone(&hosted),
         groups: Arc::clone(coordinators.groups()),
-        metrics,
+        metrics: Arc::clone(&metrics),
     });
     let limits = guard::Limits { max_array_elements: usize::try_from(config.max_request_array_elements)? };
     let service = Arc::new(Dispatch::new(handlers, limits));
     let budget = ByteBudget::new(config.queued_max_request_bytes);
-    let acceptor = Acceptor::new(env.clone(), network, service, budget);
-    let mut addresses = Vec::new();
-    let mut tasks = vec![follow, controlling];
-    for listener in &config.listeners {
-        let (address, task) = listen(&acceptor, listener, &config).await?;
-        tracing::info!(%address, listener = %listener.name, "listening");
-        addresses.push(address);
-        tasks.push(task);
-    }
+    let acceptor = Acceptor::new(env.clone(), service, budget);
+    let addresses = listeners.iter().map(Bound::address).collect();
+    let mut tasks = vec![follow, controlling, clean_up, sweeping, upkeep];
+    tasks.extend(listeners.into_iter().map(|bound| acceptor.serve(bound)));
     readiness.ready("broker");
     tracing::info!(cluster = %cluster, broker = config.node_id.get(), "ready");
-    Ok(Server { env, hosted, coordinators, acceptor, readiness, addresses, tasks, uploader })
+    Ok(Server {
+        env,
+        hosted,
+        coordinators,
+        acceptor,
+        readiness,
+        metrics,
+        controller: state,
+        addresses,
+        tasks,
+        uploader,
+    })
 }
 
 impl Server {
@@ -165,17 +200,50 @@ impl Server {
         &self.addresses
     }
 
+    /// Waits until this broker cannot go on; why. It should be stopped then and its process end: somebody must look.
+    /// Keeps the gauges meanwhile of what nobody counts when it happens.
+    pub fn failed(&self) -> impl Future<Output = String> + Send + use<> {
+        let (env, mut controller) = (self.env.clone(), self.controller.clone());
+        let (hosted, acceptor) = (Arc::clone(&self.hosted), Arc::clone(&self.acceptor));
+        let (metrics, readiness) = (Arc::clone(&self.metrics), Arc::clone(&self.readiness));
+        let uploader = Arc::clone(&self.uploader);
+        async move {
+            loop {
+                let uploads = uploader.counts();
+                metrics.uploaded(uploads.bytes, uploads.failures);
+                metrics.connections.set(i64::try_from(acceptor.connections()).unwrap_or(i64::MAX));
+                let state = controller.borrow_and_update().clone();
+                if let Some(reason) = end_of_controller(&state).or_else(|| no_directory(&hosted, &metrics)) {
+                    readiness.not_ready("broker", reason.clone());
+                    return reason;
+                }
+                tokio::select! {
+                    biased;
+                    changed = controller.changed() => if changed.is_err() {
+                        return "the controller has ended".to_owned();
+                    },
+                    () = env.sleep(LOOK_EVERY) => {}
+                }
+            }
+        }
+    }
+
+    /// The partitions that it leads: what tests look at while it runs.
+    pub fn hosted(&self) -> &Arc<Hosted> {
+        &self.hosted
+    }
+
     /// Accepts no more, finishes what is in flight, syncs and checkpoints the logs.
     pub async fn stop(self) {
         self.readiness.not_ready("broker", "stopping");
         self.acceptor.stop(DRAIN_LIMIT).await;
         self.uploader.stop();
         self.coordinators.stop().await;
-        self.hosted.close().await;
+        // Nothing looks at the logs any more when they are closed.
         for task in self.tasks {
             task.abort();
         }
-        drop(self.env);
+        self.hosted.close().await;
     }
 }
 
@@ -202,7 +270,7 @@ async fn format_store(
     }
 }
 
-async fn open_dirs(env: &Env, config: &Arc<BrokerConfig>, cluster: Uuid) -> anyhow::Result<Vec<Arc<LogDir>>> {
+async fn open_dirs(env: &Env, config: &BrokerConfig, cluster: Uuid) -> anyhow::Result<Vec<Arc<LogDir>>> {
     let settings = LogDirConfig {
         cluster,
         broker: config.node_id.get(),
@@ -272,12 +340,45 @@ async fn open_tier(
     }
 }
 
-async fn listen(
-    acceptor: &Arc<Acceptor>,
-    listener: &Listener,
-    config: &BrokerConfig,
-) -> anyhow::Result<(SocketAddr, TaskHandle)> {
-    let bind = Bind {
+/// Why nothing can be read or written any more: every log directory has failed.
+fn no_directory(hosted: &Hosted, metrics: &Metrics) -> Option<String> {
+    let failures: Vec<_> = hosted.dirs().iter().filter_map(|dir| dir.failure()).collect();
+    metrics.offline_log_directories.set(i64::try_from(failures.len()).unwrap_or(i64::MAX));
+    if !failures.is_empty() {
+        hosted.end_failed();
+    }
+    let last = failures.last().filter(|_| failures.len() == hosted.dirs().len())?;
+    Some(format!("every log directory has failed: {last}"))
+}
+
+/// Why a broker with this controller cannot go on.
+fn end_of_controller(state: &ControllerState) -> Option<String> {
+    match state {
+        ControllerState::Active => None,
+        ControllerState::Deposed { by } => {
+            Some(format!("broker {} was elected controller of this store in a later start", by.get()))
+        }
+        ControllerState::Failed { reason } => Some(format!("the metadata log cannot be gone on with: {reason}")),
+    }
+}
+
+/// Takes the listeners' addresses, and notes the ports that the machine chose.
+async fn bind(network: &dyn Network, config: &mut BrokerConfig) -> anyhow::Result<Vec<Bound>> {
+    let mut all = Vec::new();
+    for listener in config.listeners.clone() {
+        let bound = Bound::new(network, how(&listener, config)?)
+            .await
+            .with_context(|| format!("could not listen at {listener}; is another broker running?"))?;
+        let address = bound.address();
+        tracing::info!(%address, listener = %listener.name, "listening");
+        config.set_bound_port(&listener.name, address.port());
+        all.push(bound);
+    }
+    Ok(all)
+}
+
+fn how(listener: &Listener, config: &BrokerConfig) -> anyhow::Result<Bind> {
+    Ok(Bind {
         name: listener.name.as_str().into(),
         host: listener.host.clone(),
         port: listener.port,
@@ -288,13 +389,22 @@ async fn listen(
             max_stall: Duration::from_millis(config.queued_max_request_stall_ms),
         },
         max_connections: usize::try_from(config.max_connections)?,
-    };
-    acceptor.listen(bind).await.with_context(|| format!("could not listen at {listener}; is another broker running?"))
+    })
 }
 
 fn upload_config(config: &BrokerConfig) -> UploadConfig {
     UploadConfig {
         concurrency: usize::try_from(config.remote_log_copier_threads).unwrap_or(1),
         ..UploadConfig::default()
+    }
+}
+
+/// `tier.cache.bytes` is what chunks of all kinds may take together.
+fn read_config(config: &BrokerConfig) -> ReadConfig {
+    let third = config.tier_cache_bytes / 3;
+    ReadConfig {
+        chunks: CacheBytes { cached: third, reserved: third, prefetched: third },
+        concurrency: usize::try_from(config.remote_log_reader_threads).unwrap_or(1),
+        ..ReadConfig::default()
     }
 }

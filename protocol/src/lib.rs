@@ -20,4 +20,6 @@ mod lengths;
 pub mod record;
 pub mod request;
 pub mod response;
+#[cfg(feature = "samples")]
+pub mod samples;
 pub mod segments;

@@ -1,11 +1,11 @@
 //! One partition's bytes, local and tiered, and the numbered logs of the object store.
 //!
 //! Layers, each importing only those to its left:
-//! `offset`, [`env`] -> [`segment`] -> [`log`] -> [`tier`] -> [`partition_log`];
+//! `offset`, [`mod@env`] -> [`segment`] -> [`log`] -> [`tier`] -> [`partition_log`];
 //! [`numbered_log`] stands beside `segment` and `log`, below `tier`.
 //!
 //! This crate knows no sockets, roles or topic names. Everything that the outside world decides (time, chance,
-//! threads, disks, object stores) is reached through [`env`] alone.
+//! threads, disks, object stores) is reached through [`mod@env`] alone.
 
 pub mod env;
 pub mod log;

@@ -5,6 +5,8 @@ mod simulation {
     mod broker;
     mod disk;
     mod executor;
+    mod failures;
+    mod log;
     mod net;
     mod sample;
     mod store;

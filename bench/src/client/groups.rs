@@ -1,12 +1,34 @@
 //! Committed offsets of consumer groups, without being a member: what tools and simple consumers do.
 
-use super::{Client, ClientError};
+use super::{Client, ClientError, Connection};
 use kafka_protocol::messages::offset_commit_request::{OffsetCommitRequestPartition, OffsetCommitRequestTopic};
 use kafka_protocol::messages::offset_fetch_request::{OffsetFetchRequestGroup, OffsetFetchRequestTopics};
-use kafka_protocol::messages::{OffsetCommitRequest, OffsetFetchRequest};
+use kafka_protocol::messages::{FindCoordinatorRequest, OffsetCommitRequest, OffsetFetchRequest};
 use kafka_protocol::protocol::StrBytes;
 
 impl Client {
+    /// A connection to the coordinator of a group.
+    ///
+    /// # Errors
+    /// [`ClientError`], for example while there is none.
+    pub async fn coordinator(&self, group: &str) -> Result<Connection, ClientError> {
+        let name = StrBytes::from_string(group.to_owned());
+        let any = self.any().await?;
+        // Versions up to 3 ask for one name, later ones for several.
+        let request = FindCoordinatorRequest::default().with_key_type(0);
+        if any.version::<FindCoordinatorRequest>()? < 4 {
+            let answer = any.call(&request.with_key(name)).await?;
+            ClientError::check(answer.error_code, "FindCoordinator")?;
+            return self.connection(&format!("{}:{}", answer.host.as_str(), answer.port)).await;
+        }
+        let answer = any.call(&request.with_coordinator_keys(vec![name])).await?;
+        let Some(found) = answer.coordinators.first() else {
+            return Err(ClientError::Malformed("no coordinator in a FindCoordinator answer".into()));
+        };
+        ClientError::check(found.error_code, "FindCoordinator")?;
+        self.connection(&format!("{}:{}", found.host.as_str(), found.port)).await
+    }
+
     /// Commits an offset for a group that has no members.
     ///
     /// # Errors
@@ -22,7 +44,7 @@ impl Client {
                     .with_name(StrBytes::from_string(topic.to_owned()).into())
                     .with_partitions(vec![part]),
             ]);
-        let answer = self.any().await?.call(&request).await?;
+        let answer = self.coordinator(group).await?.call(&request).await?;
         answer
             .topics
             .iter()
@@ -35,6 +57,7 @@ impl Client {
     /// # Errors
     /// [`ClientError`], for example while the coordinator loads.
     pub async fn committed(&self, group: &str, topic: &str, partition: i32) -> Result<Option<i64>, ClientError> {
+        let coordinator = self.coordinator(group).await?;
         let group = OffsetFetchRequestGroup::default()
             .with_group_id(StrBytes::from_string(group.to_owned()).into())
             .with_topics(Some(vec![
@@ -42,7 +65,7 @@ impl Client {
                     .with_name(StrBytes::from_string(topic.to_owned()).into())
                     .with_partition_indexes(vec![partition]),
             ]));
-        let answer = self.any().await?.call(&OffsetFetchRequest::default().with_groups(vec![group])).await?;
+        let answer = coordinator.call(&OffsetFetchRequest::default().with_groups(vec![group])).await?;
         let Some(group) = answer.groups.first() else {
             return Err(ClientError::Malformed("no group in an OffsetFetch answer".into()));
         };

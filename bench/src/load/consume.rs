@@ -2,8 +2,8 @@
 
 use super::options::{Consume, Target};
 use super::payload::Tracker;
-use super::produce::runtime;
 use super::report::{self, Measured, Watch};
+use super::runtime;
 use crate::batch;
 use crate::client::{At, Client, ClientError, Connection, Pending};
 use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};

@@ -1,11 +1,11 @@
 //! Sending and reading at once: how long a record takes from when it should have been sent to when it was read.
 
-use super::Clock;
 use super::consume::{self, Cursor};
 use super::options::{Produce, Target};
 use super::payload::Tracker;
-use super::produce::{self, Window, runtime};
+use super::produce::{self, Window};
 use super::report::{self, Measured};
+use super::{Clock, runtime};
 use crate::client::Client;
 use hdrhistogram::Histogram;
 use std::sync::Arc;

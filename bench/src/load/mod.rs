@@ -40,3 +40,8 @@ impl Clock {
         self.0.elapsed().as_nanos() as u64
     }
 }
+
+/// A runtime for one thread of the load.
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()
+}

@@ -1,4 +1,4 @@
-//! Sending: [`run`] spreads connections over threads; each [`Sender`] fills batches and keeps a few under way.
+//! Sending: [`run`] spreads connections over threads; each sender fills batches and keeps a few under way.
 //!
 //! An acknowledgement is timed by a task of its own, the moment it arrives, however busy the sender is.
 
@@ -6,7 +6,7 @@ use super::options::Produce;
 use super::pace::Pacer;
 use super::payload::Payloads;
 use super::report::{self, Measured, Spent, Watch};
-use super::{Clock, consume};
+use super::{Clock, consume, runtime};
 use crate::batch::Builder;
 use crate::client::{At, Client, ClientError, produce_request, produced};
 use hdrhistogram::Histogram;
@@ -125,11 +125,6 @@ pub(super) fn send_all(options: &Produce, clock: Clock, window: Window) -> anyho
         }
     }
     Ok((total, broker))
-}
-
-/// A runtime for one thread of the load.
-pub(super) fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
-    tokio::runtime::Builder::new_current_thread().enable_all().build()
 }
 
 /// One connection's records.

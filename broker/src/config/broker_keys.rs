@@ -107,9 +107,6 @@ pub static BROKER_KEYS: &[Key] = &[
          process, as Kafka does.",
     )
     .check(Check::OneOf(&["fsync", "os"])),
-    int("log.index.interval.bytes", "4096", "The default of topics' index.interval.bytes.")
-        .check(Check::AtLeast(0))
-        .dynamic(),
     long("log.local.retention.bytes", "-2", "The default of topics' local.retention.bytes.")
         .check(Check::AtLeast(-2))
         .dynamic(),

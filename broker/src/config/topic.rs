@@ -41,8 +41,6 @@ pub struct TopicConfig {
     pub segment_bytes: u32,
     /// `segment.ms`.
     pub segment_ms: u64,
-    /// `index.interval.bytes`.
-    pub index_interval_bytes: u32,
     /// `max.message.bytes`.
     pub max_message_bytes: u32,
     /// `message.timestamp.type`.
@@ -85,7 +83,6 @@ impl TopicConfig {
             local_retention_bytes: local(read.number("local.retention.bytes"), retention_bytes),
             segment_bytes: read.small("segment.bytes"),
             segment_ms: read.count("segment.ms"),
-            index_interval_bytes: read.small("index.interval.bytes"),
             max_message_bytes: read.small("max.message.bytes"),
             timestamp_type,
             timestamp_before_max_ms: read.count("message.timestamp.before.max.ms"),

@@ -33,9 +33,6 @@ pub static TOPIC_KEYS: &[Key] = &[
     )
     .check(Check::OneOf(&["producer"]))
     .falls_back_to(&[("compression.type", 1)]),
-    int("index.interval.bytes", "4096", "Bytes of records between two entries of a segment's indexes.")
-        .check(Check::AtLeast(0))
-        .falls_back_to(&[("log.index.interval.bytes", 1)]),
     long(
         "local.retention.bytes",
         "-2",

@@ -20,8 +20,12 @@ use esker_protocol::guard::Limits;
 use esker_protocol::request::{self, DecodeError, Request};
 use esker_protocol::response;
 use esker_protocol::segments::Segments;
-use kafka_protocol::messages::{RequestKind, ResponseKind};
+use esker_storage::offset::PartitionId;
+use kafka_protocol::messages::{MetadataResponse, RequestKind, ResponseKind};
 use std::sync::Arc;
+
+/// The first version of Metadata that names replicas without a log (KIP-112).
+const OFFLINE_REPLICAS_VERSION: i16 = 5;
 
 /// The service behind every connection.
 pub struct Dispatch {
@@ -142,7 +146,9 @@ async fn metadata_request(
     let listener = client.listener.as_ref();
     Ok(match body {
         RequestKind::Metadata(request) => {
-            metadata::handle(&request, version, listener, publisher, controller, config).await.into()
+            let mut response = metadata::handle(&request, version, listener, publisher, controller, config).await;
+            without_offline(handlers, &mut response, version);
+            response.into()
         }
         RequestKind::CreateTopics(request) => {
             create_topics::handle(&request, version, publisher, controller, config).await.into()
@@ -171,6 +177,26 @@ async fn metadata_request(
         }
         body => return Err(body),
     })
+}
+
+/// Takes the leader from partitions that are this broker's and that it cannot serve: their log directory failed.
+fn without_offline(handlers: &Handlers, response: &mut MetadataResponse, version: i16) {
+    if !handlers.hosted.has_offline() {
+        return;
+    }
+    let node = handlers.config.node_id;
+    for topic in &mut response.topics {
+        for partition in topic.partitions.iter_mut().filter(|partition| partition.leader_id.0 == node.to_wire()) {
+            let Ok(number) = u32::try_from(partition.partition_index) else { continue };
+            if handlers.hosted.is_offline(PartitionId { topic: topic.topic_id, partition: number }) {
+                partition.error_code = ErrorCode::LEADER_NOT_AVAILABLE.code();
+                partition.leader_id = (-1).into();
+                if version >= OFFLINE_REPLICAS_VERSION {
+                    partition.offline_replicas = vec![node.to_wire().into()];
+                }
+            }
+        }
+    }
 }
 
 async fn group_request(

@@ -26,6 +26,8 @@ pub(super) async fn handle(handlers: &Handlers, request: ListOffsetsRequest, ver
         Ok(millis) if millis > 0 => Duration::from_millis(millis),
         _ => DEFAULT_TIMEOUT,
     };
+    // Of the whole request: its partitions together do not take longer.
+    let deadline = handlers.env.now().plus(limit);
     let committed = request.isolation_level == READ_COMMITTED;
     // A replica id of 0 or more would be a broker, and there are no other brokers.
     let refused = (request.replica_id.0 >= 0).then_some(ErrorCode::CLUSTER_AUTHORIZATION_FAILED);
@@ -38,12 +40,13 @@ pub(super) async fn handle(handlers: &Handlers, request: ListOffsetsRequest, ver
                 .with_timestamp(-1)
                 .with_offset(-1)
                 .with_leader_epoch(-1);
+            let left = deadline.since(handlers.env.now());
             let found = match refused {
                 Some(code) => Err(code),
                 None => match handlers.partition_by_name(&topic.name, wanted.partition_index) {
                     Ok(partition) => handlers
                         .env
-                        .timeout(limit, look_up(&partition, wanted, committed, version))
+                        .timeout(left, look_up(&partition, wanted, committed, version))
                         .await
                         .unwrap_or(Err(ErrorCode::REQUEST_TIMED_OUT)),
                     Err(code) => Err(code),

@@ -1,6 +1,6 @@
 //! One file per API: from a decoded request to its answer.
 //!
-//! [`Handlers`] is what they can reach; [`dispatch`] decodes a frame, hands it to its handler and encodes the answer.
+//! [`Handlers`] is what they can reach; [`Dispatch`] decodes a frame, hands it to its handler and encodes the answer.
 //! A handler gets what it needs and returns a response; it knows neither the connection nor the encoding.
 
 pub mod alter_configs;
@@ -47,7 +47,7 @@ use crate::controller::{Controller, ProducerIdPool};
 use crate::coordinators::group::GroupCoordinator;
 use crate::metadata::{Image, Publisher, Topic};
 use crate::metrics::Metrics;
-use crate::partition::{Here, Hosted, Partition};
+use crate::partition::{Here, Hosted, NotCommitted, Partition};
 use esker_protocol::error_code::ErrorCode;
 use esker_protocol::record::Scratch;
 use esker_storage::env::Env;
@@ -141,7 +141,11 @@ impl Handlers {
         let number = u32::try_from(partition).ok().filter(|number| *number < topic.partition_count());
         let number = number.ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
         match self.hosted.get(PartitionId { topic: topic.id, partition: number }) {
-            Some(Here::Led(partition)) => Ok(partition),
+            Some(Here::Led(partition)) => match partition.ended() {
+                None => Ok(partition),
+                Some(NotCommitted::Failed) => Err(ErrorCode::KAFKA_STORAGE_ERROR),
+                Some(NotCommitted::Gone) => Err(ErrorCode::NOT_LEADER_OR_FOLLOWER),
+            },
             Some(Here::Offline(_)) => Err(ErrorCode::KAFKA_STORAGE_ERROR),
             // Created a moment ago, or led elsewhere: the client looks at the metadata again.
             None => Err(ErrorCode::NOT_LEADER_OR_FOLLOWER),

@@ -6,6 +6,7 @@
 
 use super::Handlers;
 use crate::config::{TimestampType, TopicConfig, Validation};
+use crate::metadata::is_internal;
 use crate::net::Client;
 use crate::partition::{Commit, NotCommitted, Partition, append_code};
 use esker_protocol::error_code::ErrorCode;
@@ -205,7 +206,14 @@ fn one(
     scratch: &mut Scratch,
 ) -> Result<Done, Refusal> {
     let partition = find(handlers, topic, data.index, asked.version)?;
+    if is_internal(partition.topic()) {
+        return Err(Refusal::new(ErrorCode::INVALID_TOPIC_EXCEPTION, "only coordinators write to internal topics"));
+    }
     let config = partition.topic_config();
+    if asked.acks == -1 && config.min_insync_replicas > partition.in_sync_replicas() {
+        let message = "fewer in-sync replicas than min.insync.replicas";
+        return Err(Refusal::new(ErrorCode::NOT_ENOUGH_REPLICAS, message));
+    }
     let records = data.records.clone().unwrap_or_default();
     let batch = record::validate(records, &rules(handlers, &config, asked), scratch)?;
     if batch.header().is_transactional() {

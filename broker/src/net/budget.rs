@@ -13,6 +13,10 @@
 //! waits for what other such frames hold, since all of them might: one at a time is read to its end beyond the budget,
 //! and keeps that [`Charge`] until it is answered. So what all requests hold is at most the budget and one frame.
 //!
+//! A request is decoded to many times its bytes, if it is one of many elements. So a small one is charged for that
+//! beyond its first [`PLAIN`] bytes, and of the long ones [`WIDE`] are handled at a time; but for those APIs whose
+//! answers wait for other requests.
+//!
 //! A client could still send part of a long frame and stop; see [`ByteBudget::is_wanted`] for what becomes of it.
 
 use super::spares::Spares;
@@ -28,12 +32,25 @@ const UNIT: u64 = 1024;
 /// One in so many bytes of the budget is for small frames.
 const SMALL_SHARE: u64 = 4;
 
+/// What any request may have without being charged for what it is decoded to.
+pub(super) const PLAIN: usize = 1024;
+/// What a byte beyond that is charged: arrays of structs take about so much more room than their bytes.
+const WEIGHT: usize = 32;
+/// Long requests, but for those that may wait for others, that are handled at a time.
+const WIDE: usize = 2;
+
+/// What a small request of `size` bytes is charged, one that is decoded to many elements or one that stays bytes.
+pub(super) fn weight(size: usize, is_decoded: bool) -> usize {
+    if is_decoded { size + size.saturating_sub(PLAIN).saturating_mul(WEIGHT - 1) } else { size }
+}
+
 /// The budget. Clones share it.
 #[derive(Clone, Debug)]
 pub struct ByteBudget {
     small: Share,
     large: Share,
     overdraft: Arc<Semaphore>,
+    wide: Arc<Semaphore>,
     /// How many connections wait.
     waiting: Arc<AtomicUsize>,
     spares: Spares,
@@ -75,11 +92,17 @@ impl Share {
 pub struct Charge {
     units: Option<OwnedSemaphorePermit>,
     overdraft: Option<OwnedSemaphorePermit>,
+    wide: Option<OwnedSemaphorePermit>,
 }
 
 impl Charge {
     fn of(units: OwnedSemaphorePermit) -> Charge {
-        Charge { units: Some(units), overdraft: None }
+        Charge { units: Some(units), ..Charge::default() }
+    }
+
+    /// Whether a long request may be decoded to many elements.
+    pub fn is_wide(&self) -> bool {
+        self.wide.is_some()
     }
 
     /// Whether nothing is held.
@@ -100,6 +123,7 @@ impl Charge {
             (Some(_), None) => {}
         }
         self.overdraft = self.overdraft.take().or(more.overdraft);
+        self.wide = self.wide.take().or(more.wide);
     }
 }
 
@@ -110,6 +134,7 @@ impl ByteBudget {
             small: Share::new(bytes / SMALL_SHARE),
             large: Share::new(bytes - bytes / SMALL_SHARE),
             overdraft: Arc::new(Semaphore::new(1)),
+            wide: Arc::new(Semaphore::new(WIDE)),
             waiting: Arc::default(),
             spares: Spares::default(),
         }
@@ -148,7 +173,19 @@ impl ByteBudget {
     pub async fn overdraw(self) -> Option<Charge> {
         let _waiting = Waiting::new(&self.waiting);
         let overdraft = self.overdraft.acquire_owned().await.ok()?;
-        Some(Charge { units: None, overdraft: Some(overdraft) })
+        Some(Charge { overdraft: Some(overdraft), ..Charge::default() })
+    }
+
+    /// The right to handle a complete long request that waits for no other; if it can be had now.
+    pub fn try_wide(&self) -> Option<Charge> {
+        let wide = Arc::clone(&self.wide).try_acquire_owned().ok()?;
+        Some(Charge { wide: Some(wide), ..Charge::default() })
+    }
+
+    /// As [`ByteBudget::try_wide`], in turn with the others that wait. `None` only if the budget was closed.
+    pub async fn wide(self) -> Option<Charge> {
+        let wide = self.wide.acquire_owned().await.ok()?;
+        Some(Charge { wide: Some(wide), ..Charge::default() })
     }
 
     /// Whether somebody waits for bytes: then those who hold some for a frame that does not come are in the way.
@@ -220,6 +257,18 @@ mod tests {
         drop(first);
         assert!(second.now_or_never().unwrap().unwrap().is_overdraft());
         assert!(!budget.is_wanted());
+    }
+
+    #[test]
+    fn what_is_decoded_weighs_more() {
+        assert_eq!((weight(500, true), weight(PLAIN, true)), (500, PLAIN));
+        assert_eq!((weight(2 * PLAIN, true), weight(2 * PLAIN, false)), (33 * PLAIN, 2 * PLAIN));
+        let budget = ByteBudget::new(4 * UNIT);
+        let held: Vec<_> = std::iter::from_fn(|| budget.try_wide()).collect();
+        assert_eq!(held.len(), WIDE);
+        assert!(budget.clone().wide().now_or_never().is_none());
+        drop(held);
+        assert!(budget.try_wide().is_some_and(|charge| charge.is_wide()));
     }
 
     #[test]

@@ -78,6 +78,10 @@ const MAX_UNWRITTEN: usize = 1024 * 1024;
 const FRAME_PROGRESS: u64 = 1024 * 1024;
 /// Turns before other tasks of the runtime get theirs.
 const TURNS: usize = 32;
+/// A connection that worked longer than this in one go, on requests of very many elements, ...
+const LONG_WORK: Duration = Duration::from_millis(5);
+/// ... pauses: a runtime whose tasks only make way for each other looks at its sockets once in 61 tasks.
+const PAUSE: Duration = Duration::from_millis(1);
 /// Buffers given to one `writev`; Linux takes 1,024, and as many answers rarely wait.
 const MAX_BUFFERS: usize = 128;
 
@@ -144,13 +148,20 @@ impl Connection {
         let mut stop = std::pin::pin!(stop);
         let mut stopped = false;
         let mut idle = env.sleep(self.limits.max_idle);
+        let mut pause: Option<BoxFuture<'static, ()>> = None;
         poll_fn(|cx| {
+            if pause.as_mut().is_some_and(|pause| pause.as_mut().poll(cx).is_pending()) {
+                return Poll::Pending;
+            }
+            pause = None;
+            let until = env.now().plus(LONG_WORK);
+            let is_long = || env.now() > until;
             if !stopped && stop.as_mut().poll(cx).is_ready() {
                 stopped = true;
                 self.close(None);
             }
             for _ in 0..TURNS {
-                let turn = self.turn(cx)?;
+                let turn = self.turn(cx, &is_long)?;
                 if turn.ended {
                     return Poll::Ready(self.fault.take().map_or(Ok(()), Err));
                 }
@@ -166,9 +177,19 @@ impl Connection {
                         let error = "others waited for the bytes that an incomplete frame held";
                         return Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, error)));
                     }
+                    if is_long() {
+                        // What we wait for may be at its next bit already, and others have waited for it.
+                        break;
+                    }
                     return Poll::Pending;
                 }
                 self.last_activity = env.now();
+                if is_long() {
+                    break;
+                }
+            }
+            if is_long() && pause.insert(env.sleep(PAUSE)).as_mut().poll(cx).is_pending() {
+                return Poll::Pending;
             }
             cx.waker().wake_by_ref();
             Poll::Pending
@@ -176,8 +197,9 @@ impl Connection {
         .await
     }
 
-    fn turn(&mut self, cx: &mut Context<'_>) -> io::Result<Turn> {
-        let mut moved = self.take_frames(cx);
+    fn turn(&mut self, cx: &mut Context<'_>, is_long: &impl Fn() -> bool) -> io::Result<Turn> {
+        let mut moved = self.take_frames(cx, is_long);
+        // The first answer is looked for in every turn, so that there is somebody to wake us.
         while let Poll::Ready(Some(answer)) = self.pending.poll_next_unpin(cx) {
             match answer {
                 Some(answer) => self.put(answer),
@@ -188,6 +210,9 @@ impl Connection {
                 }
             }
             moved = true;
+            if is_long() {
+                break;
+            }
         }
         moved |= self.write(cx)?;
         if self.closing {
@@ -218,9 +243,9 @@ impl Connection {
         !self.closing && unanswered < self.limits.max_in_flight && self.unwritten < MAX_UNWRITTEN
     }
 
-    fn take_frames(&mut self, cx: &mut Context<'_>) -> bool {
+    fn take_frames(&mut self, cx: &mut Context<'_>, is_long: &impl Fn() -> bool) -> bool {
         let mut moved = false;
-        while self.has_room() {
+        while self.has_room() && !(moved && is_long()) {
             match self.incoming.next(cx) {
                 Ok(None) => break,
                 Ok(Some((frame, charge))) => self.accept(frame, charge),

@@ -152,7 +152,7 @@ async fn requests_in_progress_are_bounded() {
 
 #[tokio::test]
 async fn a_frame_is_charged_until_its_answer_is_ready() {
-    // A quarter is for small frames.
+    // A quarter is for small frames; this one is charged for what it is decoded to, which is more than that.
     let mut bench = start(limits(), 32 << 10);
     let (open, gate) = oneshot::channel();
     *bench.service.gates.lock() = vec![gate];
@@ -348,4 +348,30 @@ async fn a_stop_answers_what_was_taken_in() {
     open.send(()).unwrap();
     expect(&mut bench.client, b"w1").await;
     bench.served.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn long_requests_that_wait_do_not_keep_each_other_out() {
+    // JoinGroup: as many members as there are rights to be wide, and the one that they wait for.
+    let budget = ByteBudget::new(4 << 20);
+    let body = [&[0, 11, 0, 0, 0, 0, 0, 0][..], &[b'x'; 100 << 10]].concat();
+    let mut members = Vec::new();
+    for _ in 0..5 {
+        let mut bench = start_with(limits(), budget.clone());
+        bench.client.write_all(&frame(&body)).await.unwrap();
+        members.push(bench);
+    }
+    for bench in &mut members {
+        expect(&mut bench.client, &body).await;
+    }
+    assert!(budget.try_wide().is_some());
+    let held: Vec<_> = std::iter::from_fn(|| budget.try_wide()).collect();
+    // DescribeGroups waits for nobody, and is decoded: it takes its turn.
+    let mut bench = start_with(limits(), budget.clone());
+    let body = [&[0, 15, 0, 0, 0, 0, 0, 0][..], &[b'x'; 100 << 10]].concat();
+    bench.client.write_all(&frame(&body)).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    assert!(bench.service.calls.lock().is_empty());
+    drop(held);
+    expect(&mut bench.client, &body).await;
 }

@@ -9,9 +9,10 @@
 //! is held for it beyond the first [`SMALL`] bytes. The room of long frames is used again, see
 //! [`spares`](super::spares).
 
-use super::budget::{ByteBudget, Charge, SMALL};
+use super::budget::{ByteBudget, Charge, SMALL, weight};
 use bytes::{Buf, BufMut, Bytes, BytesMut};
-use esker_protocol::frame::LENGTH_SIZE;
+use esker_protocol::api::ApiKey;
+use esker_protocol::frame::{LENGTH_SIZE, Prologue};
 use futures_util::future::BoxFuture;
 use std::future::Future;
 use std::io;
@@ -21,6 +22,10 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 
 /// The room for a long frame grows by this factor once it is full.
 const GROWTH: usize = 8;
+/// Requests whose answers may wait for other requests. They are charged their bytes and no more: were those that wait
+/// to hold what those that are waited for need, neither would end.
+const WAITING: [i16; 4] =
+    [ApiKey::Produce as i16, ApiKey::Fetch as i16, ApiKey::JoinGroup as i16, ApiKey::SyncGroup as i16];
 
 pub(super) struct Incoming {
     max_frame: usize,
@@ -104,12 +109,18 @@ impl Incoming {
     /// A length that no frame may have.
     pub(super) fn next(&mut self, cx: &mut Context<'_>) -> io::Result<Option<(Bytes, Charge)>> {
         let Some(size) = self.first_size()?.filter(|size| self.held().len() >= *size) else { return Ok(None) };
-        if self.charge.is_empty() {
-            let budget = &self.budget;
-            let charged =
-                charge(&mut self.waiting, cx, || budget.try_small(size), || Box::pin(budget.clone().small(size)));
-            let Some(charge) = charged else { return Ok(None) };
-            self.charge = charge;
+        let prologue = self.held().get(LENGTH_SIZE..).and_then(Prologue::peek);
+        let is_decoded = prologue.is_some_and(|prologue| !WAITING.contains(&prologue.api_key));
+        let budget = &self.budget;
+        if size <= SMALL {
+            let bytes = weight(size, is_decoded);
+            let wait = || -> BoxFuture<'static, Option<Charge>> { Box::pin(budget.clone().small(bytes)) };
+            let Some(charge) = charge(&mut self.waiting, cx, || budget.try_small(bytes), wait) else { return Ok(None) };
+            self.charge.add(charge);
+        } else if is_decoded && !self.charge.is_wide() {
+            let wait = || -> BoxFuture<'static, Option<Charge>> { Box::pin(budget.clone().wide()) };
+            let Some(wide) = charge(&mut self.waiting, cx, || budget.try_wide(), wait) else { return Ok(None) };
+            self.charge.add(wide);
         }
         let mut frame = match self.long.take() {
             // Nothing of the next frame was read.

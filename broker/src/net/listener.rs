@@ -2,7 +2,7 @@
 
 use super::budget::ByteBudget;
 use super::connection::{Client, Connection, Limits, Service};
-use super::env::{Accepted, Network};
+use super::env::{Accepted, Listener, Network};
 use esker_storage::env::{Env, TaskHandle};
 use std::io;
 use std::net::SocketAddr;
@@ -28,10 +28,31 @@ pub struct Bind {
     pub max_connections: usize,
 }
 
+/// A listener that is bound and serves nobody yet: who connects waits.
+pub struct Bound {
+    bind: Bind,
+    listener: Box<dyn Listener>,
+}
+
+impl Bound {
+    /// Takes `bind`'s address.
+    ///
+    /// # Errors
+    /// If it cannot be listened at.
+    pub async fn new(network: &dyn Network, bind: Bind) -> io::Result<Bound> {
+        let listener = network.listen(network.resolve(&bind.host, bind.port).await?).await?;
+        Ok(Bound { bind, listener })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.listener.local_address()
+    }
+}
+
 /// What listeners share: the service, the budget, and how many connections there are.
 pub struct Acceptor {
     env: Env,
-    network: Arc<dyn Network>,
     service: Arc<dyn Service>,
     budget: ByteBudget,
     connections: AtomicUsize,
@@ -41,29 +62,18 @@ pub struct Acceptor {
 
 impl Acceptor {
     /// An acceptor without listeners.
-    pub fn new(env: Env, network: Arc<dyn Network>, service: Arc<dyn Service>, budget: ByteBudget) -> Arc<Acceptor> {
+    pub fn new(env: Env, service: Arc<dyn Service>, budget: ByteBudget) -> Arc<Acceptor> {
         let (stop, _) = watch::channel(false);
-        Arc::new(Acceptor {
-            env,
-            network,
-            service,
-            budget,
-            connections: AtomicUsize::new(0),
-            next: AtomicU64::new(0),
-            stop,
-        })
+        Arc::new(Acceptor { env, service, budget, connections: AtomicUsize::new(0), next: AtomicU64::new(0), stop })
     }
 
-    /// Starts to listen and serve; returns where.
-    ///
-    /// # Errors
-    /// If the address cannot be listened at.
-    pub async fn listen(self: &Arc<Self>, bind: Bind) -> io::Result<(SocketAddr, TaskHandle)> {
-        let mut listener = self.network.listen(self.network.resolve(&bind.host, bind.port).await?).await?;
+    /// Serves whoever connects to `bound`.
+    pub fn serve(self: &Arc<Self>, bound: Bound) -> TaskHandle {
+        let Bound { bind, mut listener } = bound;
         let address = listener.local_address();
         let acceptor = Arc::clone(self);
         let mut stop = self.stop.subscribe();
-        let task = self.env.spawn_background("accept", async move {
+        self.env.spawn_background("accept", async move {
             loop {
                 tokio::select! {
                     biased;
@@ -80,8 +90,7 @@ impl Acceptor {
                     },
                 }
             }
-        });
-        Ok((address, task))
+        })
     }
 
     /// How many connections are open.

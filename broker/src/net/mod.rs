@@ -5,7 +5,7 @@
 //!  connection: read buffer -> frame -> [`Service::call`] -> answers in order -> vectored writes
 //! ```
 //!
-//! [`env`] is the only door to the network, so that a simulation can stand in for it. The nouns: a [`Service`]
+//! [`mod@env`] is the only door to the network, so that a simulation can stand in for it. The nouns: a [`Service`]
 //! answers frames; an [`Answer`] is ready, comes later, or closes the connection; the [`ByteBudget`] bounds what the
 //! requests of all connections hold together.
 
@@ -18,4 +18,4 @@ mod spares;
 
 pub use budget::{ByteBudget, Charge};
 pub use connection::{Answer, Client, Limits, Service};
-pub use listener::{Acceptor, Bind};
+pub use listener::{Acceptor, Bind, Bound};

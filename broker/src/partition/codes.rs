@@ -21,6 +21,7 @@ pub fn read_code(error: &ReadError) -> ErrorCode {
     match error {
         ReadError::OutOfRange => ErrorCode::OFFSET_OUT_OF_RANGE,
         ReadError::Log(error) => log_code(error),
+        ReadError::Tier(_) => ErrorCode::KAFKA_STORAGE_ERROR,
     }
 }
 
@@ -28,6 +29,7 @@ pub fn read_code(error: &ReadError) -> ErrorCode {
 pub fn lookup_code(error: &LookupError) -> ErrorCode {
     match error {
         LookupError::Log(error) => log_code(error),
+        LookupError::Tier(_) => ErrorCode::KAFKA_STORAGE_ERROR,
         LookupError::Ended(_) => ErrorCode::NOT_LEADER_OR_FOLLOWER,
     }
 }

@@ -14,13 +14,14 @@ use crate::metadata::{Image, Published, Topic};
 use crate::metrics::Metrics;
 use arc_swap::ArcSwap;
 use esker_storage::env::{Env, Pool};
-use esker_storage::log::{Log, LogConfig, LogDir, LogError, LogObserver, OpenFrom};
+use esker_storage::log::{LogConfig, LogDir, LogObserver};
 use esker_storage::offset::{LeaderEpoch, PartitionId};
-use esker_storage::partition_log::PartitionLog;
-use esker_storage::tier::{TierCommits, TierRecord};
+use esker_storage::partition_log::{PartitionLog, Tier};
+use esker_storage::tier::TierRecord;
 use futures_util::stream::{self, StreamExt};
 use parking_lot::Mutex;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 
 /// Logs that are opened at the same time.
@@ -35,17 +36,28 @@ pub enum Here {
     Offline(Arc<str>),
 }
 
+impl Here {
+    fn is_offline(&self) -> bool {
+        match self {
+            Here::Led(partition) => partition.ended() == Some(NotCommitted::Failed),
+            Here::Offline(_) => true,
+        }
+    }
+}
+
 /// The partitions of this broker.
 pub struct Hosted {
     env: Env,
     config: Arc<BrokerConfig>,
     metrics: Arc<Metrics>,
     dirs: Vec<Arc<LogDir>>,
-    tier: TierCommits,
+    tier: Tier,
     /// Which directory has a partition's files; kept for partitions that are offline, too.
     places: Mutex<Places>,
     partitions: ArcSwap<BTreeMap<PartitionId, Here>>,
     wakes: Arc<Wakes>,
+    /// Whether a log did not open.
+    offline: AtomicBool,
 }
 
 /// What an image changed here.
@@ -100,7 +112,7 @@ impl Hosted {
         config: Arc<BrokerConfig>,
         metrics: Arc<Metrics>,
         dirs: Vec<Arc<LogDir>>,
-        tier: TierCommits,
+        tier: Tier,
     ) -> std::io::Result<Arc<Hosted>> {
         let mut places = Places { by_id: BTreeMap::new(), counts: vec![0; dirs.len()] };
         for (index, dir) in dirs.iter().enumerate() {
@@ -117,6 +129,7 @@ impl Hosted {
             tier,
             places: Mutex::new(places),
             partitions: ArcSwap::default(),
+            offline: AtomicBool::new(false),
         }))
     }
 
@@ -132,6 +145,24 @@ impl Hosted {
             Here::Offline(_) => None,
         };
         self.partitions.load().values().filter_map(led).collect()
+    }
+
+    /// Whether this broker leads a partition in the metadata, but cannot serve it: its log did not open, or the
+    /// directory failed since.
+    pub fn is_offline(&self, id: PartitionId) -> bool {
+        self.partitions.load().get(&id).is_some_and(Here::is_offline)
+    }
+
+    /// Whether there may be any such partition; cheap.
+    pub fn has_offline(&self) -> bool {
+        self.offline.load(Ordering::Acquire) || self.dirs.iter().any(|dir| dir.failure().is_some())
+    }
+
+    /// Ends the waits in directories that failed, also for partitions that had nothing to sync.
+    pub fn end_failed(&self) {
+        for partition in self.led().iter().filter(|partition| partition.log().is_failed()) {
+            partition.end(NotCommitted::Failed);
+        }
     }
 
     /// The log directories.
@@ -207,6 +238,9 @@ impl Hosted {
             .await;
         let mut partitions = BTreeMap::clone(&self.partitions.load());
         for (id, here) in opened {
+            if matches!(here, Here::Offline(_)) {
+                self.offline.store(true, Ordering::Release);
+            }
             if let Some(Here::Led(before)) = partitions.insert(id, here) {
                 before.end(NotCommitted::Gone);
             }
@@ -217,7 +251,7 @@ impl Hosted {
     /// From here on no older leader's upload of these partitions counts. Waits for the store as long as it takes.
     async fn open_in_tier(&self, opening: &[Opening]) {
         let open = |opening: &Opening| TierRecord::Open { partition: opening.id, epoch: opening.epoch };
-        if let Err(error) = self.tier.commit(opening.iter().map(open).collect()).await {
+        if let Err(error) = self.tier.commits.commit(opening.iter().map(open).collect()).await {
             tracing::error!(%error, "the tier log cannot be written; nothing is uploaded");
         }
     }
@@ -227,36 +261,22 @@ impl Hosted {
         let dir = self.place(id);
         let Some(dir) = dir else { return Here::Offline("every log directory failed".into()) };
         let settings = self.log_config(&config);
-        let from = match self.tier.image().get(&id) {
-            Some(manifest) if manifest.open_epoch() != Some(epoch) => {
-                return Here::Offline("a newer leader has opened the partition in the tier".into());
-            }
-            Some(manifest) => OpenFrom {
-                tier_end: Some(manifest.end()).filter(|_| manifest.last().is_some() || !manifest.pages().is_empty()),
-                log_start: manifest.log_start(),
-                newest_epoch: Some(epoch),
-            },
-            None => OpenFrom { newest_epoch: Some(epoch), ..OpenFrom::default() },
-        };
-        let open = move || -> Result<Arc<Log>, LogError> {
-            let (log, _) = Log::open(&dir, id, settings, from)?;
-            log.begin_epoch(epoch).map_err(|_| LogError::Invalid("the log has a newer leader epoch"))?;
-            Ok(log)
-        };
-        match self.env.blocking(Pool::Cold, open).await {
-            Ok(Ok(log)) => {
-                let whole = Arc::new(PartitionLog::new(self.env.clone(), Arc::clone(&log)));
-                let partition = Partition::lead(self.env.clone(), topic, whole, epoch, config, Arc::clone(&self.wakes));
+        let opened = PartitionLog::open(&self.env, &self.tier, dir, id, settings, epoch).await;
+        match opened {
+            Ok(log) => {
+                let log = Arc::new(log);
+                let local = Arc::clone(log.local());
+                let partition = Partition::lead(self.env.clone(), topic, log, epoch, config, Arc::clone(&self.wakes));
                 let observer: Weak<dyn LogObserver> = Arc::downgrade(&partition) as Weak<dyn LogObserver>;
-                log.observe(observer);
+                local.observe(observer);
+                // What was synced before anybody observed it.
                 partition.advance();
                 Here::Led(partition)
             }
-            Ok(Err(error)) => {
+            Err(error) => {
                 tracing::error!(partition = %id, %topic, %error, "the partition is offline");
                 Here::Offline(error.to_string().into())
             }
-            Err(error) => Here::Offline(error.to_string().into()),
         }
     }
 
@@ -283,8 +303,13 @@ impl Hosted {
             }
         }
         self.partitions.store(Arc::new(partitions));
+        self.delete(leaving).await;
+    }
+
+    /// Deletes partitions that nobody uses any more, from the tier and from the disk.
+    async fn delete(&self, leaving: Vec<PartitionId>) {
         let remove = leaving.iter().map(|id| TierRecord::Remove { partition: *id }).collect();
-        if let Err(error) = self.tier.commit(remove).await {
+        if let Err(error) = self.tier.commits.commit(remove).await {
             tracing::error!(%error, "the tier log cannot be written; what deleted topics had there stays");
         }
         for id in leaving {
@@ -293,6 +318,26 @@ impl Hosted {
             let deleted = self.env.blocking(Pool::Maintenance, move || dir.delete_partition(id)).await;
             if let Ok(Err(error)) = deleted {
                 tracing::warn!(partition = %id, %error, "could not delete the partition's files; the next start will");
+            }
+        }
+    }
+
+    /// Deletes what is left, here and in the tier, of topics that were deleted while this broker ended or was away.
+    ///
+    /// Not where none at all is known: then it is the metadata that somebody lost.
+    pub async fn remove_strays(&self, image: &Image) {
+        let tier = self.tier.commits.image();
+        let mut all: BTreeSet<PartitionId> = tier.partitions().map(|(id, _)| *id).collect();
+        all.extend(self.places.lock().by_id.keys().copied());
+        let is_stray = |id: &PartitionId| image.topic_by_id(id.topic).is_none();
+        let (strays, known): (Vec<_>, Vec<_>) = all.into_iter().partition(is_stray);
+        let partitions = strays.len();
+        match (strays.is_empty(), known.is_empty()) {
+            (true, _) => {}
+            (false, true) => tracing::info!(partitions, "there are logs of no known topic; they are left alone"),
+            (false, false) => {
+                tracing::info!(partitions, "deleting what is left of deleted topics");
+                self.delete(strays).await;
             }
         }
     }

@@ -15,12 +15,14 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use esker_protocol::error_code::ErrorCode;
 use esker_protocol::record::ValidatedBatch;
+use esker_storage::env::mutation::{self, Mutation};
 use esker_storage::env::{Env, Monotonic, Timestamp};
 use esker_storage::log::{AppendError, Appended, Log, LogConfig, LogObserver};
 use esker_storage::offset::{HighWatermark, LastStable, LeaderEpoch, LocalStart, LogStart, Offset, PartitionId};
 use esker_storage::partition_log::{self, LookupError, PartitionLog, ReadError, Source};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 /// How far a reader may look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -114,6 +116,11 @@ impl Partition {
         self.epoch
     }
 
+    /// How many replicas have everything that is committed: this one, as long as there is no other.
+    pub fn in_sync_replicas(&self) -> u32 {
+        u32::from(!self.log.is_failed())
+    }
+
     /// The settings of its topic.
     pub fn topic_config(&self) -> Arc<TopicConfig> {
         self.config.load_full()
@@ -144,13 +151,30 @@ impl Partition {
     /// # Errors
     /// Whatever keeps the batch out of the log; nothing of it is there then.
     pub fn append(&self, batch: ValidatedBatch, now: Timestamp) -> Result<Appended, AppendError> {
+        if mutation::active(Mutation::AnswerBeforeWrite) {
+            return Ok(self.append_later(batch, now));
+        }
         self.log.append(batch, self.epoch, now)
+    }
+
+    /// The mistake of [`Mutation::AnswerBeforeWrite`].
+    fn append_later(&self, batch: ValidatedBatch, now: Timestamp) -> Appended {
+        let base_offset = self.log.log_end().offset();
+        let last_offset = base_offset.plus(u64::from(batch.offsets()) - 1);
+        let (env, log, epoch) = (self.env.clone(), Arc::clone(&self.log), self.epoch);
+        let write = async move {
+            env.sleep(Duration::from_millis(1)).await;
+            // Nobody is left to be told.
+            drop(log.append(batch, epoch, now));
+        };
+        drop(self.env.spawn("append-later", write));
+        Appended { base_offset, last_offset, log_append_time: None, duplicate: false }
     }
 
     /// Ends when the high watermark has reached `end`; `None` if it has already. `runtime` is the connection runtime
     /// that the caller waits on, if it is one.
     pub fn committed(&self, end: Offset, runtime: Option<usize>) -> Option<Commit> {
-        if covers(self.high_watermark(), end) {
+        if covers(self.high_watermark(), end) || mutation::active(Mutation::AnswerBeforeWrite) {
             return None;
         }
         let commit = self.waiters.commit(end, runtime);
@@ -176,6 +200,11 @@ impl Partition {
     /// The log failed, or the partition leaves this broker: nothing more is committed here.
     pub fn end(&self, why: NotCommitted) {
         self.waiters.end(why);
+    }
+
+    /// Why nothing can be read or appended here any more, if so.
+    pub fn ended(&self) -> Option<NotCommitted> {
+        if self.log.is_failed() { Some(NotCommitted::Failed) } else { self.waiters.ended() }
     }
 
     /// Registers a long poll, woken when there may be more to read.
@@ -328,6 +357,11 @@ fn covers(mark: HighWatermark, end: Offset) -> bool {
 }
 
 impl ColdRead {
+    /// Whether they come from the tier.
+    pub fn is_tiered(&self) -> bool {
+        matches!(self.source, Source::Tier(_))
+    }
+
     /// The most bytes that it gives.
     pub fn limit(&self) -> usize {
         self.limit

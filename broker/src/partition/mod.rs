@@ -6,6 +6,7 @@
 mod codes;
 mod hosted;
 mod leader;
+mod upkeep;
 mod uploads;
 mod waiters;
 mod wakes;
@@ -13,4 +14,5 @@ mod wakes;
 pub use codes::{append_code, lookup_code, read_code};
 pub use hosted::{Here, Hosted, Moved};
 pub use leader::{Bound, ColdRead, Found, Partition, Read};
+pub use upkeep::Upkeep;
 pub use waiters::{Commit, NotCommitted, Waiter};

@@ -3,8 +3,9 @@
 use super::hosted::{Here, Hosted};
 use super::leader::Partition;
 use esker_storage::offset::PartitionId;
-use esker_storage::tier::{PartitionView, UnitSource, UnitSources};
+use esker_storage::tier::{PartitionView, TailLimits, UnitSource, UnitSources};
 use std::sync::Arc;
+use std::time::Duration;
 
 impl UnitSources for Hosted {
     fn views(&self) -> Vec<PartitionView> {
@@ -21,7 +22,9 @@ impl UnitSources for Hosted {
 
 impl Partition {
     fn upload_view(&self) -> PartitionView {
-        let enabled = self.topic_config().is_tiered() && !self.log().is_failed();
-        self.log().upload_view(self.leader_epoch(), self.high_watermark(), enabled)
+        let config = self.topic_config();
+        let tail = TailLimits { max_bytes: config.tail_max_bytes, max_age: Duration::from_millis(config.tail_max_ms) };
+        let enabled = config.is_tiered() && !self.log().is_failed();
+        self.log().upload_view(self.leader_epoch(), self.high_watermark(), tail, enabled)
     }
 }

@@ -71,8 +71,15 @@ pub(super) type Committer = oneshot::Sender<Result<(), NotCommitted>>;
 #[derive(Debug, Default)]
 pub(super) struct Waiters {
     wakes: Arc<Wakes>,
-    commits: Mutex<VecDeque<CommitWait>>,
+    commits: Mutex<Commits>,
     polls: Mutex<Vec<Arc<Waiter>>>,
+}
+
+#[derive(Debug, Default)]
+struct Commits {
+    waiting: VecDeque<CommitWait>,
+    /// Set once, when nothing will be committed any more: who comes later must not wait.
+    ended: Option<NotCommitted>,
 }
 
 #[derive(Debug)]
@@ -89,14 +96,17 @@ impl Waiters {
         Waiters { wakes, ..Waiters::default() }
     }
 
-    /// Waits on `runtime` for the high watermark to reach `end`. The caller looks at the high watermark again afterwards and
-    /// calls [`Waiters::advanced`] if it did meanwhile.
+    /// Waits on `runtime` for the high watermark to reach `end`. The caller looks at the high watermark again
+    /// afterwards and calls [`Waiters::advanced`] if it did meanwhile. After [`Waiters::end`] the wait is over at once.
     pub(super) fn commit(&self, end: Offset, runtime: Option<usize>) -> Commit {
         let (committer, receiver) = oneshot::channel();
         let mut commits = self.commits.lock();
         // Appends come in order, so this is nearly always the end; waits of two runtimes may cross here.
-        let at = commits.partition_point(|other| other.end <= end);
-        commits.insert(at, CommitWait { end, runtime, committer });
+        let at = commits.waiting.partition_point(|other| other.end <= end);
+        match commits.ended {
+            None => commits.waiting.insert(at, CommitWait { end, runtime, committer }),
+            Some(why) => drop(committer.send(Err(why))),
+        }
         receiver
     }
 
@@ -116,8 +126,8 @@ impl Waiters {
     /// The high watermark stands at `mark`.
     pub(super) fn advanced(&self, mark: HighWatermark) {
         let mut commits = self.commits.lock();
-        while commits.front().is_some_and(|wait| wait.end <= mark.offset()) {
-            if let Some(wait) = commits.pop_front() {
+        while commits.waiting.front().is_some_and(|wait| wait.end <= mark.offset()) {
+            if let Some(wait) = commits.waiting.pop_front() {
                 self.wakes.end(wait.runtime, Ended::Commit(wait.committer, Ok(())));
             }
         }
@@ -132,12 +142,20 @@ impl Waiters {
         }
     }
 
-    /// Nothing will be committed any more.
+    /// Nothing will be committed any more. The first reason stays.
     pub(super) fn end(&self, why: NotCommitted) {
-        for wait in self.commits.lock().drain(..) {
+        let mut commits = self.commits.lock();
+        commits.ended.get_or_insert(why);
+        for wait in commits.waiting.drain(..) {
             self.wakes.end(wait.runtime, Ended::Commit(wait.committer, Err(why)));
         }
+        drop(commits);
         self.wake_polls();
+    }
+
+    /// Why nothing will be committed any more, if so.
+    pub(super) fn ended(&self) -> Option<NotCommitted> {
+        self.commits.lock().ended
     }
 }
 
@@ -160,6 +178,15 @@ mod tests {
         assert!(second.try_recv().is_err());
         waiters.end(NotCommitted::Failed);
         assert_eq!(second.try_recv(), Ok(Err(NotCommitted::Failed)));
+    }
+
+    #[test]
+    fn nobody_waits_after_the_end() {
+        let waiters = Waiters::default();
+        waiters.end(NotCommitted::Gone);
+        waiters.end(NotCommitted::Failed);
+        assert_eq!(waiters.commit(end(10), None).try_recv(), Ok(Err(NotCommitted::Gone)));
+        assert_eq!(waiters.ended(), Some(NotCommitted::Gone));
     }
 
     #[test]

@@ -22,6 +22,7 @@ pub(crate) fn some(shape: &Shape, version: i16, flexible: bool, seed: u64) -> Ve
 }
 
 /// As [`some`], without tagged fields that the shape does not name.
+#[cfg(test)]
 pub(crate) fn known(shape: &Shape, version: i16, flexible: bool, seed: u64) -> Vec<u8> {
     body(shape, Fill { seed, version, flexible, full: false, unknown_tags: false, bytes: Vec::new(), nullable: 0 })
 }

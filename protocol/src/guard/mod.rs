@@ -84,7 +84,7 @@ pub enum Fault {
     Undecodable,
 }
 
-#[cfg(test)]
+#[cfg(any(test, feature = "samples"))]
 pub(crate) mod fill;
 #[cfg(test)]
 #[path = "guard_tests.rs"]

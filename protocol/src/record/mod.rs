@@ -2,7 +2,7 @@
 //!
 //! A batch stays the bytes that its producer sent, as that producer compressed it. This module reads those bytes; it
 //! does not turn them into objects. Four nouns carry it: a [`BatchHeader`] is the parsed head of a batch, a
-//! [`ValidatedBatch`] is a batch that [`validate`] has checked (the only thing a log accepts), a [`StampedBatch`] is
+//! [`ValidatedBatch`] is a batch that [`validate`](fn@validate) has checked (the only thing a log accepts), a [`StampedBatch`] is
 //! the same batch with its offsets assigned, and a [`Record`] is a borrowed view of one record within.
 //!
 //! ```text

@@ -1,6 +1,6 @@
 //! A batch on its way into a log: validated, then stamped with its offsets.
 //!
-//! A [`ValidatedBatch`] can only be made by [`validate`](super::validate) or by our own
+//! A [`ValidatedBatch`] can only be made by [`validate`](fn@super::validate) or by our own
 //! [`BatchBuilder`](super::BatchBuilder). [`ValidatedBatch::stamp`] consumes it and gives the [`StampedBatch`] that is
 //! written: a new head of 61 bytes, and the records as they came, not copied and not read again.
 //!

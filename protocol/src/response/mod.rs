@@ -7,7 +7,7 @@
 //! ```
 //!
 //! The crate refuses to encode a field that the version lacks, where Kafka drops those that are marked ignorable.
-//! [`fit`] does so here, so that handlers fill in everything they know and never think of versions. If encoding fails
+//! [`fit`](fn@fit) does so here, so that handlers fill in everything they know and never think of versions. If encoding fails
 //! nevertheless, that is a bug of ours: the connection logs it and closes.
 //!
 //! [`error_response`] makes the answer that refuses a request as a whole.

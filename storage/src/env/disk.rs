@@ -148,3 +148,35 @@ pub fn write_atomically(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> io::Resul
         None => Ok(()),
     }
 }
+
+/// Creates a directory and its parents; afterwards a power cut takes none of them.
+///
+/// All parents are synced, not only the new ones: an earlier life may have died between making them and syncing them.
+///
+/// # Errors
+/// Whatever the disk answers; a parent that was there before, and that cannot be opened or synced by this process, is
+/// left alone.
+pub fn create_dir_durably(disk: &dyn Disk, path: &Path) -> io::Result<()> {
+    let is_missing = |path: &Path| disk.list(path).is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
+    let missing = path.ancestors().take_while(|ancestor| !is_here(ancestor) && is_missing(ancestor)).count();
+    disk.create_dir_all(path)?;
+    for (depth, parent) in path.ancestors().skip(1).enumerate() {
+        let parent = if is_here(parent) { Path::new(".") } else { parent };
+        match disk.sync_dir(parent) {
+            Err(error) if depth < missing || !cannot_be_synced(&error) => return Err(error),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Not a failure of the device: the directory is somebody else's, or of a file system that knows no such thing.
+fn cannot_be_synced(error: &io::Error) -> bool {
+    use io::ErrorKind::{InvalidInput, PermissionDenied, ReadOnlyFilesystem, Unsupported};
+    matches!(error.kind(), InvalidInput | PermissionDenied | ReadOnlyFilesystem | Unsupported)
+}
+
+/// The parent of a relative path of one name.
+fn is_here(path: &Path) -> bool {
+    path.as_os_str().is_empty()
+}

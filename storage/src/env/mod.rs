@@ -20,7 +20,7 @@ pub mod store;
 mod tasks;
 
 pub use clock::{Clock, Monotonic, RealClock, Timestamp};
-pub use disk::{DirEntry, Disk, File, Lock, Mapping, Open, Space, write_atomically};
+pub use disk::{DirEntry, Disk, File, Lock, Mapping, Open, Space, create_dir_durably, write_atomically};
 pub use random::{Random, RealRandom};
 pub use real_disk::RealDisk;
 pub use real_tasks::RealTasks;

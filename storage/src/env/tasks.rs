@@ -5,6 +5,7 @@
 //! each other.
 
 use futures_util::future::BoxFuture;
+use parking_lot::Mutex;
 
 /// A pool of threads for work that blocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -47,13 +48,14 @@ pub trait Tasks: Send + Sync {
 /// A started task. Dropping the handle leaves the task running.
 pub struct TaskHandle {
     abort: Box<dyn Fn() + Send + Sync>,
-    ended: BoxFuture<'static, ()>,
+    /// Behind a lock only so that a handle can be shared.
+    ended: Mutex<BoxFuture<'static, ()>>,
 }
 
 impl TaskHandle {
     /// From how to abort the task, and a future that ends when the task has ended in whichever way.
     pub fn new(abort: impl Fn() + Send + Sync + 'static, ended: BoxFuture<'static, ()>) -> TaskHandle {
-        TaskHandle { abort: Box::new(abort), ended }
+        TaskHandle { abort: Box::new(abort), ended: Mutex::new(ended) }
     }
 
     /// Drops the task at its next await.
@@ -63,7 +65,7 @@ impl TaskHandle {
 
     /// Waits until the task has ended: returned, panicked or aborted.
     pub async fn ended(self) {
-        self.ended.await;
+        self.ended.into_inner().await;
     }
 }
 

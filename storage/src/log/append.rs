@@ -22,6 +22,9 @@ use std::sync::atomic::Ordering;
 /// What the append lock guards.
 pub(super) struct Appender {
     pub(super) writer: ActiveWriter,
+    /// The serial of the newest data file that was attempted: a failed attempt may leave a file, whose serial is not
+    /// used again.
+    pub(super) last_serial: u32,
     pub(super) producers: Producers,
     /// Whether the sync group has this log among the dirty ones.
     pub(super) queued: bool,
@@ -55,6 +58,7 @@ pub struct Appended {
 impl Appender {
     pub(super) fn new(writer: ActiveWriter, producers: Producers) -> Appender {
         Appender {
+            last_serial: writer.segment().name().serial,
             writer,
             producers,
             queued: false,
@@ -114,6 +118,7 @@ impl Log {
                 duplicate: true,
             });
         }
+        self.dir.check_room(now)?;
         let config = self.config();
         if self.is_due(&appender, size, now, &config) {
             self.roll_locked(&mut appender, now)?;

@@ -103,7 +103,7 @@ impl Log {
         }
         let producers = self.producers_at(appender, &list, at.offset)?;
         let index = index_up_to(segment.as_ref(), at).map_err(error)?;
-        let serial = next_serial(list.active.name())?;
+        let serial = next_serial(appender)?;
         let writer = self.create_writer(SegmentName { base: at.offset, serial }, now)?;
         // The record of the cut must survive before anything relies on it.
         let disk = self.dir.env().disk.as_ref();

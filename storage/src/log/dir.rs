@@ -19,19 +19,21 @@ use super::group_commit::SyncGroup;
 use super::identity::{self, Identity};
 use super::local_log::Log;
 use super::synced_record::{SyncedMark, SyncedRecord};
-use crate::env::{Env, Lock, Open, Pool, TaskHandle};
+use crate::env::{Env, Lock, Open, Pool, TaskHandle, Timestamp, create_dir_durably};
 use crate::offset::PartitionId;
 use crate::segment::OpenFiles;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use uuid::Uuid;
 
 const LOCK: &str = "lock";
 const CLEAN: &str = "clean";
+/// How often the room is looked at, at most.
+const ROOM_EVERY_MS: i64 = 1000;
 const DELETED: &str = ".deleted";
 
 /// What an acknowledgement with acks=all waits for: `log.durability`.
@@ -97,6 +99,9 @@ pub struct LogDir {
     logs: Mutex<BTreeMap<PartitionId, Weak<Log>>>,
     syncing: Mutex<Option<TaskHandle>>,
     closed: AtomicBool,
+    min_free_bytes: AtomicU64,
+    /// When the room was looked at last, in milliseconds, and whether there was enough.
+    room: Mutex<(Timestamp, bool)>,
     /// A log was dropped without being closed: its checkpoint may be behind.
     unclosed: AtomicBool,
     /// Whether the file system can be synced as a whole.
@@ -112,7 +117,7 @@ impl LogDir {
     pub fn open(env: &Env, path: &Path, config: LogDirConfig) -> Result<Arc<LogDir>, OpenDirError> {
         let io_error = |error| OpenDirError::Io { path: path.to_owned(), error };
         let disk = env.disk.as_ref();
-        disk.create_dir_all(path).map_err(io_error)?;
+        create_dir_durably(disk, path).map_err(io_error)?;
         let lock = disk.lock(&path.join(LOCK)).map_err(|error| match error.kind() {
             io::ErrorKind::WouldBlock => OpenDirError::InUse(path.to_owned()),
             _ => io_error(error),
@@ -126,6 +131,7 @@ impl LogDir {
                 let directory = env.random.uuid();
                 let identity = Identity { cluster: config.cluster, broker: config.broker, directory };
                 identity::write(disk, path, &identity).map_err(io_error)?;
+                sync_ancestors(env, path).map_err(io_error)?;
                 identity
             }
         };
@@ -150,6 +156,8 @@ impl LogDir {
             logs: Mutex::new(BTreeMap::new()),
             syncing: Mutex::new(None),
             closed: AtomicBool::new(false),
+            min_free_bytes: AtomicU64::new(0),
+            room: Mutex::new((Timestamp::from_millis(i64::MIN), true)),
             unclosed: AtomicBool::new(false),
             syncs_together,
             _lock: lock,
@@ -232,6 +240,35 @@ impl LogDir {
             tracing::error!(directory = %self.path.display(), %error, "{what}; the log directory is fenced");
         }
         self.failed.get().cloned().unwrap_or(failed)
+    }
+
+    /// Appends are refused from now on while the file system has less room than `bytes`; 0 refuses none, as at first.
+    pub fn set_min_free_bytes(&self, bytes: u64) {
+        self.min_free_bytes.store(bytes, Ordering::Relaxed);
+    }
+
+    /// Refuses an append while there is too little room. The file system is asked once a second at most.
+    pub(super) fn check_room(&self, now: Timestamp) -> Result<(), LogError> {
+        let least = self.min_free_bytes.load(Ordering::Relaxed);
+        if least == 0 {
+            return Ok(());
+        }
+        let mut room = self.room.lock();
+        let age = now.millis().saturating_sub(room.0.millis());
+        if !(0..ROOM_EVERY_MS).contains(&age) {
+            let space = self.env.disk.space(&self.path).map_err(LogError::Io)?;
+            let enough = space.available >= least;
+            if room.1 && !enough {
+                tracing::warn!(directory = %self.path.display(), available = space.available, "refusing appends: the disk is nearly full");
+            }
+            *room = (now, enough);
+        }
+        if room.1 { Ok(()) } else { Err(LogError::NoSpace) }
+    }
+
+    /// Bytes that were appended since the last round of syncs began.
+    pub fn unsynced_bytes(&self) -> u64 {
+        self.group.unsynced_bytes()
     }
 
     /// What a failed write means: no room is a passing condition, anything else fences the directory.
@@ -336,6 +373,15 @@ fn take_clean_mark(env: &Env, path: &Path) -> io::Result<bool> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
         Err(error) => Err(error),
     }
+}
+
+/// Makes the name of a new directory durable, and those of the directories above it, which may be new as well.
+fn sync_ancestors(env: &Env, path: &Path) -> io::Result<()> {
+    for ancestor in path.ancestors().skip(1) {
+        let here = Path::new(".");
+        env.disk.sync_dir(if ancestor.as_os_str().is_empty() { here } else { ancestor })?;
+    }
+    Ok(())
 }
 
 fn remove_deleted(env: &Env, path: &Path) -> io::Result<()> {

@@ -16,8 +16,8 @@
 //! With `log.durability=os` nobody waits for a round, and one is due after 64 MiB or 10 s.
 //!
 //! How a round syncs was measured on the reference machine (ext4, two cores, both busy with other work; 4 KiB per batch,
-//! one batch in flight per partition, each partition in a file and a directory of its own; medians of noisy runs, so only
-//! the ratios count):
+//! one batch in flight per partition, each partition in a file and a directory of its own; means of two noisy runs of two
+//! seconds, so only the ratios count):
 //!
 //! ```text
 //!   dirty logs            8 fdatasync in parallel      one syncfs               a journal of recycled blocks
@@ -31,7 +31,7 @@
 //!   1,000                 10,300  88       240         38,700  22       79       95,000    4.0      20
 //! ```
 //!
-//! (With two at a time instead of eight, `fdatasync` gets a third: ext4's journal commits for all who wait at once.) So up to
+//! (With two at a time instead of eight, `fdatasync` gets between a tenth and a half: ext4's journal commits for all who wait at once.) So up to
 //! [`FEW`] dirty logs are synced file by file, eight at a time, and more than that by one `syncfs`. The journal wins where
 //! hundreds of partitions are written at once, at the price of writing everything twice, of holding back the recycling until
 //! the data files are synced, and of a second log to recover from; it would take the place of [`sync_together`] and nothing else.
@@ -99,6 +99,10 @@ impl SyncGroup {
         if before < OS_BYTES && before + bytes >= OS_BYTES {
             self.wake.notify_one();
         }
+    }
+
+    pub(super) fn unsynced_bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
     }
 
     /// Ends `run` after a last round.

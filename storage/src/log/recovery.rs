@@ -136,8 +136,18 @@ impl Recovery<'_> {
             self.remove(*dead)?;
         }
         self.check_nothing_missing(&found)?;
+        for name in &found.headless {
+            // A mark at the header alone says nothing of the file: only an append makes a round sync it.
+            if self.mark.is_some_and(|mark| mark.serial == name.serial && mark.position.get() > HEADER_LEN) {
+                return Err(self.corrupt(*name, 0, "its header is damaged"));
+            }
+        }
         let mut files = found.files;
         let recovered = self.recover_files(&mut files, found.checkpoint)?;
+        // Only now: had one of these held synced records, the others would have had a hole, which is an error.
+        for name in &found.headless {
+            self.remove(*name)?;
+        }
         let end = recovered.as_ref().map(|writer| writer.end().offset).or(self.sealed_end());
         match (recovered, end) {
             (Some(writer), Some(end)) if end >= first => Ok(writer),
@@ -169,16 +179,6 @@ impl Recovery<'_> {
         files: &mut Vec<DataFile>,
         checkpoint: Option<Checkpoint>,
     ) -> Result<Option<ActiveWriter>, LogError> {
-        // A newest file that never got its header was made just before the power went.
-        while let Some(last) = files.last()
-            && last.header.is_none()
-        {
-            if self.was_synced(last.name, HEADER_LEN) {
-                return Err(self.corrupt(last.name, 0, "its header is damaged"));
-            }
-            self.remove(last.name)?;
-            files.pop();
-        }
         let Some(last) = files.last().copied() else { return Ok(None) };
         let mut point = None;
         if let Some(checkpoint) = checkpoint
@@ -213,9 +213,6 @@ impl Recovery<'_> {
 
     /// A file that a newer one continues at `end`. Whether it reaches that far.
     fn recover_sealed(&mut self, file: DataFile, end: Offset, replay_from: Option<Boundary>) -> Result<bool, LogError> {
-        if file.header.is_none() {
-            return Err(self.corrupt(file.name, 0, "its header is damaged"));
-        }
         if let Some(summary) = self.summary(file, end) {
             let segment = Arc::new(SealedSegment::at(self.dir.files(), &self.path, summary));
             if let Some(from) = replay_from {

@@ -23,6 +23,9 @@ pub(super) struct DataFile {
 pub(super) struct Survey {
     /// Data files that count, oldest first; each ends, logically, where the next one begins.
     pub(super) files: Vec<DataFile>,
+    /// Files without a right header: made just before the power went, or on a full disk. They say nothing about the
+    /// others; if one of them held records, the chain of the others has a hole.
+    pub(super) headless: Vec<SegmentName>,
     /// Those that newer ones have cut off whole, or that were being dropped.
     pub(super) dead: Vec<SegmentName>,
     pub(super) checkpoint: Option<Checkpoint>,
@@ -53,8 +56,9 @@ pub(super) fn survey(disk: &dyn Disk, path: &Path, id: PartitionId) -> io::Resul
         disk.remove_file(&path.join(FileName::Index(orphan).to_string()))?;
     }
     files.sort_by_key(|file| file.name.serial);
-    // A file without a header says nothing about the others: it may have been made just before the power went.
-    let names: Vec<_> = files.iter().filter(|file| file.header.is_some()).map(|file| file.name).collect();
+    found.headless = files.iter().filter(|file| file.header.is_none()).map(|file| file.name).collect();
+    files.retain(|file| file.header.is_some());
+    let names: Vec<_> = files.iter().map(|file| file.name).collect();
     let dropped = found.checkpoint.as_ref().map_or(Offset::ZERO, |checkpoint| checkpoint.local_start.offset());
     for file in files {
         match superseded_end(file.name, &names) {

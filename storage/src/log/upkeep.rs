@@ -10,8 +10,9 @@ use super::error::{LogError, segment_error};
 use super::local_log::{Log, SegmentList};
 use super::producers_codec;
 use crate::env::{Timestamp, write_atomically};
-use crate::offset::LocalStart;
-use crate::segment::{ActiveWriter, DataHeader, FileName, Segment, SegmentName};
+use crate::offset::{FilePosition, LocalStart};
+use crate::segment::scan::{Stop, scan};
+use crate::segment::{ActiveWriter, Boundary, DataHeader, FileName, HEADER_LEN, Segment, SegmentName};
 use parking_lot::MutexGuard;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -56,7 +57,7 @@ impl Log {
         if end == name.base {
             return Ok(());
         }
-        let writer = self.create_writer(SegmentName { base: end, serial: next_serial(name)? }, now)?;
+        let writer = self.create_writer(SegmentName { base: end, serial: next_serial(appender)? }, now)?;
         let producers = appender.remember_snapshot(end);
         let sealed = std::mem::replace(&mut appender.writer, writer).seal();
         appender.unfinished.push((Arc::clone(&sealed), Some(producers)));
@@ -165,6 +166,33 @@ impl Log {
             .map_err(|error| self.dir.write_failed("writing a checkpoint", error))
     }
 
+    /// Reads a sealed segment from the disk and checks every batch of it; how many bytes those were. `None` if there is no
+    /// such sealed segment (any more). Reads it whole: for the maintenance pool.
+    ///
+    /// # Errors
+    /// [`LogError::Corrupt`] names the first rotten batch.
+    pub fn scrub(&self, name: SegmentName) -> Result<Option<u64>, LogError> {
+        self.dir.check()?;
+        let list = self.segments.load_full();
+        let Some(segment) = list.sealed.iter().find(|segment| segment.name() == name) else { return Ok(None) };
+        let start = Boundary { offset: name.base, position: FilePosition::new(HEADER_LEN) };
+        let checked = match segment.open() {
+            Ok(open) => scan(open.file().as_ref(), start, Some(segment.end().offset), (None, None), |_, _| {}),
+            Err(_) if segment.is_removed() => return Ok(None),
+            Err(error) => return Err(segment_error(self.id, name, error)),
+        };
+        let checked = checked.map_err(LogError::Io)?;
+        if checked.end == segment.end() {
+            return Ok(Some(checked.end.position.get() - HEADER_LEN));
+        }
+        let reason = match checked.stop {
+            Stop::Broken(reason) => reason,
+            _ => "the segment ends before it did when it was sealed",
+        };
+        let position = checked.end.position.get();
+        Err(LogError::Corrupt { partition: self.id, segment: name, position, reason: reason.to_owned() })
+    }
+
     pub(super) fn sync_failed(&self, error: &std::io::Error) -> LogError {
         LogError::Failed(self.dir.fail("a sync failed", error))
     }
@@ -197,10 +225,11 @@ impl Log {
     }
 }
 
-/// The serial of the next data file.
+/// The serial of the next data file; it counts as used from here on.
 ///
 /// # Errors
 /// [`LogError::Invalid`] after four thousand million files.
-pub(super) fn next_serial(name: SegmentName) -> Result<u32, LogError> {
-    name.serial.checked_add(1).ok_or(LogError::Invalid("out of segment serials"))
+pub(super) fn next_serial(appender: &mut Appender) -> Result<u32, LogError> {
+    appender.last_serial = appender.last_serial.checked_add(1).ok_or(LogError::Invalid("out of segment serials"))?;
+    Ok(appender.last_serial)
 }

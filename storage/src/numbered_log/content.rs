@@ -2,7 +2,7 @@
 //! log's object they are, and whose.
 
 use super::lines::{UnsealError, seal, unseal};
-use super::{LogError, LogName, Record};
+use super::{LogError, LogName};
 use crate::env::Timestamp;
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
@@ -12,6 +12,11 @@ use uuid::Uuid;
 
 /// The version of the objects' format.
 const FORMAT: u32 = 1;
+
+/// What a log's records and snapshot lines must be.
+pub trait Record: Serialize + DeserializeOwned + Clone + Send + Sync + 'static {}
+
+impl<T: Serialize + DeserializeOwned + Clone + Send + Sync + 'static> Record for T {}
 
 /// What an object is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

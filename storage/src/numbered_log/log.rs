@@ -1,13 +1,13 @@
 //! An opened numbered log: reads what others commit, commits and settles its own, snapshots and truncates.
 
-use super::content::{self, Commit, Kind, Stamp, WriterMark, Writers, decode_commit, encode};
+use super::content::{self, Commit, Kind, Record, Stamp, WriterMark, Writers, decode_commit, encode};
+use super::snapshot::{Swept, list_snapshots, read_snapshot, sweep};
 use super::{LogError, LogName};
+use crate::env::mutation::{self, Mutation};
 use crate::env::store::{Store, StoreError};
 use crate::env::{Env, Timestamp};
 use bytes::Bytes;
 use futures_util::future::join_all;
-use serde::Serialize;
-use serde::de::DeserializeOwned;
 use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,13 +20,6 @@ const FIRST_PAUSE: Duration = Duration::from_millis(20);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 /// Writers that a snapshot remembers. One that slept while as many others wrote cannot settle its last commit.
 const MAX_WRITERS: usize = 256;
-/// Keys per listing.
-const PAGE: usize = 1000;
-
-/// What a log's records and snapshot lines must be.
-pub trait Record: Serialize + DeserializeOwned + Clone + Send + Sync + 'static {}
-
-impl<T: Serialize + DeserializeOwned + Clone + Send + Sync + 'static> Record for T {}
 
 /// What became of a commit.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,15 +46,6 @@ pub enum SnapshotOutcome {
     Written,
     /// There was one of this commit already, and it stays.
     Existed,
-}
-
-/// What [`NumberedLog::sweep`] deleted.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Swept {
-    /// Commits deleted.
-    pub commits: usize,
-    /// Snapshots deleted.
-    pub snapshots: usize,
 }
 
 /// A log as it is after opening: at its newest snapshot.
@@ -228,7 +212,27 @@ impl<R: Record, S: Record> NumberedLog<R, S> {
         let commit =
             Commit { number: stamp.number, writer: stamp.writer, sequence: stamp.sequence, at: stamp.at, records };
         self.pending = Some(Pending { commit, bytes });
+        if mutation::active(Mutation::LostAnswerNewNumber) {
+            self.go_on_under_new_numbers().await?;
+        }
         self.settle().await
+    }
+
+    /// The mistake of [`Mutation::LostAnswerNewNumber`].
+    async fn go_on_under_new_numbers(&mut self) -> Result<(), LogError> {
+        while let Some(pending) = &mut self.pending {
+            let key = self.name.commit(pending.commit.number);
+            let put = self.store.put_if_absent(&key, pending.bytes.clone()).await;
+            if !matches!(put, Err(StoreError::Indefinite { .. })) {
+                break;
+            }
+            self.number = pending.commit.number;
+            pending.commit.number += 1;
+            let Commit { number, writer, sequence, at, records } = &pending.commit;
+            let stamp = Stamp { number: *number, writer: *writer, sequence: *sequence, at: *at };
+            pending.bytes = encode(&self.name, stamp, None, records)?;
+        }
+        Ok(())
     }
 
     /// Goes on with an unsettled commit: a bounded number of attempts with pauses between them.
@@ -354,32 +358,7 @@ impl<R: Record, S: Record> NumberedLog<R, S> {
     /// [`LogError::Retry`], [`LogError::Refused`]; what was deleted until then stays deleted.
     pub async fn sweep(&self, grace: Duration) -> Result<Swept, LogError> {
         let horizon = self.env.wall().millis().saturating_sub(i64::try_from(grace.as_millis()).unwrap_or(i64::MAX));
-        let settled = |modified: Timestamp| modified.millis() <= horizon;
-        let snapshots = list_snapshots(&*self.store, &self.name, 0).await?;
-        let old = snapshots.iter().filter(|(_, modified)| settled(*modified)).map(|(number, _)| *number);
-        let Some(floor) = old.max() else { return Ok(Swept::default()) };
-        let mut swept = Swept::default();
-        'pages: loop {
-            // Deleted keys do not come again, so every page begins at the start.
-            let page = self.store.list(&self.name.commits(), None, PAGE).await?;
-            if page.is_empty() {
-                break;
-            }
-            for entry in &page {
-                match self.name.parse_commit(&entry.key) {
-                    Some(number) if number <= floor => self.store.delete(&entry.key).await?,
-                    _ => break 'pages,
-                }
-                swept.commits += 1;
-            }
-        }
-        for (number, _) in snapshots {
-            if number < floor {
-                self.store.delete(&self.name.snapshot(number)).await?;
-                swept.snapshots += 1;
-            }
-        }
-        Ok(swept)
+        sweep(&*self.store, &self.name, Timestamp::from_millis(horizon)).await
     }
 
     fn require_settled(&self) -> Result<(), LogError> {
@@ -416,35 +395,6 @@ impl<R: Record, S: Record> NumberedLog<R, S> {
     async fn newest_snapshot(&self, from: u64) -> Result<Option<u64>, LogError> {
         Ok(list_snapshots(&*self.store, &self.name, from).await?.into_iter().map(|(number, _)| number).max())
     }
-}
-
-async fn list_snapshots(store: &dyn Store, name: &LogName, from: u64) -> Result<Vec<(u64, Timestamp)>, LogError> {
-    let prefix = name.snapshots();
-    let mut after = from.checked_sub(1).map(|before| name.snapshot(before));
-    let mut snapshots = Vec::new();
-    loop {
-        let page = store.list(&prefix, after.as_deref(), PAGE).await?;
-        for entry in &page {
-            if let Some(number) = name.parse_snapshot(&entry.key) {
-                snapshots.push((number, entry.modified));
-            }
-        }
-        match page.last() {
-            Some(last) if page.len() == PAGE => after = Some(last.key.clone()),
-            _ => return Ok(snapshots),
-        }
-    }
-}
-
-async fn read_snapshot<S: Record>(
-    store: &dyn Store,
-    name: &LogName,
-    number: u64,
-) -> Result<(Writers, Vec<S>), LogError> {
-    let key = name.snapshot(number);
-    let bytes = store.get(&key).await?;
-    let (header, lines) = content::decode(name, Kind::Snapshot, number, &key, &bytes)?;
-    Ok((header.writers.unwrap_or_default(), lines))
 }
 
 enum Decision<R> {

@@ -38,10 +38,12 @@ mod error;
 pub mod lines;
 mod log;
 mod name;
+mod snapshot;
 mod store_format;
 
-pub use content::Commit;
+pub use content::{Commit, Record};
 pub use error::LogError;
-pub use log::{NumberedLog, Opened, Outcome, Record, SnapshotOutcome, Swept};
+pub use log::{NumberedLog, Opened, Outcome, SnapshotOutcome};
 pub use name::{LogName, MAX_NUMBER_DIGITS};
+pub use snapshot::Swept;
 pub use store_format::{FORMAT_KEY, FormatError, STORE_FORMAT, StoreFormat, open_or_format, prove_conditional};

@@ -1,6 +1,7 @@
 //! What can go wrong with a read or a look-up, by what its caller must do about it.
 
 use crate::log;
+use crate::tier::TierError;
 
 /// Why nothing was read.
 #[derive(Debug, thiserror::Error)]
@@ -11,6 +12,9 @@ pub enum ReadError {
     /// The local part failed.
     #[error(transparent)]
     Log(#[from] log::LogError),
+    /// The tier failed, and trying again will not help by itself.
+    #[error(transparent)]
+    Tier(#[from] TierError),
 }
 
 impl From<log::ReadError> for ReadError {
@@ -28,6 +32,9 @@ pub enum LookupError {
     /// The local part failed.
     #[error(transparent)]
     Log(#[from] log::LogError),
+    /// The tier failed.
+    #[error(transparent)]
+    Tier(#[from] TierError),
     /// The process is ending.
     #[error(transparent)]
     Ended(#[from] crate::env::Ended),

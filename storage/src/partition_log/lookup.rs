@@ -2,8 +2,8 @@
 
 use super::{LookupError, PartitionLog};
 use crate::env::{Pool, Timestamp};
-use crate::log::LogError;
 use crate::offset::{LeaderEpoch, Offset};
+use crate::tier::Manifest;
 use esker_protocol::record::RecordPosition;
 use std::sync::Arc;
 
@@ -24,9 +24,18 @@ impl PartitionLog {
     /// # Errors
     /// [`LookupError`].
     pub async fn at_timestamp(&self, target: Timestamp, upto: Offset) -> Result<Option<Found>, LookupError> {
+        // What is older comes first; what is in both is looked up locally.
+        if let Some(manifest) = self.older_in_tier() {
+            let found = self.tier.reader.offset_for_timestamp(&manifest, target).await?;
+            if let Some(found) = self.known(found)
+                && found.offset < self.local_start().offset()
+            {
+                return Ok(Some(found).filter(|found| found.offset < upto));
+            }
+        }
         let log = Arc::clone(&self.log);
         let found = self.env.blocking(Pool::Cold, move || log.offset_for_timestamp(target, upto)).await?;
-        Ok(self.found(found)?)
+        Ok(self.known(found?))
     }
 
     /// The first record with the greatest timestamp.
@@ -35,16 +44,31 @@ impl PartitionLog {
     /// [`LookupError`].
     pub async fn max_timestamp(&self) -> Result<Option<Found>, LookupError> {
         let log = Arc::clone(&self.log);
-        let found = self.env.blocking(Pool::Cold, move || log.max_timestamp_offset()).await?;
-        Ok(self.found(found)?)
+        let local = self.env.blocking(Pool::Cold, move || log.max_timestamp_offset()).await?;
+        let local = self.known(local?);
+        let Some(manifest) = self.older_in_tier() else { return Ok(local) };
+        let tiered = self.known(self.tier.reader.max_timestamp_offset(&manifest).await?);
+        // Of equal ones the first.
+        Ok(match (tiered, local) {
+            (Some(tiered), Some(local)) if local.timestamp > tiered.timestamp => Some(local),
+            (Some(tiered), _) => Some(tiered),
+            (None, local) => local,
+        })
     }
 
-    fn found(&self, position: Result<Option<RecordPosition>, LogError>) -> Result<Option<Found>, LogError> {
-        Ok(position?.and_then(|position| {
-            let offset = Offset::from_wire(position.offset)?;
-            let timestamp = Timestamp::from_millis(position.timestamp);
-            Some(Found { offset, timestamp, epoch: self.log.epoch_at(offset) })
-        }))
+    /// What the tier has, if it has anything that the local disk has not.
+    fn older_in_tier(&self) -> Option<Arc<Manifest>> {
+        if self.log_start().offset() >= self.local_start().offset() {
+            return None;
+        }
+        self.manifest()
+    }
+
+    fn known(&self, position: Option<RecordPosition>) -> Option<Found> {
+        let position = position?;
+        let offset = Offset::from_wire(position.offset)?;
+        let timestamp = Timestamp::from_millis(position.timestamp);
+        Some(Found { offset, timestamp, epoch: self.log.epoch_at(offset) })
     }
 
     /// The leader epoch in which the record at `offset` was, or would be, appended.

@@ -10,30 +10,54 @@
 //! by time or leader epoch ask both sides. What is in both is read locally.
 
 mod error;
+mod invariants;
 mod lookup;
+mod open;
 mod read;
+mod retention;
 mod upload;
 
 pub use error::{LookupError, ReadError};
+pub use invariants::{Marks, broken_rule};
 pub use lookup::Found;
+pub use open::OpenError;
 pub use read::{Read, Source};
+pub use retention::Retention;
 
 use crate::env::{Env, Timestamp};
 use crate::log::{AppendError, Appended, Log, LogConfig};
-use crate::offset::{HighWatermark, LastStable, LeaderEpoch, LocalStart, LogEnd, LogStart, PartitionId, SyncedEnd};
+use crate::offset::{
+    HighWatermark, LastStable, LeaderEpoch, LocalStart, LogEnd, LogStart, Offset, PartitionId, SyncedEnd,
+};
+use crate::tier::{Manifest, TierCommits, TierReader};
 use esker_protocol::record::ValidatedBatch;
 use std::sync::Arc;
+
+/// What the logs of a broker share of the tier.
+#[derive(Clone)]
+pub struct Tier {
+    /// The tier log, and its newest image.
+    pub commits: TierCommits,
+    /// Reads what left the local disks.
+    pub reader: Arc<TierReader>,
+}
 
 /// A partition's log.
 pub struct PartitionLog {
     env: Env,
     log: Arc<Log>,
+    tier: Tier,
 }
 
 impl PartitionLog {
-    /// The log of which `log` is the local part.
-    pub fn new(env: Env, log: Arc<Log>) -> PartitionLog {
-        PartitionLog { env, log }
+    /// The log of which `log` is the local part, and `tier` has the rest.
+    pub fn new(env: Env, log: Arc<Log>, tier: Tier) -> PartitionLog {
+        PartitionLog { env, log, tier }
+    }
+
+    /// What the tier has of the partition now; `None` if it was never opened there.
+    pub fn manifest(&self) -> Option<Arc<Manifest>> {
+        self.tier.commits.image().get(&self.id()).cloned()
     }
 
     /// Whose log it is.
@@ -85,12 +109,14 @@ impl PartitionLog {
     }
 
     /// The last tiered offset and its leader epoch.
-    pub fn last_tiered(&self) -> Option<(crate::offset::Offset, LeaderEpoch)> {
-        None
+    pub fn last_tiered(&self) -> Option<(Offset, LeaderEpoch)> {
+        let manifest = self.manifest()?;
+        let last = manifest.last()?;
+        Some((last.end.previous()?, last.last_epoch))
     }
 
     /// One past the last record that this replica vouches for: see [`Log::durable_end`].
-    pub fn durable_end(&self) -> crate::offset::Offset {
+    pub fn durable_end(&self) -> Offset {
         self.log.durable_end()
     }
 

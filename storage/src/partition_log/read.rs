@@ -2,8 +2,9 @@
 
 use super::{PartitionLog, ReadError};
 use crate::env::Pool;
-use crate::log::LocalRead;
+use crate::log::{self, LocalRead};
 use crate::offset::Offset;
+use crate::tier::TierError;
 use bytes::Bytes;
 use std::time::Duration;
 
@@ -24,7 +25,20 @@ pub enum Read {
 pub enum Source {
     /// On the local disk.
     Disk(LocalRead),
+    /// In the tier.
+    Tier(TierSource),
 }
+
+/// A range to be read from the tier.
+#[derive(Clone, Copy, Debug)]
+pub struct TierSource {
+    from: Offset,
+    max_bytes: u64,
+    at_least_one: bool,
+}
+
+/// Attempts at a range whose object went while it was being read: replaced, or deleted with what it held.
+const ATTEMPTS: usize = 3;
 
 impl PartitionLog {
     /// Whole batches from the one that holds `from` up to `upto`: at most `max_bytes`, but at least one if
@@ -33,7 +47,13 @@ impl PartitionLog {
     /// # Errors
     /// [`ReadError`].
     pub fn read(&self, from: Offset, upto: Offset, max_bytes: u64, at_least_one: bool) -> Result<Read, ReadError> {
-        let read = self.log.read(from, upto, max_bytes, at_least_one)?;
+        let read = match self.log.read(from, upto, max_bytes, at_least_one) {
+            Ok(read) => read,
+            Err(log::ReadError::BelowLocalStart { .. }) if from >= self.log_start().offset() => {
+                return Ok(Read::Cold(Source::Tier(TierSource { from, max_bytes, at_least_one })));
+            }
+            Err(error) => return Err(error.into()),
+        };
         Ok(if read.is_empty() {
             Read::Nothing
         } else if read.is_resident(0..read.len()) {
@@ -67,6 +87,44 @@ impl PartitionLog {
                     Ok(Err(_)) | Err(_) => Ok(None),
                 }
             }
+            Source::Tier(source) => match self.env.timeout(limit, self.read_tier(source)).await {
+                Ok(read) => read,
+                // What was fetched is kept for the next attempt.
+                Err(_) => Ok(None),
+            },
         }
+    }
+
+    async fn read_tier(&self, source: TierSource) -> Result<Option<Bytes>, ReadError> {
+        let TierSource { from, max_bytes, at_least_one } = source;
+        for _ in 0..ATTEMPTS {
+            if from < self.log_start().offset() {
+                return Err(ReadError::OutOfRange);
+            }
+            let Some(manifest) = self.manifest() else { return Err(ReadError::OutOfRange) };
+            match self.tier.reader.read(self.id(), &manifest, from, max_bytes, at_least_one).await {
+                Ok(read) => return Ok(Some(joined(read.pieces))),
+                // Look at the newest manifest: the object was replaced, or retention passed by.
+                Err(TierError::Gone { .. } | TierError::OutOfRange { .. }) => {}
+                Err(TierError::Retry { reason }) => {
+                    tracing::debug!(partition = %self.id(), %reason, "a tiered read is tried again later");
+                    return Ok(None);
+                }
+                Err(error) => {
+                    tracing::error!(partition = %self.id(), offset = %from, %error, "a tiered read failed");
+                    return Err(error.into());
+                }
+            }
+        }
+        // Never OFFSET_OUT_OF_RANGE for a state that passes: consumers would jump.
+        if from < self.log_start().offset() { Err(ReadError::OutOfRange) } else { Ok(None) }
+    }
+}
+
+/// One piece is handed on as it is; several lie in chunks of their own and are put together.
+fn joined(pieces: Vec<Bytes>) -> Bytes {
+    match <[Bytes; 1]>::try_from(pieces) {
+        Ok([piece]) => piece,
+        Err(pieces) => pieces.concat().into(),
     }
 }

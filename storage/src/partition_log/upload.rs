@@ -3,7 +3,7 @@
 use super::PartitionLog;
 use crate::log::{Log, LogError, ReadError};
 use crate::offset::{HighWatermark, LeaderEpoch, Offset};
-use crate::tier::{PartitionView, SegmentView, SourceChunk, TierError, UnitSource, UnitState};
+use crate::tier::{PartitionView, SegmentView, SourceChunk, TailLimits, TierError, UnitSource, UnitState};
 use std::sync::Arc;
 
 /// A local log, read to be uploaded.
@@ -18,7 +18,13 @@ impl PartitionLog {
     /// What the upload planner looks at. `enabled` says whether the topic is tiered.
     ///
     /// Only what is synced, committed and below the last stable offset may be uploaded: it can never be truncated.
-    pub fn upload_view(&self, epoch: LeaderEpoch, committed: HighWatermark, enabled: bool) -> PartitionView {
+    pub fn upload_view(
+        &self,
+        epoch: LeaderEpoch,
+        committed: HighWatermark,
+        tail: TailLimits,
+        enabled: bool,
+    ) -> PartitionView {
         let stable = self.last_stable(committed).offset();
         let segments = self.log.segments().into_iter().map(|segment| SegmentView {
             base: segment.name.base,
@@ -30,6 +36,7 @@ impl PartitionLog {
             partition: self.id(),
             leader_epoch: epoch,
             enabled,
+            tail,
             uploadable_end: stable.min(self.synced_end().offset()),
             segments: segments.collect(),
         }

@@ -19,7 +19,7 @@
 
 use super::header::{DataHeader, HEADER_LEN};
 use super::index::{BatchMark, SparseIndex};
-use super::lookup::{Boundary, Segment, Target};
+use super::lookup::{Boundary, Segment, Target, floor_in};
 use super::name::{FileName, SegmentName};
 use super::open_files::{OpenFile, OpenFiles, SegmentFile};
 use super::sealed::{SealedSegment, remove_segment_files};
@@ -136,14 +136,6 @@ impl Segment for ActiveSegment {
         }
         let after = published.recent.partition_point(|boundary| boundary.offset <= offset);
         published.recent.get(after.checked_sub(1)?).copied()
-    }
-}
-
-pub(super) fn floor_in(index: &SparseIndex, target: Target) -> FilePosition {
-    match target {
-        Target::Offset(offset) => index.floor_offset(offset),
-        Target::Position(position) => index.floor_position(position),
-        Target::Timestamp(timestamp) => index.floor_timestamp(timestamp),
     }
 }
 

@@ -4,7 +4,7 @@
 //! where one batch ends and the next begins. Every look-up takes the index's entry at or before its target, and walks
 //! batch headers from there.
 
-use super::index::BatchMark;
+use super::index::{BatchMark, SparseIndex};
 use super::name::SegmentName;
 use super::open_files::OpenFile;
 use super::walk::{SegmentError, Walk};
@@ -32,6 +32,15 @@ pub enum Target {
     Position(FilePosition),
     /// The first batch whose latest timestamp is this or later.
     Timestamp(Timestamp),
+}
+
+/// Where in a segment to start looking for `target`, by its index.
+pub(super) fn floor_in(index: &SparseIndex, target: Target) -> FilePosition {
+    match target {
+        Target::Offset(offset) => index.floor_offset(offset),
+        Target::Position(position) => index.floor_position(position),
+        Target::Timestamp(timestamp) => index.floor_timestamp(timestamp),
+    }
 }
 
 /// A segment that can be looked into.

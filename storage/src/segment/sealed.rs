@@ -5,11 +5,10 @@
 //! index until [`SealedSegment::finish`] has written it. An index file that is missing or wrong is made again from the
 //! data file by the first who needs it.
 
-use super::active::floor_in;
 use super::header::HEADER_LEN;
 use super::index::{LatestTimestamp, SparseIndex};
 use super::index_file::{self, Summary};
-use super::lookup::{Boundary, Segment, Target};
+use super::lookup::{Boundary, Segment, Target, floor_in};
 use super::name::{FileName, SegmentName};
 use super::open_files::{OpenFile, OpenFiles, SegmentFile};
 use super::walk::{SegmentError, Walk};

@@ -1,6 +1,6 @@
 //! The committer over stores that fail, against another controller, and across restarts.
 
-use super::super::record::Refusal;
+use super::super::manifest::Refusal;
 use super::super::testing::{Bench, offset, open, partition, unit};
 use super::*;
 use crate::env::store::testing::{Faults, FaultyStore, block_on};

@@ -4,8 +4,8 @@
 //! that no record touched, and a snapshot rewrites only those that differ from the last snapshot's.
 
 use super::key::ObjectKey;
-use super::manifest::Manifest;
-use super::record::{Refusal, TierRecord, Verdict};
+use super::manifest::{Manifest, Refusal};
+use super::record::{TierRecord, Verdict};
 use crate::offset::{Offset, PartitionId};
 use std::collections::BTreeMap;
 use std::sync::Arc;

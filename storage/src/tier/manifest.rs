@@ -10,9 +10,9 @@
 //! Pages are immutable objects of at most [`PAGE_UNITS`] units, loaded when somebody reads that far back. The recent
 //! units are held one by one; the last one always is, because it carries the state that a new replica starts from.
 
-use super::record::Refusal;
 use super::unit::{UnitMeta, unit_is_sound};
 use crate::env::Timestamp;
+use crate::env::mutation::{self, Mutation};
 use crate::offset::{LeaderEpoch, LogStart, Offset, TierEnd};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -46,6 +46,32 @@ pub enum Located {
     Page(PageRef),
 }
 
+/// Why a record changes nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// The partition is not open in the record's epoch: another leader has it.
+    #[error("fenced: the open epoch is {open:?}")]
+    Fenced {
+        /// The epoch that is open.
+        open: Option<LeaderEpoch>,
+    },
+    /// A unit does not start where the tier of its partition ends: it was committed before, or another was.
+    #[error("a unit must start at {expected}")]
+    Misplaced {
+        /// Where the next unit has to start.
+        expected: Offset,
+    },
+    /// The object is being deleted.
+    #[error("the object is doomed")]
+    Doomed,
+    /// The description contradicts itself.
+    #[error("the description contradicts itself")]
+    Unsound,
+    /// What it is about has changed, or it says nothing new.
+    #[error("nothing to change")]
+    Stale,
+}
+
 /// What the tier has of a partition.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Manifest {
@@ -64,6 +90,9 @@ pub struct Manifest {
 /// # Errors
 /// Why not.
 pub fn unit_fits(manifest: &Manifest, unit: &UnitMeta) -> Result<(), Refusal> {
+    if mutation::active(Mutation::StaleUnitAccepted) {
+        return Ok(());
+    }
     if manifest.open != Some(unit.leader_epoch) {
         return Err(Refusal::Fenced { open: manifest.open });
     }

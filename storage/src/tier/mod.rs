@@ -1,4 +1,34 @@
 //! The tier: what object storage holds of each partition, how it gets there, and how it is read.
+//!
+//! The nouns: a *unit* is a range of one partition's log, cut at batch boundaries; an *object* holds one or more units
+//! and explains itself by a footer; a *manifest* lists a partition's units; the *tier log* is the numbered log whose
+//! commits change manifests; an *image* is every manifest after one commit; an *orphan* is an object that no manifest
+//! names.
+//!
+//! ```text
+//!  local log --UnitSource--> upload --ObjectWriter--> object          (writer, footer, sections, key)
+//!                 ^ plan        |
+//!                 |             `--- units ---> TierCommits --commit--> tier log   (committer, tier_log, record)
+//!                 `------------------ image <-------'                  (image, manifest, persist)
+//!                                       |
+//!   reader: offset or time -> unit -> view -> chunk -> batches         (read, lookup, view, cache, streams)
+//!   retention: log start -> units dropped -> orphans -> sweeper -> gone   (retention, sweep; scrub proves it)
+//! ```
+//!
+//! **Order of effects.** Object, then commit, and only then may a local copy go. Log start, then deletion. Doom, then
+//! deletion of what could still be named. A crash between two of these leaves an orphan, which costs some bytes until
+//! the sweeper comes, and nothing else.
+//!
+//! **Fencing** is in the tier log itself: a leader has its epoch opened there first, and [`unit_fits`] refuses every
+//! unit of another epoch, and every unit that does not start where the tier ends. So an upload that lands late, twice,
+//! or from a deposed leader changes nothing.
+//!
+//! **What grows.** A commit is as large as its records, a snapshot rewrites the shards that changed, and old units are
+//! in pages that are read on demand: neither commits nor memory nor a start grow with history.
+//!
+//! Layers: `unit`, `key`, `record`, `manifest`, `image` and `plan` are pure; everything else does input and output
+//! through [`env`](crate::env) alone.
+
 mod cache;
 mod committer;
 mod error;
@@ -32,16 +62,16 @@ pub use committer::{CommitterConfig, TierCommits};
 pub use error::TierError;
 pub use image::{SHARDS, TierImage};
 pub use key::{DATA_PREFIX, ObjectKey, PAGE_PREFIX, SHARD_PREFIX};
-pub use manifest::{Located, Manifest, PAGE_UNITS, PageRef, page_fits, unit_fits, units_tile};
+pub use manifest::{Located, Manifest, PAGE_UNITS, PageRef, Refusal, page_fits, unit_fits, units_tile};
 pub use object::{check_section, check_unit, read_footer, read_section};
 pub use persist::{RootLine, ShardRef, read_page, write_page};
 pub use plan::{DueRange, ObjectPlan, UploadConfig, UploadPlanner, bytes_between, plans_are_disjoint};
 pub use read::{ReadConfig, TierRead, TierReader};
-pub use record::{Refusal, TierRecord, Verdict};
+pub use record::{TierRecord, Verdict};
 pub use retention::{TotalRetention, expired_before};
 pub use scrub::{Finding, ScrubDepth, ScrubReport, scrub};
 pub use sections::{Epochs, UnitIndex, UnitIndexEntry, decode_aborted, decode_epochs};
-pub use source::{PartitionView, SegmentView, SourceChunk, UnitSource, UnitSources};
+pub use source::{PartitionView, SegmentView, SourceChunk, TailLimits, UnitSource, UnitSources};
 pub use sweep::{SweepConfig, SweepCounts, Sweeper};
 pub use tier_log::{TIER_LOG, TierLog};
 pub use unit::{AbortedTransaction, Section, UnitMeta, unit_is_sound};

@@ -3,8 +3,8 @@
 //! Its goals, in this order:
 //! 1. Only what can never be truncated is uploaded: below [`PartitionView::uploadable_end`].
 //! 2. A unit starts where the tier of its partition ends, so that nothing is uploaded twice.
-//! 3. Sealed segments go at once. The rest waits until it is [`UploadConfig::tail_max_bytes`] large or
-//!    [`UploadConfig::tail_max_age`] old: together these bound what a replacement must copy and what a lost disk can
+//! 3. Sealed segments go at once. The rest waits until it is [`TailLimits::max_bytes`] large or
+//!    [`TailLimits::max_age`] old: together these bound what a replacement must copy and what a lost disk can
 //!    cost.
 //! 4. The partition with most to lose comes first.
 //! 5. Small ranges share an object, large ones have one of their own.
@@ -13,19 +13,16 @@
 
 use super::image::TierImage;
 use super::source::PartitionView;
+#[cfg(doc)]
+use super::source::TailLimits;
 use super::writer::UnitRange;
 use crate::env::Monotonic;
 use crate::offset::{Offset, PartitionId};
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
 
 /// When and how much is uploaded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UploadConfig {
-    /// `tail.max.bytes`: what may be missing in the tier before the open segment is uploaded in part.
-    pub tail_max_bytes: u64,
-    /// `tail.max.ms`: how long anything may be missing in the tier.
-    pub tail_max_age: Duration,
     /// The greatest unit.
     pub unit_max_bytes: u64,
     /// A range below this shares its object with others.
@@ -36,13 +33,7 @@ pub struct UploadConfig {
 
 impl Default for UploadConfig {
     fn default() -> UploadConfig {
-        UploadConfig {
-            tail_max_bytes: 64 << 20,
-            tail_max_age: Duration::from_secs(300),
-            unit_max_bytes: 256 << 20,
-            shared_below_bytes: 4 << 20,
-            concurrency: 4,
-        }
+        UploadConfig { unit_max_bytes: 256 << 20, shared_below_bytes: 4 << 20, concurrency: 4 }
     }
 }
 
@@ -118,7 +109,7 @@ impl UploadPlanner {
         let sealed = view.segments.iter().filter(|segment| segment.sealed && segment.end <= view.uploadable_end);
         let sealed_end = sealed.map(|segment| segment.end).max().filter(|end| *end > start);
         let tail = bytes_between(view, start, view.uploadable_end);
-        let is_due = tail >= config.tail_max_bytes || now.since(waiting.since) >= config.tail_max_age;
+        let is_due = tail >= view.tail.max_bytes || now.since(waiting.since) >= view.tail.max_age;
         let upto = if is_due { view.uploadable_end } else { sealed_end? };
         let range = UnitRange { partition: view.partition, start, upto, leader_epoch: view.leader_epoch };
         Some(DueRange { range, bytes: bytes_between(view, start, upto).min(config.unit_max_bytes) })

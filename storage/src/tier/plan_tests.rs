@@ -1,10 +1,11 @@
 //! The planner's rules, one by one and under arbitrary input.
 
-use super::super::source::SegmentView;
+use super::super::source::{SegmentView, TailLimits};
 use super::super::testing::{epoch, offset, open, partition, unit};
 use super::super::{TierImage, TierRecord};
 use super::*;
 use proptest::prelude::*;
+use std::time::Duration;
 
 const MIB: u64 = 1 << 20;
 
@@ -25,6 +26,7 @@ fn view(n: u32, uploadable: u64, sizes: &[u64]) -> PartitionView {
         sealed: index + 1 < sizes.len(),
     });
     PartitionView {
+        tail: TailLimits::default(),
         partition: partition(n),
         leader_epoch: epoch(1),
         enabled: true,

@@ -70,13 +70,18 @@ pub struct TierRead {
     pub base: Offset,
     /// One past the last offset: where to go on.
     pub next: Offset,
-    /// Whole batches, in order. Empty if the first one is larger than was asked for.
+    /// Whole batches, in order. Empty if the first one is larger than was asked for, or if there is none up to `next`,
+    /// because they were compacted away.
     pub pieces: Vec<Bytes>,
     /// The aborted transactions that overlap what was read.
     pub aborted: Vec<AbortedTransaction>,
 }
 
 impl TierRead {
+    fn nothing(next: Offset) -> TierRead {
+        TierRead { base: next, next, pieces: Vec::new(), aborted: Vec::new() }
+    }
+
     /// How many bytes there are.
     pub fn len(&self) -> u64 {
         self.pieces.iter().map(|piece| piece.len() as u64).sum()
@@ -151,7 +156,10 @@ impl TierReader {
     ) -> Result<TierRead, TierError> {
         let mut at = from;
         loop {
-            let unit = self.unit_at(manifest, at).await?.ok_or(TierError::OutOfRange { offset: from })?;
+            let Some(unit) = self.unit_at(manifest, at).await? else {
+                // What comes next is not in the tier; whether anything was in between tells the two cases apart.
+                return if at > from { Ok(TierRead::nothing(at)) } else { Err(TierError::OutOfRange { offset: from }) };
+            };
             let view = self.view(&unit).await?;
             let first = view.chunk_of_offset(at);
             for chunk in first..view.chunks() {
@@ -160,7 +168,7 @@ impl TierReader {
                     continue;
                 }
                 let Some((batch, next, bytes)) = loaded.slice(at, max_bytes, at_least_one) else {
-                    return Ok(TierRead { base: at, next: at, pieces: Vec::new(), aborted: Vec::new() });
+                    return Ok(TierRead::nothing(at));
                 };
                 let mut read = TierRead { base: batch.base, next, pieces: vec![bytes], aborted: Vec::new() };
                 let last = self.extend(&view, chunk, &loaded, &mut read, max_bytes);

@@ -209,3 +209,24 @@ fn the_last_unit_tells_what_a_new_replica_starts_from() {
         assert_eq!(reader.last_state(&Manifest::default()).await.unwrap(), None);
     });
 }
+
+#[test]
+fn a_unit_may_end_after_its_last_batch() {
+    block_on(async {
+        let mut tiered = tiered(1, 0, 100).await;
+        let store: Arc<dyn Store> = Arc::<MemoryStore>::clone(&tiered.memory);
+        let key = ObjectKey::Partition { partition: partition(0), base: offset(100), attempt: Uuid::nil() };
+        let mut writer = ObjectWriter::new(store, key);
+        let (start, upto) = (offset(100), offset(150));
+        writer.begin_unit(UnitRange { partition: partition(0), start, upto, leader_epoch: epoch(1) }).unwrap();
+        writer.data(&batches_of(100, 110, 1, 10)[0]).await.unwrap();
+        writer.end_unit(upto, UnitState::default()).await.unwrap();
+        let records: Vec<TierRecord> = writer.finish().await.unwrap().into_iter().map(TierRecord::Unit).collect();
+        tiered.image = tiered.image.replay(50, &records).0;
+        let (reader, manifest) = (tiered.reader(small_chunks()), tiered.manifest());
+        let read = reader.read(partition(0), &manifest, offset(100), 1, true).await.unwrap();
+        assert_eq!(read.next, offset(110));
+        let rest = reader.read(partition(0), &manifest, read.next, 1, true).await.unwrap();
+        assert!(rest.is_empty() && rest.next == offset(150));
+    });
+}

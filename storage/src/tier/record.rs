@@ -1,6 +1,6 @@
 //! What the tier log says: the records of its commits, and what becomes of each when it is replayed.
 
-use super::manifest::PageRef;
+use super::manifest::{PageRef, Refusal};
 use super::unit::UnitMeta;
 use crate::offset::{LeaderEpoch, Offset, PartitionId};
 use serde::{Deserialize, Serialize};
@@ -63,30 +63,4 @@ impl Verdict {
     pub fn is_applied(self) -> bool {
         self == Verdict::Applied
     }
-}
-
-/// Why a record changes nothing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
-    /// The partition is not open in the record's epoch: another leader has it.
-    #[error("fenced: the open epoch is {open:?}")]
-    Fenced {
-        /// The epoch that is open.
-        open: Option<LeaderEpoch>,
-    },
-    /// A unit does not start where the tier of its partition ends: it was committed before, or another was.
-    #[error("a unit must start at {expected}")]
-    Misplaced {
-        /// Where the next unit has to start.
-        expected: Offset,
-    },
-    /// The object is being deleted.
-    #[error("the object is doomed")]
-    Doomed,
-    /// The description contradicts itself.
-    #[error("the description contradicts itself")]
-    Unsound,
-    /// What it is about has changed, or it says nothing new.
-    #[error("nothing to change")]
-    Stale,
 }

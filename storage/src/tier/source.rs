@@ -8,6 +8,7 @@ use super::writer::UnitState;
 use crate::offset::{LeaderEpoch, Offset, PartitionId};
 use bytes::Bytes;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Some whole batches of a log.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,6 +50,21 @@ pub struct SegmentView {
     pub sealed: bool,
 }
 
+/// What may be missing of a partition in the tier: it bounds what a replacement must copy, and what a lost disk costs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TailLimits {
+    /// `tail.max.bytes`: beyond it the open segment is uploaded in part.
+    pub max_bytes: u64,
+    /// `tail.max.ms`: how long anything may be missing.
+    pub max_age: Duration,
+}
+
+impl Default for TailLimits {
+    fn default() -> TailLimits {
+        TailLimits { max_bytes: 64 << 20, max_age: Duration::from_secs(300) }
+    }
+}
+
 /// A partition that this broker leads, as the planner sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PartitionView {
@@ -58,6 +74,8 @@ pub struct PartitionView {
     pub leader_epoch: LeaderEpoch,
     /// Whether it is tiered: `remote.storage.enable`, and nothing else that forbids it.
     pub enabled: bool,
+    /// What may be missing of it in the tier.
+    pub tail: TailLimits,
     /// Up to where it is synced and below the last stable offset: what can never be truncated.
     pub uploadable_end: Offset,
     /// Its segments, ascending.

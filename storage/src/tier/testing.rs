@@ -129,6 +129,7 @@ impl FakeBroker {
 impl UnitSources for FakeBroker {
     fn views(&self) -> Vec<PartitionView> {
         let view = |(partition, log): (&PartitionId, &Arc<FakeLog>)| PartitionView {
+            tail: super::source::TailLimits::default(),
             partition: *partition,
             leader_epoch: epoch(1),
             enabled: true,

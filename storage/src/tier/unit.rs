@@ -65,7 +65,7 @@ pub struct UnitMeta {
     pub key: Arc<str>,
     /// The batches, verbatim.
     pub data: Section,
-    /// See [`UnitIndex`](super::sections::UnitIndex).
+    /// Where in the data to look for an offset or a time.
     pub index: Section,
     /// The producers' state after the unit, as the log encodes it.
     pub producers: Section,

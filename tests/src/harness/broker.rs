@@ -222,6 +222,19 @@ impl Broker {
         .await
     }
 
+    /// Waits for it to end by itself.
+    ///
+    /// # Panics
+    /// If it does not within `limit`.
+    pub async fn ended(&mut self, limit: Duration) -> ExitStatus {
+        let mut child = self.child.take().expect("the broker runs");
+        wait_for("the broker to end", limit, || {
+            let status = child.try_wait().expect("wait");
+            async move { status }
+        })
+        .await
+    }
+
     /// Deletes everything on the broker's disk; the store stays.
     ///
     /// # Panics

@@ -26,7 +26,8 @@ pub fn paths(source: &Source) -> Vec<Path> {
     let mut at = 0;
     while at < tokens.len() {
         let before = at.checked_sub(1).map(|i| tokens[i]);
-        if tokens[at] == "use" && before != Some("::") {
+        // `use<'a>` is a bound, not an import.
+        if tokens[at] == "use" && before != Some("::") && tokens.get(at + 1) != Some(&"<") {
             let mut raw = Vec::new();
             at = tree(&tokens, at + 1, &[], &mut raw);
             found.extend(raw.into_iter().filter_map(|names| absolute(source, &names, true)));
@@ -83,7 +84,7 @@ fn tree(tokens: &[&str], mut at: usize, prefix: &[String], found: &mut Vec<Vec<S
                 at += 1;
                 while let Some(token) = tokens.get(at) {
                     match *token {
-                        "}" => return at + 1,
+                        "}" | ";" => return at + 1,
                         "," => at += 1,
                         _ => at = tree(tokens, at, &names, found),
                     }
@@ -173,6 +174,15 @@ mod tests {
     fn what_only_tests_import_is_not_an_import() {
         assert!(found("storage/src/a.rs", "#[cfg(test)]\nmod tests {\n use crate::b::B;\n}").is_empty());
         assert!(found("storage/src/a.rs", "// use crate::b::B;\nlet s = \"crate::b::B\";").is_empty());
+    }
+
+    #[test]
+    fn text_that_is_no_import_ends() {
+        let text = "fn f<'a>() -> impl Sized + use<'a> { g(); } use a::{b; fn h() {}";
+        assert_eq!(found("storage/src/a.rs", text), ["a::a::b"]);
+        for broken in ["use", "use a::{", "use {;", "use }", "use a::{b::{c", "pub use ;"] {
+            found("storage/src/a.rs", broken);
+        }
     }
 
     #[test]

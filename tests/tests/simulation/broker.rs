@@ -1,7 +1,6 @@
 //! The broker, simulated: clients produce and consume while it is killed, its power is cut, its network hiccups and
 //! its store loses answers; afterwards everything that was acknowledged is there, once and in order.
 
-use esker_storage::env::Disk;
 use esker_storage::env::mutation::{Mutation, switch_on};
 use esker_tests::sim::checker::{self, Event, History, Sent};
 use esker_tests::sim::client::{CallError, SimClient, value_of, values_batch};
@@ -42,8 +41,6 @@ fn main_of(settings: Vec<String>) -> impl Fn(NodeEnv) -> futures_util::future::B
 fn add_broker(world: &World, settings: &[&str]) -> (NodeId, SocketAddr) {
     let settings = SETTINGS.iter().chain(settings).map(|setting| (*setting).to_owned()).collect();
     let node = world.add_node("broker", main_of(settings));
-    world.disk(node).create_dir_all("/data".as_ref()).unwrap();
-    world.disk(node).sync_dir("/".as_ref()).unwrap();
     (node, SocketAddr::new(world.ip(node), broker::PORT))
 }
 

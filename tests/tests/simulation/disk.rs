@@ -1,12 +1,14 @@
 //! The disk: what a kill keeps, what a power cut may take, what it must not, and what fails.
 
-use esker_storage::env::{Disk, Open, write_atomically};
+use esker_storage::env::{Disk, Open, create_dir_durably, write_atomically};
+use esker_storage::log::{Durability, LogDir, LogDirConfig};
 use esker_tests::sim::{
-    Config, Crash, DiskCall, DiskFault, DiskPlan, Failure, FailureKind, NodeEnv, NodeId, World, run,
+    Config, Crash, CrashOdds, DiskCall, DiskFault, DiskPlan, Failure, FailureKind, NodeEnv, NodeId, World, run,
 };
 use std::io::{ErrorKind, IoSlice};
 use std::path::Path;
 use std::time::Duration;
+use uuid::Uuid;
 
 const FILE: &str = "/data/file";
 
@@ -297,4 +299,47 @@ fn the_kinds_of_errors_are_those_of_a_file_system() {
         assert!(!disk.exists(at("/data")).unwrap());
     })
     .unwrap();
+}
+
+fn log_dir(node: &NodeEnv) {
+    let config = LogDirConfig { cluster: Uuid::from_u128(1), broker: 1, durability: Durability::Fsync, open_files: 16 };
+    LogDir::open(&node.env, "/var/lib/esker".as_ref(), config).unwrap();
+}
+
+#[test]
+fn a_log_directory_that_was_opened_survives_a_power_cut_with_its_parents() {
+    for seed in 0..50 {
+        run(Config::seeded(seed), |world: World| async move {
+            let node = after(&world, log_dir).await;
+            world.crash(node, Crash::PowerCut);
+            assert!(world.disk(node).exists("/var/lib/esker/identity".as_ref()).unwrap(), "the identity is gone");
+        })
+        .unwrap();
+    }
+}
+
+#[test]
+fn a_directory_is_durable_though_an_earlier_life_died_while_making_it() {
+    for call in 0..12 {
+        run(Config::seeded(call), |world: World| async move {
+            let make = |node: &NodeEnv| {
+                // Of a process that dies here nobody asks what it got.
+                let _ = create_dir_durably(&*node.env.disk, "/var/lib/esker".as_ref());
+            };
+            let node = world.add_node("n", move |node| {
+                make(&node);
+                Box::pin(std::future::pending())
+            });
+            world.set_crash_odds(node, CrashOdds { at_call: Some((call, Crash::Kill)), ..CrashOdds::default() });
+            world.start(node);
+            world.sleep(Duration::from_millis(10)).await;
+            world.crash(node, Crash::Kill);
+            world.set_crash_odds(node, CrashOdds::default());
+            world.start(node);
+            world.sleep(Duration::from_millis(10)).await;
+            world.crash(node, Crash::PowerCut);
+            assert!(world.disk(node).exists("/var/lib/esker".as_ref()).unwrap(), "killed in call {call}");
+        })
+        .unwrap();
+    }
 }

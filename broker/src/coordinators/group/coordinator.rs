@@ -18,6 +18,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use uuid::Uuid;
 
+/// How often a partition is asked to forget deleted topics while it cannot commit that.
+const DELETION_ATTEMPTS: usize = 10;
+
 /// What group coordination must know of the cluster's topics.
 pub trait GroupTopics: Send + Sync {
     /// Is there a topic of this name?
@@ -233,10 +236,22 @@ impl GroupCoordinator {
         }
     }
 
-    /// Topics were deleted: their offsets are forgotten, in every group that is coordinated here.
+    /// Topics were deleted: their offsets are forgotten, in every group that is coordinated here. Ready when that is
+    /// committed; a partition whose log does not take it for long is given up, and forgets them when they expire.
     pub async fn topics_deleted(&self, topics: Vec<String>) {
-        // A partition that is loading, or that could not commit it, forgets them when they expire.
-        self.ask_all(&Request::TopicsDeleted { topics }).await;
+        let runtimes: Vec<Requests> = self.runtimes.lock().values().map(Runtime::requests).collect();
+        join_all(runtimes.iter().map(|requests| self.forget_topics(requests, &topics))).await;
+    }
+
+    async fn forget_topics(&self, requests: &Requests, topics: &[String]) {
+        for _ in 0..DELETION_ATTEMPTS {
+            match requests.ask(Request::TopicsDeleted { topics: topics.to_vec() }).await {
+                Answer::TopicsDeleted(Err(ResponseError::CoordinatorNotAvailable)) => {
+                    self.env.sleep(self.config.reload_backoff).await;
+                }
+                _ => return,
+            }
+        }
     }
 
     async fn ask(&self, group: &str, request: Request) -> Answer {

@@ -14,7 +14,7 @@
 //! - [`records`]: the bytes in the topic, Kafka's own.
 //! - [`request`]: what a machine is asked and answers, free of the wire's versions.
 //! - [`state`]: the pure machine; every rebalance path, membership, offsets, expiry.
-//! - [`runtime`]: loading, appending, answering after the commit, timers.
+//! - [`runtime`]: loading, and loading again; `serving`: appending, answering after the commit, timers.
 //! - [`coordinator`]: the facade that handlers and the broker call.
 
 pub mod config;
@@ -23,6 +23,7 @@ pub mod log;
 pub mod records;
 pub mod request;
 pub mod runtime;
+mod serving;
 pub mod state;
 #[cfg(test)]
 pub(crate) mod testbed;

@@ -226,11 +226,16 @@ fn a_failed_append_sends_waiting_members_back() {
     assert!(deletion.take().is_none());
     stage.log.decide(Err(AppendError::Unavailable), false);
     stage.bench.settle();
-    assert!(deletion.take().is_some());
+    assert!(deletion.take().is_none(), "it is tried again");
     assert_eq!(waiting.take().unwrap().result, Err(ResponseError::CoordinatorNotAvailable));
     // The group is as the log has it: stable, with its one member.
     assert_eq!(stage.heartbeat(&first.member, 1).take().unwrap(), Ok(()));
     assert_eq!(stage.offset(), Some(1));
+    stage.bench.pass(Duration::from_secs(1));
+    stage.log.decide(Ok(()), true);
+    stage.bench.settle();
+    assert!(deletion.take().is_some());
+    assert_eq!(stage.offset(), None);
 }
 
 #[test]
@@ -287,6 +292,21 @@ fn while_loading_requests_are_turned_away_and_heartbeats_succeed() {
     stage.bench.settle();
     assert!(stage.coordinator.loading().is_empty());
     assert!(stage.commit(1).take().unwrap().is_ok());
+}
+
+#[test]
+fn topics_that_are_deleted_during_a_load_are_forgotten_after_it() {
+    let stage = Stage::new();
+    assert!(stage.commit(1).take().unwrap().is_ok());
+    let gate = stage.log.gate_replay();
+    assert!(stage.load().take().is_some());
+    let coordinator = Arc::clone(&stage.coordinator);
+    let mut deletion = stage.bench.start(async move { coordinator.topics_deleted(vec!["t".to_owned()]).await });
+    assert!(deletion.take().is_none());
+    gate.send(()).unwrap();
+    stage.bench.settle();
+    assert!(deletion.take().is_some());
+    assert_eq!(stage.offset(), None);
 }
 
 #[test]

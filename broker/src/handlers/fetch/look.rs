@@ -9,6 +9,7 @@ use crate::handlers::Handlers;
 use crate::partition::{Bound, ColdRead, Partition, Read, read_code};
 use bytes::Bytes;
 use esker_protocol::error_code::ErrorCode;
+use esker_protocol::record::batches;
 use esker_storage::env::Monotonic;
 use esker_storage::offset::{LeaderEpoch, Offset};
 use futures_util::future::join_all;
@@ -37,6 +38,17 @@ pub(super) struct Look {
     pub(super) bytes: usize,
     /// Something that must not wait: an error, a diverged log, a partition that gave all it may.
     urgent: bool,
+    /// One past what each partition of `answers` was asked to give, where it was read.
+    reads: Vec<Option<Reading>>,
+}
+
+/// What a partition had when it was read.
+#[derive(Clone, Copy)]
+struct Reading {
+    /// Where the read began.
+    from: i64,
+    /// Where what may be read ended.
+    end: i64,
 }
 
 /// What is left to give.
@@ -53,6 +65,7 @@ impl Look {
             partitions: Vec::new(),
             bytes: 0,
             urgent: false,
+            reads: Vec::with_capacity(plan.partitions.len()),
         };
         let mut room = Room { left: request.max_bytes, given: false };
         let mut cold = Vec::new();
@@ -67,7 +80,22 @@ impl Look {
 
     /// Whether the answer should go out rather than wait for more.
     pub(super) fn is_enough(&self, request: &Request) -> bool {
-        self.urgent || self.bytes >= request.min_bytes || self.partitions.is_empty()
+        self.urgent || self.bytes >= request.min_bytes || self.partitions.is_empty() || self.is_cut_short()
+    }
+
+    /// Whether a partition had more than it gave: a limit or the end of a segment came first. Nobody would be woken for
+    /// the rest, which is there already.
+    fn is_cut_short(&self) -> bool {
+        self.answers.iter().zip(&self.reads).any(|(answer, reading)| {
+            let Some(Reading { from, end }) = *reading else { return false };
+            let records = answer.records.as_deref().unwrap_or_default();
+            batches(records).last().map_or(from, |last| last.header.next_offset()) < end
+        })
+    }
+
+    /// Whether a partition that is here was not here at the time of `before`, or is not any more.
+    pub(super) fn found_others_than(&self, before: &[Arc<Partition>]) -> bool {
+        self.partitions.len() != before.len() || self.partitions.iter().zip(before).any(|(a, b)| !Arc::ptr_eq(a, b))
     }
 
     fn partition(
@@ -80,6 +108,7 @@ impl Look {
         cold: &mut Vec<(usize, ColdRead)>,
     ) {
         let mut answer = empty(name.partition);
+        self.reads.push(None);
         let found = if request.version >= TOPIC_ID_VERSION {
             handlers.partition_by_id(name.topic_id, name.partition)
         } else {
@@ -119,14 +148,25 @@ impl Look {
             // Nothing is aborted as long as there are no transactions; read_uncommitted keeps its null.
             answer.aborted_transactions = Some(Vec::new());
         }
+        let offset = Offset::from_wire(wanted.offset).ok_or(ErrorCode::OFFSET_OUT_OF_RANGE)?;
+        // Before the start is out of range even where the logs diverge.
+        if offset < partition.log_start().offset() {
+            return Err(ErrorCode::OFFSET_OUT_OF_RANGE);
+        }
+        if LeaderEpoch::from_wire(wanted.last_fetched_epoch).is_some_and(|epoch| epoch > partition.leader_epoch()) {
+            return Err(ErrorCode::OFFSET_OUT_OF_RANGE);
+        }
         if let Some((epoch, end)) = diverged(partition, wanted) {
             answer.diverging_epoch =
                 EpochEndOffset::default().with_epoch(epoch.to_wire()).with_end_offset(end.to_wire());
             self.urgent = true;
             return Ok(());
         }
-        let offset = Offset::from_wire(wanted.offset).ok_or(ErrorCode::OFFSET_OUT_OF_RANGE)?;
         let bound = if request.read_committed { Bound::Committed } else { Bound::Uncommitted };
+        let end = if request.read_committed { answer.last_stable_offset } else { answer.high_watermark };
+        if let Some(reading) = self.reads.last_mut() {
+            *reading = Some(Reading { from: wanted.offset, end });
+        }
         let own = usize::try_from(wanted.max_bytes).unwrap_or(0);
         let limit = own.min(room.left);
         if limit == 0 && room.given {
@@ -150,14 +190,21 @@ impl Look {
 
     /// Reads what is not in memory, all of it together, as far as the deadline lets it come.
     async fn warm(&mut self, handlers: &Handlers, request: &Request, cold: Vec<(usize, ColdRead)>) {
+        // Who has enough already does not wait: what is begun goes on, and the next fetch finds it done.
+        let deadline = if self.is_enough(request) { handlers.env.now() } else { request.deadline };
         let reads = cold.into_iter().map(|(index, read)| async move {
-            let limit = read.limit();
-            (index, limit, read.complete(request.deadline).await)
+            let (limit, is_tiered) = (read.limit(), read.is_tiered());
+            (index, limit, is_tiered, read.complete(deadline).await)
         });
-        for (index, limit, result) in join_all(reads).await {
+        for (index, limit, is_tiered, result) in join_all(reads).await {
             let Some(mut answer) = self.answers.get_mut(index).map(std::mem::take) else { continue };
             match result {
-                Ok(Some(records)) => self.give(&mut answer, records, limit),
+                Ok(Some(records)) => {
+                    if is_tiered {
+                        handlers.metrics.tier_bytes_out.inc_by(records.len() as u64);
+                    }
+                    self.give(&mut answer, records, limit);
+                }
                 // Not in time: the read goes on, and the next fetch finds it done.
                 Ok(None) => {}
                 Err(error) => {

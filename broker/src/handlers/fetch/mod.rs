@@ -6,7 +6,7 @@
 //!                                            -> too little: wait for a high watermark to move, look again
 //! ```
 //!
-//! [`session`] is KIP-227; [`look`] is one pass over the partitions; this module decides when to answer.
+//! [`session`] is KIP-227; `look` is one pass over the partitions; this module decides when to answer.
 
 mod look;
 pub mod session;
@@ -53,13 +53,18 @@ async fn settle(handlers: &Handlers, client: &Client, plan: &Plan, request: &Req
         return look;
     }
     let waiter = Waiter::new(client.runtime);
-    let registration = Registration::new(&waiter, &look);
+    let mut registration = Registration::new(&waiter, &look);
     loop {
         // Registered first, looked second: nothing moves unseen in between.
         look = Look::take(handlers, plan, request).await;
         let left = request.deadline.since(handlers.env.now());
         if look.is_enough(request) || left.is_zero() {
             break;
+        }
+        if look.found_others_than(&registration.partitions) {
+            // A topic came again under its name.
+            registration = Registration::new(&waiter, &look);
+            continue;
         }
         // A time-out ends with the look as it is: nothing woke us since.
         if handlers.env.timeout(left, waiter.woken()).await.is_err() {

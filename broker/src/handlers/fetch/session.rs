@@ -5,6 +5,9 @@
 //! connection runtime, bounded in number; an id names its runtime (`id % runtimes`), so an id that arrives on
 //! another connection runtime, or after a restart, is simply not found: the client starts a new session.
 //!
+//! What a session keeps of a request is copied and bounded: a name that is a slice of its frame would keep the whole
+//! frame, and a client that names ever more partitions gets no session for them.
+//!
 //! Pure but for the lock: time and randomness are arguments.
 
 use esker_storage::env::Monotonic;
@@ -12,6 +15,7 @@ use kafka_protocol::error::ResponseError;
 use kafka_protocol::messages::TopicName;
 use kafka_protocol::messages::fetch_request::{FetchPartition, FetchRequest};
 use kafka_protocol::messages::fetch_response::PartitionData;
+use kafka_protocol::protocol::StrBytes;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -25,6 +29,8 @@ const INITIAL_EPOCH: i32 = 0;
 /// A session that was used more recently than this is not evicted for a new one
 /// (Kafka's `min.incremental.fetch.session.eviction.ms`).
 const EVICTION_AGE: Duration = Duration::from_secs(120);
+/// Partitions that a session remembers; a client with more fetches without one.
+const MAX_PARTITIONS: usize = 10_000;
 /// Kafka's version that names topics by id.
 const TOPIC_ID_VERSION: i16 = 13;
 
@@ -179,7 +185,7 @@ impl Sessions {
 
     fn open(&mut self, request: &FetchRequest, by_id: bool, now: Monotonic, random: u64) -> Plan {
         let mut plan = sessionless(request);
-        if plan.partitions.is_empty() || !self.make_room(now) {
+        if plan.partitions.is_empty() || plan.partitions.len() > MAX_PARTITIONS || !self.make_room(now) {
             return plan;
         }
         let Some(id) = self.free_id(random) else { return plan };
@@ -192,7 +198,7 @@ impl Sessions {
             last_used: now,
         };
         for (name, wanted) in &plan.partitions {
-            session.set(name.clone(), *wanted);
+            session.set(name, *wanted);
         }
         let session = Arc::new(Mutex::new(session));
         self.sessions.insert(id, Arc::clone(&session));
@@ -222,12 +228,20 @@ impl Sessions {
         session.next_epoch = if epoch == i32::MAX { INITIAL_EPOCH + 1 } else { epoch + 1 };
         session.last_used = now;
         for (name, wanted) in named(request) {
-            session.set(name, wanted);
+            session.set(&name, wanted);
+        }
+        if session.partitions.len() > MAX_PARTITIONS {
+            self.sessions.remove(&request.session_id);
+            return Err(ResponseError::FetchSessionIdNotFound);
         }
         for topic in &request.forgotten_topics_data {
             for partition in &topic.partitions {
                 session.partitions.remove(&name(&topic.topic, topic.topic_id, *partition));
             }
+        }
+        if session.partitions.len() > MAX_PARTITIONS {
+            self.sessions.remove(&request.session_id);
+            return Err(ResponseError::FetchSessionIdNotFound);
         }
         if session.partitions.is_empty() {
             self.sessions.remove(&request.session_id);
@@ -269,12 +283,15 @@ impl Sessions {
 }
 
 impl Session {
-    fn set(&mut self, name: Name, wanted: Wanted) {
-        match self.partitions.get_mut(&name) {
+    fn set(&mut self, name: &Name, wanted: Wanted) {
+        match self.partitions.get_mut(name) {
             Some(cached) => cached.wanted = wanted,
             None => {
                 let order = self.next_order;
                 self.next_order += 1;
+                // The client's name is a slice of its request, which the session must not keep.
+                let topic = TopicName(StrBytes::from_string(name.topic.to_string()));
+                let name = Name { topic, topic_id: name.topic_id, partition: name.partition };
                 self.partitions.insert(name, Cached { wanted, told: None, order });
             }
         }

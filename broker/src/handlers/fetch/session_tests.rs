@@ -3,7 +3,6 @@
 use super::*;
 use bytes::Bytes;
 use kafka_protocol::messages::fetch_request::{FetchTopic, ForgottenTopic};
-use kafka_protocol::protocol::StrBytes;
 
 const VERSION: i16 = 12;
 
@@ -118,4 +117,22 @@ fn the_epoch_wraps_to_one() {
     sessions.sessions[&id].lock().next_epoch = i32::MAX;
     sessions.plan(&request(id, i32::MAX, &[]), VERSION, at(0), 9).unwrap();
     sessions.plan(&request(id, 1, &[]), VERSION, at(0), 9).unwrap();
+}
+
+#[test]
+fn a_session_keeps_neither_its_requests_nor_partitions_without_bound() {
+    let mut sessions = Sessions::new(0, 1, 10);
+    let frame = bytes::Bytes::from(b"t".repeat(1000));
+    let mut asked = request(0, 0, &[(0, 0)]);
+    asked.topics[0].topic = StrBytes::from_utf8(frame.slice(..1)).unwrap().into();
+    let opened = sessions.plan(&asked, VERSION, at(0), 1).unwrap();
+    let id = opened.session_id;
+    drop((asked, opened));
+    assert!(frame.is_unique(), "the session holds its first request's frame");
+
+    let many: Vec<(i32, i64)> = (0..MAX_PARTITIONS as i32).map(|partition| (partition + 1, 0)).collect();
+    assert_eq!(sessions.plan(&request(id, 1, &many), VERSION, at(0), 1).err().unwrap().code(), 70);
+    assert!(sessions.is_empty());
+    let more: Vec<(i32, i64)> = (0..=MAX_PARTITIONS as i32).map(|partition| (partition, 0)).collect();
+    assert_eq!(sessions.plan(&request(0, 0, &more), VERSION, at(0), 1).unwrap().session_id, 0);
 }

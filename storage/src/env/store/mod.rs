@@ -3,7 +3,7 @@
 //! One primitive carries all agreement: [`Store::put_if_absent`]. Everything else writes keys that nobody else
 //! writes, or reads.
 //!
-//! [`open`] makes a [`Store`] from a URL. [`MemoryStore`] is the one that needs no runtime; the others drive the
+//! [`open`](fn@open) makes a [`Store`] from a URL. [`MemoryStore`] is the one that needs no runtime; the others drive the
 //! `object_store` crate on threads of their own, and their futures may be awaited on any executor.
 
 mod memory;

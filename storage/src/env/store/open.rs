@@ -14,7 +14,7 @@
 use super::object::{COMMIT_TIMEOUT, Handles, Listing, ObjectBacked};
 use super::runtime::StoreRuntime;
 use super::{MemoryStore, Store, StoreError};
-use crate::env::Env;
+use crate::env::{Env, RealDisk, create_dir_durably};
 use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey, Checksum};
 use object_store::azure::{AzureConfigKey, MicrosoftAzureBuilder};
 use object_store::gcp::GoogleCloudStorageBuilder;
@@ -146,17 +146,9 @@ fn azure(url: &Url) -> Result<Handles, StoreError> {
     })
 }
 
-#[allow(clippy::disallowed_methods, clippy::disallowed_types, reason = "this is the door")]
 fn directory(url: &Url) -> Result<Handles, StoreError> {
     let path = url.to_file_path().map_err(|()| refused(format!("{url} is not an absolute path: use file:///path")))?;
-    let create = || {
-        std::fs::create_dir_all(&path)?;
-        match path.parent() {
-            Some(parent) => std::fs::File::open(parent)?.sync_all(),
-            None => Ok(()),
-        }
-    };
-    create().map_err(|error| refused(format!("{}: {error}", path.display())))?;
+    create_dir_durably(&RealDisk, &path).map_err(|error| refused(format!("{}: {error}", path.display())))?;
     let files: Arc<dyn ObjectStore> =
         Arc::new(LocalFileSystem::new_with_prefix(&path).map_err(refused)?.with_fsync(true));
     Ok(Handles {
