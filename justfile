@@ -20,4 +20,4 @@ bench *ARGS:
 
 # The simulation on N seeds, or on one: `just sim 1000`, `ESKER_SIM_SEED=7 just sim`.
 sim N="100":
-    ESKER_SIM_SEEDS={{N}} cargo test --release -p esker-tests sim:: -- --nocapture
+    ESKER_SIM_SEEDS={{N}} cargo test --release -p esker-tests --test simulation -- --nocapture --skip mutation_

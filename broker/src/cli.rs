@@ -2,7 +2,7 @@
 
 use crate::admin;
 use crate::config::{BrokerConfig, Values, parse_properties, parse_set};
-use crate::net::env::RealNetwork;
+use crate::net::env::{Network, RealNetwork};
 use crate::server::{self, Gauges, Outside, Server};
 use anyhow::{Context, anyhow};
 use clap::{Args, Parser, Subcommand};
@@ -188,7 +188,14 @@ async fn serve_admin(
     stop: &watch::Sender<bool>,
 ) -> anyhow::Result<()> {
     for address in &config.admin_listeners {
-        let address = address.parse().with_context(|| format!("admin.listeners={address} is not host:port"))?;
+        let (host, port) = address
+            .rsplit_once(':')
+            .and_then(|(host, port)| Some((host, port.parse().ok()?)))
+            .context(format!("admin.listeners={address} is not host:port"))?;
+        let address = RealNetwork
+            .resolve(host.trim_start_matches('[').trim_end_matches(']'), port)
+            .await
+            .with_context(|| format!("admin.listeners={address} cannot be resolved"))?;
         let mut stopped = stop.subscribe();
         let stop = async move {
             // A dropped sender stops, too.

@@ -33,7 +33,7 @@ use esker_storage::tier::{
     CacheBytes, CommitterConfig, ReadConfig, SweepConfig, Sweeper, TierCommits, TierReader, UnitSources, UploadConfig,
     Uploader,
 };
-use std::future::Future;
+use futures_util::future::BoxFuture;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -202,12 +202,12 @@ impl Server {
 
     /// Waits until this broker cannot go on; why. It should be stopped then and its process end: somebody must look.
     /// Keeps the gauges meanwhile of what nobody counts when it happens.
-    pub fn failed(&self) -> impl Future<Output = String> + Send + use<> {
+    pub fn failed(&self) -> BoxFuture<'static, String> {
         let (env, mut controller) = (self.env.clone(), self.controller.clone());
         let (hosted, acceptor) = (Arc::clone(&self.hosted), Arc::clone(&self.acceptor));
         let (metrics, readiness) = (Arc::clone(&self.metrics), Arc::clone(&self.readiness));
         let uploader = Arc::clone(&self.uploader);
-        async move {
+        Box::pin(async move {
             loop {
                 let uploads = uploader.counts();
                 metrics.uploaded(uploads.bytes, uploads.failures);
@@ -225,7 +225,7 @@ impl Server {
                     () = env.sleep(LOOK_EVERY) => {}
                 }
             }
-        }
+        })
     }
 
     /// The partitions that it leads: what tests look at while it runs.
@@ -236,6 +236,7 @@ impl Server {
     /// Accepts no more, finishes what is in flight, syncs and checkpoints the logs.
     pub async fn stop(self) {
         self.readiness.not_ready("broker", "stopping");
+        self.hosted.end_polls();
         self.acceptor.stop(DRAIN_LIMIT).await;
         self.uploader.stop();
         self.coordinators.stop().await;

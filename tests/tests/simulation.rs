@@ -7,7 +7,10 @@ mod simulation {
     mod executor;
     mod failures;
     mod log;
+    mod judge;
+    mod mutations;
     mod net;
     mod sample;
     mod store;
+    mod story;
 }

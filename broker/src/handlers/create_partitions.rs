@@ -1,4 +1,4 @@
-//! CreatePartitions: from the wire to the controller, and its answer back.
+//! CreatePartitions: more partitions for topics that exist, item by item.
 
 use super::wire::{outcome, wait_applied};
 use crate::config::BrokerId;

@@ -1,4 +1,4 @@
-//! CreateTopics: from the wire to the controller, and what the topics are like back.
+//! CreateTopics: new topics, item by item; what was created can be used when the answer comes.
 
 use super::wire::{outcome, text, wait_applied};
 use crate::config::{BrokerConfig, BrokerId, Layers, Values, describe_topic};

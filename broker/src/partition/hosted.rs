@@ -58,6 +58,8 @@ pub struct Hosted {
     wakes: Arc<Wakes>,
     /// Whether a log did not open.
     offline: AtomicBool,
+    /// Whether the broker is about to stop.
+    ending: AtomicBool,
 }
 
 /// What an image changed here.
@@ -130,6 +132,7 @@ impl Hosted {
             places: Mutex::new(places),
             partitions: ArcSwap::default(),
             offline: AtomicBool::new(false),
+            ending: AtomicBool::new(false),
         }))
     }
 
@@ -163,6 +166,19 @@ impl Hosted {
         for partition in self.led().iter().filter(|partition| partition.log().is_failed()) {
             partition.end(NotCommitted::Failed);
         }
+    }
+
+    /// The broker is about to stop: long polls are answered with what there is.
+    pub fn end_polls(&self) {
+        self.ending.store(true, Ordering::Release);
+        for partition in self.led() {
+            partition.wake_polls();
+        }
+    }
+
+    /// Whether nobody should wait for records any more.
+    pub fn is_ending(&self) -> bool {
+        self.ending.load(Ordering::Acquire)
     }
 
     /// The log directories.

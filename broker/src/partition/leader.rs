@@ -212,6 +212,11 @@ impl Partition {
         self.waiters.register(waiter);
     }
 
+    /// Has long polls look again.
+    pub fn wake_polls(&self) {
+        self.waiters.wake_polls();
+    }
+
     /// Forgets a long poll.
     pub fn forget(&self, waiter: &Arc<Waiter>) {
         self.waiters.forget(waiter);

@@ -4,43 +4,17 @@
 //! the batch its offsets; write it; publish it to readers; note its producer and epoch; queue the log for the sync
 //! group. Nothing is noted that was not written, and a batch that was refused or could not be written leaves no trace.
 
+use super::appender::Appender;
 use super::dir::Durability;
 use super::epochs::LeaderEpochs;
 use super::error::{AppendError, LogError};
 use super::local_log::Log;
-use super::producers::{Claim, Producers, Verdict};
+use super::producers::{Claim, Verdict};
 use crate::env::Timestamp;
 use crate::offset::{FilePosition, LeaderEpoch, Offset};
-use crate::segment::open_files::OpenFile;
-use crate::segment::{ActiveWriter, SealedSegment, Segment, walk::mark_of};
+use crate::segment::{Segment, walk::mark_of};
 use esker_protocol::record::{TimestampType, ValidatedBatch};
-use std::collections::VecDeque;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
-
-/// What the append lock guards.
-pub(super) struct Appender {
-    pub(super) writer: ActiveWriter,
-    /// The serial of the newest data file that was attempted: a failed attempt may leave a file, whose serial is not
-    /// used again.
-    pub(super) last_serial: u32,
-    pub(super) producers: Producers,
-    /// Whether the sync group has this log among the dirty ones.
-    pub(super) queued: bool,
-    pub(super) unsynced_files: Vec<Arc<OpenFile>>,
-    pub(super) unsynced_directories: Vec<PathBuf>,
-    /// Sealed segments without an index file, each with the producers at its end if they are known.
-    pub(super) unfinished: Vec<(Arc<SealedSegment>, Option<Arc<Producers>>)>,
-    /// The producers at some recent offsets, from which those at others follow.
-    pub(super) snapshots: VecDeque<(Offset, Arc<Producers>)>,
-    pub(super) since_checkpoint: u64,
-    /// When the first batch of the active segment was appended by this process.
-    pub(super) first_append: Option<Timestamp>,
-}
-
-/// Snapshots kept in memory per log.
-const SNAPSHOTS: usize = 4;
 
 /// A batch that is in the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,44 +27,6 @@ pub struct Appended {
     pub log_append_time: Option<Timestamp>,
     /// Whether it was there before: the offsets are the original's, which may not be synced yet either.
     pub duplicate: bool,
-}
-
-impl Appender {
-    pub(super) fn new(writer: ActiveWriter, producers: Producers) -> Appender {
-        Appender {
-            last_serial: writer.segment().name().serial,
-            writer,
-            producers,
-            queued: false,
-            unsynced_files: Vec::new(),
-            unsynced_directories: Vec::new(),
-            unfinished: Vec::new(),
-            snapshots: VecDeque::new(),
-            since_checkpoint: 0,
-            first_append: None,
-        }
-    }
-
-    pub(super) fn remember_snapshot(&mut self, at: Offset) -> Arc<Producers> {
-        let producers = Arc::new(self.producers.clone());
-        if self.snapshots.len() >= SNAPSHOTS {
-            self.snapshots.pop_front();
-        }
-        self.snapshots.push_back((at, Arc::clone(&producers)));
-        producers
-    }
-
-    pub(super) fn note_new_name(&mut self, directory: &Path) {
-        if !self.unsynced_directories.iter().any(|known| known == directory) {
-            self.unsynced_directories.push(directory.to_owned());
-        }
-    }
-
-    fn note_unsynced(&mut self, file: Arc<OpenFile>) {
-        if !self.unsynced_files.iter().any(|known| Arc::ptr_eq(known, &file)) {
-            self.unsynced_files.push(file);
-        }
-    }
 }
 
 impl Log {

@@ -7,7 +7,7 @@
 //! everything at or beyond it in older files is gone (`segment::name`); once its name is durable, the older files
 //! that lie beyond go. The part of a segment below the cut becomes a sealed segment of its own.
 
-use super::append::Appender;
+use super::appender::Appender;
 use super::error::{LogError, segment_error};
 use super::local_log::{Log, SegmentList};
 use super::upkeep::next_serial;

@@ -1,72 +1,69 @@
-//! The sync group of a log directory: one round of syncs covers every batch that arrived while the last one ran.
+//! The sync group of a log directory: who waits for the next round of syncs.
 //!
 //! ```text
-//!  appends --mark--> dirty logs --round--> capture (under each append lock: files, new names, end)
-//!                        ^                    | fdatasync, a few at a time
-//!                        |                    v
-//!              arrives during a round     publish each log's synced end --> its observer (high watermark, waiters)
-//!              and joins the next             |
-//!                                             v  at most every 100 ms, waited for by nobody
-//!                                         the record of what was synced
+//!  append --mark--> SyncGroup: dirty logs --taken by a round--> Capture of each --synced--> Member::publish_synced
 //! ```
 //!
-//! The nouns: a log is **dirty** once something was appended since its last capture; a **round** takes all dirty logs;
-//! a [`Capture`] is what one log needs synced, and the end that is synced then.
-//!
-//! With `log.durability=os` nobody waits for a round, and one is due after 64 MiB or 10 s.
-//!
-//! How a round syncs was measured on the reference machine (ext4, two cores, both busy with other work; 4 KiB per batch,
-//! one batch in flight per partition, each partition in a file and a directory of its own; means of two noisy runs of two
-//! seconds, so only the ratios count):
-//!
-//! ```text
-//!   dirty logs            8 fdatasync in parallel      one syncfs               a journal of recycled blocks
-//!   per round             acks/s   p50     p99 ms      acks/s   p50     p99     acks/s    p50     p99
-//!       1                    280   3.9      12            430   2.2      8         470    2.0       7
-//!       4                  5,000   0.35      7            650   5.9     16
-//!       8                  8,800   0.49      8          1,200   7.8     22
-//!      16                 10,000   0.99     12          2,000   8.3     20
-//!      32                 11,000   2.1      18          4,100   7.5     20
-//!     100                  9,600   8.7      40         12,000   7.7     18       36,000    1.2      10
-//!   1,000                 10,300  88       240         38,700  22       79       95,000    4.0      20
-//! ```
-//!
-//! (With two at a time instead of eight, `fdatasync` gets between a tenth and a half: ext4's journal commits for all who wait at once.) So up to
-//! [`FEW`] dirty logs are synced file by file, eight at a time, and more than that by one `syncfs`. The journal wins where
-//! hundreds of partitions are written at once, at the price of writing everything twice, of holding back the recycling until
-//! the data files are synced, and of a second log to recover from; it would take the place of [`sync_together`] and nothing else.
-//! `syncfs` also waits for what others write to the same file system, which is why few logs do not use it.
+//! The nouns: a log is **dirty** once something was appended since its last capture; a **round** (`rounds`) takes all dirty
+//! logs; a [`Capture`] is what one log needs synced, and the end that is synced then; a [`Member`] is what the group, and
+//! the directory, know of a log.
 
-use super::dir::{Durability, LogDir};
-use super::local_log::Log;
+use super::error::LogError;
 use super::synced_record::SyncedMark;
+use crate::env::Disk;
 use crate::env::mutation::{self, Mutation};
-use crate::env::{Monotonic, Pool};
-use crate::offset::SyncedEnd;
+use crate::offset::{PartitionId, SyncedEnd};
 use crate::segment::open_files::OpenFile;
 use parking_lot::Mutex;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
 use tokio::sync::Notify;
 
-/// Files that are synced at the same time.
-const PARALLEL: usize = 8;
-/// Dirty logs up to which a round syncs file by file.
-const FEW: usize = 64;
-/// How often the record of what was synced is written at most.
-const RECORD_EVERY: Duration = Duration::from_millis(100);
-/// `os`: a round is due after this many bytes,
-const OS_BYTES: u64 = 64 << 20;
-/// or after this long.
-const OS_EVERY: Duration = Duration::from_secs(10);
+/// `log.durability=os`: a round is due after this many bytes.
+pub(super) const OS_BYTES: u64 = 64 << 20;
+
+/// A log, as its directory knows it: something that is synced, kept up, closed and, if it must be, given up.
+pub(super) trait Member: Send + Sync {
+    /// Whose log it is.
+    fn id(&self) -> PartitionId;
+
+    /// What must be synced for everything appended so far to be durable; the log is clean from here on.
+    fn capture(&self) -> Capture;
+
+    /// What was captured is synced: the synced end moves, and the log's observer hears of it.
+    fn publish_synced(&self, capture: &Capture);
+
+    /// The directory has failed: the log's observer hears of it.
+    fn tell_failed(&self);
+
+    /// Whether segments are to be finished or a checkpoint is due; asked once for each time.
+    fn take_wants_maintenance(&self) -> bool;
+
+    /// Does that. Blocks.
+    fn maintain(&self);
+
+    /// Ends appending and takes a last checkpoint. Blocks.
+    ///
+    /// # Errors
+    /// [`LogError`]; the next start scans what lies beyond the checkpoint before.
+    fn close(&self) -> Result<(), LogError>;
+
+    /// Whether it was closed.
+    fn is_closed(&self) -> bool;
+
+    /// Ends appending and upkeep, for a partition whose files are about to go.
+    fn abandon(&self);
+
+    /// Whether its files may be gone.
+    fn is_abandoned(&self) -> bool;
+}
 
 /// The dirty logs of a directory.
 #[derive(Default)]
 pub struct SyncGroup {
-    dirty: Mutex<Vec<Arc<Log>>>,
+    dirty: Mutex<Vec<Arc<dyn Member>>>,
     bytes: AtomicU64,
     wake: Notify,
     stopped: AtomicBool,
@@ -87,8 +84,8 @@ pub(super) struct Capture {
 }
 
 impl SyncGroup {
-    /// Adds a log that was clean until now; `run` wakes.
-    pub(super) fn mark(&self, log: Arc<Log>) {
+    /// Adds a log that was clean until now; the next round wakes for it.
+    pub(super) fn mark(&self, log: Arc<dyn Member>) {
         self.dirty.lock().push(log);
         self.wake.notify_one();
     }
@@ -105,152 +102,33 @@ impl SyncGroup {
         self.bytes.load(Ordering::Relaxed)
     }
 
-    /// Ends `run` after a last round.
+    /// Ends the rounds after a last one.
     pub(super) fn stop(&self) {
         self.stopped.store(true, Ordering::Release);
         self.wake.notify_one();
     }
 
-    fn is_stopped(&self) -> bool {
+    pub(super) fn is_stopped(&self) -> bool {
         self.stopped.load(Ordering::Acquire)
     }
 
-    fn has_dirty(&self) -> bool {
+    pub(super) fn has_dirty(&self) -> bool {
         !self.dirty.lock().is_empty()
     }
 
-    /// Runs rounds until the group is stopped or the directory fails.
-    pub(super) async fn run(dir: Arc<LogDir>) {
-        let group = dir.group();
-        let writing = Arc::new(AtomicBool::new(false));
-        let mut recorded = dir.env().now();
-        while dir.check().is_ok() {
-            group.wait_until_due(&dir, recorded).await;
-            if group.has_dirty() {
-                round(&dir).await;
-            }
-            let now = dir.env().now();
-            if now.since(recorded) >= RECORD_EVERY && dir.synced_record().lock().is_dirty() {
-                recorded = now;
-                write_record(&dir, &writing);
-            }
-            if group.is_stopped() && !group.has_dirty() {
-                break;
-            }
-        }
-        // Those that became dirty in the moment in which the directory failed wait for nothing.
-        if dir.check().is_err() {
-            let logs = std::mem::take(&mut *group.dirty.lock());
-            logs.iter().for_each(|log| log.tell_failed());
-        }
+    /// The dirty logs, for a round that begins now.
+    pub(super) fn take_dirty(&self) -> Vec<Arc<dyn Member>> {
+        std::mem::take(&mut *self.dirty.lock())
     }
 
-    async fn wait_until_due(&self, dir: &LogDir, recorded: Monotonic) {
-        let started = dir.env().now();
-        loop {
-            let now = dir.env().now();
-            let record_in =
-                dir.synced_record().lock().is_dirty().then(|| RECORD_EVERY.saturating_sub(now.since(recorded)));
-            let os = dir.durability() == Durability::Os;
-            let due = self.has_dirty()
-                && (!os || self.bytes.load(Ordering::Relaxed) >= OS_BYTES || now.since(started) >= OS_EVERY);
-            if due || self.is_stopped() || record_in.is_some_and(|wait| wait.is_zero()) {
-                return;
-            }
-            let os_in = (os && self.has_dirty()).then(|| OS_EVERY.saturating_sub(now.since(started)));
-            match record_in.into_iter().chain(os_in).min() {
-                Some(wait) => tokio::select! {
-                    biased;
-                    () = self.wake.notified() => {}
-                    () = dir.env().sleep(wait) => {}
-                },
-                None => self.wake.notified().await,
-            }
-        }
+    /// A round begins: bytes count anew.
+    pub(super) fn reset_bytes(&self) {
+        self.bytes.store(0, Ordering::Relaxed);
     }
-}
 
-/// Syncs every dirty log once.
-async fn round(dir: &Arc<LogDir>) {
-    let group = dir.group();
-    group.bytes.store(0, Ordering::Relaxed);
-    let logs = std::mem::take(&mut *group.dirty.lock());
-    let share = logs.len().div_ceil(PARALLEL).max(1);
-    if logs.len() <= share {
-        // One dirty log is the usual case: this thread has just woken for it, and hands nothing over.
-        sync_logs(dir, &logs);
-    } else if logs.len() <= FEW || !sync_together(dir, &logs) {
-        let shares = logs.chunks(share).map(|share| {
-            let (dir, share) = (Arc::clone(dir), share.to_vec());
-            async move { dir.env().clone().blocking(Pool::Sync, move || sync_logs(&dir, &share)).await }
-        });
-        if futures_util::future::join_all(shares).await.iter().any(Result::is_err) {
-            dir.fail("a sync did not end", &io::Error::other("the process is ending"));
-        }
-    }
-    for log in logs {
-        if log.take_wants_maintenance() {
-            maintain_later(dir, log);
-        }
-    }
-}
-
-/// Not waited for: the pool is shared with work that takes long.
-fn maintain_later(dir: &LogDir, log: Arc<Log>) {
-    let tasks = Arc::clone(&dir.env().tasks);
-    let work = async move { tasks.blocking(Pool::Maintenance, Box::new(move || log.maintain())).await };
-    dir.env().spawn_background("log-maintenance", work);
-}
-
-/// Syncs logs one after the other, and publishes the end of each as soon as it is synced.
-fn sync_logs(dir: &LogDir, logs: &[Arc<Log>]) {
-    for log in logs {
-        if dir.check().is_err() {
-            log.tell_failed();
-            continue;
-        }
-        let capture = log.capture();
-        let done = capture.sync(dir);
-        conclude(dir, log, &capture, done);
-    }
-}
-
-/// Syncs all logs by one call. `false` if the file system has no such thing: nothing was captured then.
-fn sync_together(dir: &LogDir, logs: &[Arc<Log>]) -> bool {
-    if dir.check().is_err() || !dir.syncs_together() {
-        return false;
-    }
-    let captures: Vec<_> = logs.iter().map(|log| (log, log.capture())).collect();
-    let done = dir.env().disk.sync_file_system(dir.path());
-    for (log, capture) in captures {
-        let done = match &done {
-            Ok(()) => Ok(()),
-            Err(error) => Err(io::Error::new(error.kind(), error.to_string())),
-        };
-        conclude(dir, log, &capture, done);
-    }
-    true
-}
-
-/// Publishes what was synced, or fences the directory.
-fn conclude(dir: &LogDir, log: &Log, capture: &Capture, done: io::Result<()>) {
-    match done {
-        Ok(()) => {
-            {
-                let mut record = dir.synced_record().lock();
-                // Of a deleted partition nothing is claimed: whoever deletes it forgets its mark after this lock.
-                if !log.is_abandoned() {
-                    record.note(log.id(), capture.mark);
-                }
-            }
-            log.publish_synced(capture);
-        }
-        // Its directory was deleted meanwhile.
-        Err(error) if log.is_abandoned() && error.kind() == io::ErrorKind::NotFound => {}
-        Err(error) => {
-            dir.fail("a sync failed", &error);
-            log.tell_failed();
-        }
+    /// Something was marked, enough bytes came, or the group was stopped.
+    pub(super) async fn woken(&self) {
+        self.wake.notified().await;
     }
 }
 
@@ -259,7 +137,7 @@ impl Capture {
     ///
     /// # Errors
     /// What the disk answers; it must not be tried again.
-    pub(super) fn sync(&self, dir: &LogDir) -> io::Result<()> {
+    pub(super) fn sync(&self, disk: &dyn Disk) -> io::Result<()> {
         if mutation::active(Mutation::SyncLeftOut) {
             return Ok(());
         }
@@ -267,26 +145,8 @@ impl Capture {
             file.file().sync_data()?;
         }
         for directory in &self.directories {
-            dir.env().disk.sync_dir(directory)?;
+            disk.sync_dir(directory)?;
         }
         Ok(())
     }
-}
-
-/// Writes the record of what was synced in the background, unless the last writing still goes on.
-fn write_record(dir: &Arc<LogDir>, writing: &Arc<AtomicBool>) {
-    if writing.swap(true, Ordering::AcqRel) {
-        return;
-    }
-    let (dir, writing) = (Arc::clone(dir), Arc::clone(writing));
-    let tasks = Arc::clone(&dir.env().tasks);
-    let env = dir.env().clone();
-    let work = move || {
-        let slots = dir.synced_record().lock().take();
-        if let Err(error) = slots.write() {
-            dir.fail("writing the record of what was synced", &error);
-        }
-        writing.store(false, Ordering::Release);
-    };
-    env.spawn_background("synced-record", async move { tasks.blocking(Pool::Maintenance, Box::new(work)).await });
 }

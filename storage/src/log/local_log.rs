@@ -18,11 +18,12 @@
 //! This file is the state and its simple questions. What acts on it: `append`, `read`, `upkeep` (sealing, checkpoints),
 //! `cut` (dropping at the start, truncating at the end), `recovery` (opening), `unit_source` (what the tier uploads).
 
-use super::append::Appender;
+use super::appender::Appender;
 use super::config::LogConfig;
 use super::dir::{Durability, LogDir};
 use super::epochs::{EpochEnd, EpochStart};
-use super::group_commit::Capture;
+use super::error::LogError;
+use super::group_commit::{Capture, Member};
 use super::synced_record::SyncedMark;
 use crate::env::Timestamp;
 use crate::offset::{
@@ -268,15 +269,20 @@ impl Log {
     pub(super) fn observer(&self) -> Option<Arc<dyn LogObserver>> {
         self.observer.read().as_ref().and_then(Weak::upgrade)
     }
+}
 
-    pub(super) fn tell_failed(&self) {
+impl Member for Log {
+    fn id(&self) -> PartitionId {
+        self.id
+    }
+
+    fn tell_failed(&self) {
         if let Some(observer) = self.observer() {
             observer.failed(self);
         }
     }
 
-    /// What must be synced for everything appended so far to be durable.
-    pub(super) fn capture(&self) -> Capture {
+    fn capture(&self) -> Capture {
         let mut appender = self.appender.lock();
         appender.queued = false;
         let end = appender.writer.end();
@@ -289,8 +295,8 @@ impl Log {
         }
     }
 
-    /// The synced end moves forward, never back, except by a truncation.
-    pub(super) fn publish_synced(&self, capture: &Capture) {
+    fn publish_synced(&self, capture: &Capture) {
+        // The synced end moves forward, never back, except by a truncation.
         {
             let truncations = self.truncations.lock();
             if *truncations != capture.truncations {
@@ -306,8 +312,28 @@ impl Log {
         }
     }
 
-    pub(super) fn take_wants_maintenance(&self) -> bool {
+    fn take_wants_maintenance(&self) -> bool {
         self.wants_maintenance.swap(false, Ordering::AcqRel)
+    }
+
+    fn maintain(&self) {
+        Log::maintain(self);
+    }
+
+    fn close(&self) -> Result<(), LogError> {
+        Log::close(self)
+    }
+
+    fn is_closed(&self) -> bool {
+        Log::is_closed(self)
+    }
+
+    fn abandon(&self) {
+        self.give_up();
+    }
+
+    fn is_abandoned(&self) -> bool {
+        self.abandoned.load(Ordering::Acquire)
     }
 }
 

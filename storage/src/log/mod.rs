@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   LogDir  one disk: lock, identity, failed state, the record of what was synced
-//!     |-- SyncGroup  rounds of syncs across all its partitions (group_commit)
+//!     |-- SyncGroup  rounds of syncs across all its partitions (group_commit, rounds)
 //!     `-- Log        one partition: append, read, seal, checkpoint, recover (local_log, append, read, upkeep, recovery)
 //!           |-- Producers     who wrote what lately: sequences, duplicates (producers)
 //!           |-- LeaderEpochs  who led from which offset on (epochs)
@@ -14,6 +14,7 @@
 //! [`retention`]; nothing here decides by itself to drop a record.
 
 mod append;
+mod appender;
 pub mod checkpoint;
 pub mod config;
 mod cut;
@@ -23,11 +24,13 @@ mod error;
 mod group_commit;
 pub mod identity;
 mod local_log;
+mod open_dir;
 pub mod producers;
 pub mod producers_codec;
 mod read;
 mod recovery;
 pub mod retention;
+mod rounds;
 mod survey;
 pub mod synced_record;
 mod unit_source;
@@ -35,11 +38,12 @@ mod upkeep;
 
 pub use append::Appended;
 pub use config::{LogConfig, OpenFrom};
-pub use dir::{Durability, LogDir, LogDirConfig, OpenDirError};
+pub use dir::{Durability, LogDir};
 pub use epochs::{EpochEnd, EpochStart, LeaderEpochs};
 pub use error::{AppendError, DirFailed, LogError, ReadError};
 pub use group_commit::SyncGroup;
 pub use local_log::{Log, LogObserver, SegmentInfo, local_reaches_tier, synced_not_beyond_end};
+pub use open_dir::{LogDirConfig, OpenDirError};
 pub use producers::{ProducerError, Producers};
 pub use read::LocalRead;
 pub use recovery::OpenReport;

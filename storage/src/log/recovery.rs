@@ -17,7 +17,7 @@
 //!
 //! Nothing is mapped before a log is open, so here a file may be cut in place.
 
-use super::append::Appender;
+use super::appender::Appender;
 use super::checkpoint::Checkpoint;
 use super::config::{LogConfig, OpenFrom};
 use super::dir::LogDir;
@@ -36,7 +36,7 @@ use crate::segment::{
 use crate::segment::{Walk, index_file};
 use std::io;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 /// What opening a log found and did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -106,7 +106,8 @@ impl Log {
         let first = log_start.offset().max(from.tier_end.map_or(Offset::ZERO, |end| end.offset()));
         let writer = recovery.run(found, first)?;
         let log = recovery.assemble(writer, log_start, from)?;
-        dir.register(id, &log.0)?;
+        let member: Weak<Log> = Arc::downgrade(&log.0);
+        dir.register(id, member)?;
         Ok(log)
     }
 

@@ -3,7 +3,7 @@
 //! A chunk is whole batches, read by `pread`, and every batch is checked on the way: rot is never uploaded. The state
 //! is that of the producers and the leader epochs at the end of what is uploaded, so that a replica can start there.
 
-use super::append::Appender;
+use super::appender::Appender;
 use super::epochs::EpochStart;
 use super::error::{LogError, ReadError, segment_error};
 use super::local_log::{Log, SegmentList};

@@ -4,9 +4,11 @@
 //! place: an open and a write of 64 bytes. In the background the sealed file is trimmed and synced and its index
 //! written, and a checkpoint moves the recovery point to the new file.
 
-use super::append::{Appender, filling_since, is_full, is_old};
+use super::append::{filling_since, is_full, is_old};
+use super::appender::Appender;
 use super::checkpoint::{Checkpoint, RecoveryPoint};
 use super::error::{LogError, segment_error};
+use super::group_commit::Member;
 use super::local_log::{Log, SegmentList};
 use super::producers_codec;
 use crate::env::{Timestamp, write_atomically};
@@ -213,15 +215,11 @@ impl Log {
 
     /// Ends appending and upkeep, for a partition whose files are about to go: from here on it is no failure that they
     /// are not there.
-    pub(super) fn abandon(&self) {
+    pub(super) fn give_up(&self) {
         let _upkeep = self.upkeep.lock();
         let _appender = self.appender.lock();
         self.abandoned.store(true, Ordering::Release);
         self.closed.store(true, Ordering::Release);
-    }
-
-    pub(super) fn is_abandoned(&self) -> bool {
-        self.abandoned.load(Ordering::Acquire)
     }
 }
 

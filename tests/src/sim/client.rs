@@ -13,8 +13,11 @@ use esker_protocol::{request, response};
 use esker_storage::env::Env;
 use kafka_protocol::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
 use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
+use kafka_protocol::messages::offset_commit_request::{OffsetCommitRequestPartition, OffsetCommitRequestTopic};
+use kafka_protocol::messages::offset_fetch_request::OffsetFetchRequestTopic;
 use kafka_protocol::messages::{
-    CreateTopicsRequest, InitProducerIdRequest, ListOffsetsRequest, RequestKind, ResponseKind,
+    CreateTopicsRequest, DeleteTopicsRequest, FindCoordinatorRequest, InitProducerIdRequest, ListOffsetsRequest,
+    OffsetCommitRequest, OffsetFetchRequest, RequestKind, ResponseKind,
 };
 use kafka_protocol::protocol::StrBytes;
 use std::io;
@@ -219,6 +222,62 @@ impl SimClient {
         let answer = answer.expect("a ListOffsets answer has the partition that was asked for");
         CallError::check(answer.error_code)?;
         Ok(u64::try_from(answer.offset).ok())
+    }
+}
+
+impl SimClient {
+    /// Deletes a topic.
+    ///
+    /// # Errors
+    /// [`CallError`], for example 3 if there is none.
+    pub async fn delete_topic(&mut self, topic: &str) -> Result<(), CallError> {
+        let request = DeleteTopicsRequest::default().with_topic_names(vec![name(topic).into()]).with_timeout_ms(10_000);
+        let ResponseKind::DeleteTopics(answer) = self.call(5, &request.into()).await? else { return Err(Lost.into()) };
+        answer.responses.iter().try_for_each(|topic| CallError::check(topic.error_code))
+    }
+
+    /// Asks for the coordinator of a group, which is the only broker there is.
+    ///
+    /// # Errors
+    /// [`CallError`].
+    pub async fn find_coordinator(&mut self, group: &str) -> Result<(), CallError> {
+        let request = FindCoordinatorRequest::default().with_key(name(group)).with_key_type(0);
+        let ResponseKind::FindCoordinator(answer) = self.call(3, &request.into()).await? else {
+            return Err(Lost.into());
+        };
+        CallError::check(answer.error_code)
+    }
+
+    /// Commits an offset of partition 0 for a group without members.
+    ///
+    /// # Errors
+    /// [`CallError`].
+    pub async fn commit_offset(&mut self, group: &str, topic: &str, offset: i64) -> Result<(), CallError> {
+        let partition =
+            OffsetCommitRequestPartition::default().with_committed_offset(offset).with_committed_leader_epoch(-1);
+        let topic = OffsetCommitRequestTopic::default().with_name(name(topic).into()).with_partitions(vec![partition]);
+        let request = OffsetCommitRequest::default()
+            .with_group_id(name(group).into())
+            .with_generation_id_or_member_epoch(-1)
+            .with_topics(vec![topic]);
+        let ResponseKind::OffsetCommit(answer) = self.call(8, &request.into()).await? else { return Err(Lost.into()) };
+        let partitions = answer.topics.iter().flat_map(|topic| &topic.partitions);
+        partitions.into_iter().try_for_each(|partition| CallError::check(partition.error_code))
+    }
+
+    /// What a group committed for partition 0; `None` for nothing.
+    ///
+    /// # Errors
+    /// [`CallError`].
+    pub async fn committed_offset(&mut self, group: &str, topic: &str) -> Result<Option<i64>, CallError> {
+        let topic = OffsetFetchRequestTopic::default().with_name(name(topic).into()).with_partition_indexes(vec![0]);
+        let request = OffsetFetchRequest::default().with_group_id(name(group).into()).with_topics(Some(vec![topic]));
+        let ResponseKind::OffsetFetch(answer) = self.call(6, &request.into()).await? else { return Err(Lost.into()) };
+        CallError::check(answer.error_code)?;
+        let partition = answer.topics.into_iter().flat_map(|topic| topic.partitions).next();
+        let partition = partition.expect("an OffsetFetch answer has the partition that was asked for");
+        CallError::check(partition.error_code)?;
+        Ok(Some(partition.committed_offset).filter(|offset| *offset >= 0))
     }
 }
 

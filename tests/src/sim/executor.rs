@@ -18,7 +18,7 @@
 
 use super::chance::Rng;
 use super::failure::{Failure, FailureKind, panic_message, task_name};
-use super::process::{Crash, CrashOdds, Exit, Gate, Incarnation, Owner, TaskId, owner_name};
+use super::process::{Crash, CrashOdds, Exit, Gate, Incarnation, Owner, Runs, TaskId, owner_name};
 use super::trace::Trace;
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
@@ -147,6 +147,20 @@ impl Core {
         let mut state = self.state.lock();
         let now = state.now;
         state.trace.event(now, owner_name(owner), what);
+    }
+
+    /// Whether somebody wants the trace as text.
+    pub(super) fn has_text(&self) -> bool {
+        self.state.lock().trace.has_text()
+    }
+
+    /// Adds a line to the text of the trace that is no event of it.
+    pub(super) fn line(&self, owner: &Owner, what: fmt::Arguments<'_>) {
+        let mut state = self.state.lock();
+        let now = state.now;
+        if state.trace.has_text() {
+            state.trace.line(now, owner_name(owner), what);
+        }
     }
 
     /// Ends the run with this failure, unless it has failed before.
@@ -289,6 +303,7 @@ impl Core {
             }
             for task in doomed {
                 // What a destructor of a dead process panics about is an artefact of its being dead.
+                let _runs = Runs::as_owner(&task.owner);
                 let _ = catch_unwind(AssertUnwindSafe(move || drop(task)));
             }
         }
@@ -388,6 +403,7 @@ impl Core {
             }
             (id, future, waker, owner, name)
         };
+        let runs = Runs::as_owner(&owner);
         let polled = catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(&mut Context::from_waker(&waker))));
         let lives = owner.as_ref().is_none_or(|incarnation| incarnation.is_alive());
         match polled {
@@ -400,6 +416,7 @@ impl Core {
                 // Removed while it ran: it goes outside of the lock.
                 drop(state);
                 drop(future);
+                drop(runs);
             }
             Ok(Poll::Ready(())) => {
                 drop(future);

@@ -32,6 +32,7 @@ pub mod client;
 pub mod disk;
 pub mod executor;
 pub mod failure;
+mod log_lines;
 pub mod net;
 pub mod process;
 pub mod seeds;

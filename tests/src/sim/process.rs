@@ -4,6 +4,7 @@
 //! found dead already, or die in that very call: before, after, or in the middle of its effect.
 
 use super::chance::Chance;
+use std::cell::RefCell;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -59,6 +60,30 @@ impl fmt::Debug for Incarnation {
 
 /// Who runs a task or makes a call: a process, or (with `None`) the world around the processes, which cannot crash.
 pub(super) type Owner = Option<Arc<Incarnation>>;
+
+thread_local! {
+    static RUNNING: RefCell<Owner> = const { RefCell::new(None) };
+}
+
+/// Whose code runs on this thread now.
+pub(super) fn running() -> Owner {
+    RUNNING.with_borrow(Clone::clone)
+}
+
+/// While it lives, the code that runs on this thread is that of one owner.
+pub(super) struct Runs(Owner);
+
+impl Runs {
+    pub(super) fn as_owner(owner: &Owner) -> Runs {
+        Runs(RUNNING.replace(owner.clone()))
+    }
+}
+
+impl Drop for Runs {
+    fn drop(&mut self) {
+        RUNNING.set(self.0.take());
+    }
+}
 
 /// The name of an owner in traces.
 pub(super) fn owner_name(owner: &Owner) -> &str {

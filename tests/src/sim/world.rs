@@ -9,6 +9,7 @@ use super::chance::{Chance, Rng, SimRandom};
 use super::disk::SimDisk;
 use super::executor::{Core, Limits};
 use super::failure::Failure;
+use super::log_lines::{Announced, LogLines};
 use super::net::SimNet;
 use super::process::{Crash, CrashOdds, Exit, Incarnation};
 use super::store::SimStore;
@@ -91,6 +92,7 @@ struct Inner {
     store: SimStore,
     net: SimNet,
     invariants: Mutex<Vec<(&'static str, Invariant)>>,
+    announced: Announced,
     env: Env,
 }
 
@@ -150,7 +152,15 @@ impl World {
         };
         let store = SimStore::new(Arc::clone(&core));
         let net = SimNet::new(Arc::clone(&core), IpAddr::V4(Ipv4Addr::new(10, 1, 0, 1)));
-        World(Arc::new(Inner { core, nodes: Mutex::default(), store, net, invariants: Mutex::default(), env }))
+        World(Arc::new(Inner {
+            core,
+            nodes: Mutex::default(),
+            store,
+            net,
+            invariants: Mutex::default(),
+            announced: Announced::default(),
+            env,
+        }))
     }
 
     /// Adds a node with an empty disk of 64 GiB; it is not started yet. Addresses are 10.0.0.1, 10.0.0.2, ...
@@ -352,6 +362,11 @@ impl World {
         self.0.invariants.lock().push((name, Box::new(check)));
     }
 
+    /// Lines of the level WARN or ERROR with one of these parts are expected from now on; others fail the run.
+    pub fn announce(&self, parts: &[&'static str]) {
+        self.0.announced.lock().extend(parts);
+    }
+
     /// Takes down what has ended.
     fn settle(&self) {
         for (incarnation, exit) in self.0.core.take_ended() {
@@ -410,6 +425,8 @@ where
         *slot.lock() = Some(result);
     };
     let _ = world.0.core.spawn(&None, "scenario", Box::pin(root));
+    let lines = LogLines { core: Arc::clone(&world.0.core), announced: Arc::clone(&world.0.announced) };
+    let _lines = tracing::subscriber::set_default(lines);
     let result = loop {
         world.settle();
         world.check_invariants();

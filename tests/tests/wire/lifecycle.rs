@@ -1,7 +1,7 @@
 //! A broker's life as clients and probes see it: its ports, a store that is away, another broker that takes over.
 
-use crate::ask::{NONE, produce, record, topic};
-use esker_bench::client::Client;
+use crate::ask::{Fetch, NONE, produce, record, topic};
+use esker_bench::client::{At, Client};
 use esker_tests::harness::{Broker, Fault, Options, S3, esker, wait_for};
 use kafka_protocol::messages::CreateTopicsRequest;
 use kafka_protocol::messages::create_topics_request::CreatableTopic;
@@ -77,6 +77,40 @@ async fn a_store_that_is_away_stops_changes_but_no_records() {
         matches!(create(&client, "soon", 5000).await, 0 | 36).then_some(())
     })
     .await;
+}
+
+#[tokio::test]
+async fn sigterm_answers_who_waits_and_strays_are_gone_after_the_next_start() {
+    let mut broker = Broker::start(Options::new()).await;
+    let client = broker.client();
+    let (connection, id) = topic(&client, "t", 1, &[]).await;
+    assert_eq!(produce(&connection, 9, ("t", id), 0, record("x")).await.error_code, NONE);
+    let fetch = Fetch::new(12).of(("t", id), 0, 1).change(|request| request.with_max_wait_ms(25_000));
+    let pending = connection.send_at(&fetch.request, 12).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let started = Instant::now();
+    assert!(broker.terminate().await.success());
+    assert!(started.elapsed() < Duration::from_secs(4), "{:?} for a consumer that waits", started.elapsed());
+    let answer = crate::ask::partitions(pending.answer().await.unwrap());
+    assert_eq!((answer[0].error_code, answer[0].high_watermark), (NONE, 1));
+
+    // As a crash between a topic's deletion and that of its files leaves it.
+    let own = format!("{}-0", id.simple());
+    let stray = format!("{}-0", uuid::Uuid::from_u128(id.as_u128() ^ 1).simple());
+    std::fs::create_dir(broker.data().join(&stray)).unwrap();
+    for entry in std::fs::read_dir(broker.data().join(&own)).unwrap() {
+        let entry = entry.unwrap();
+        std::fs::copy(entry.path(), broker.data().join(&stray).join(entry.file_name())).unwrap();
+    }
+    broker.restart().await;
+    wait_for("the stray to be gone", Duration::from_secs(20), || {
+        let there = broker.data().join(&stray).exists();
+        async move { (!there).then_some(()) }
+    })
+    .await;
+    assert!(broker.data().join(&own).exists());
+    let offset = client.retry(|| client.offset("t", 0, At::End)).await.unwrap();
+    assert_eq!(offset.unwrap().0, 1);
 }
 
 #[tokio::test]

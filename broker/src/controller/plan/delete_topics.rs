@@ -1,4 +1,4 @@
-//! The plan of DeleteTopics: which topics go, by name or by id, and why the others do not.
+//! Deleting topics, by name or by id: the records that take them and their settings away.
 
 use super::{Command, Plan, Rules};
 use crate::controller::Refusal;

@@ -1,4 +1,4 @@
-//! The plan of CreateTopics: names, partitions and configurations checked, placed and turned into records.
+//! Creating topics: checks of names, settings and numbers, then placement of the partitions.
 
 use super::names::{check_collision, check_topic_name};
 use super::placement::{Replicas, check_manual, place};
@@ -117,26 +117,24 @@ fn create(image: &Image, rules: &Rules, topic: &NewTopic) -> Result<(CreateTopic
     check_collision(image, &topic.name)?;
     check_topic_values(&topic.configs, &rules.layers(image))?;
     let there = image.partition_count();
+    let count = match &topic.replicas {
+        Replicas::Manual(manual) => u32::try_from(manual.len()).unwrap_or(u32::MAX),
+        Replicas::Automatic { partitions, .. } => partitions.unwrap_or(rules.num_partitions),
+    };
+    if count == 0 {
+        let message = "Number of partitions must be larger than 0, or -1 to use the default.";
+        return Err(Refusal::new(ResponseError::InvalidPartitions, message));
+    }
+    // Before anything is allocated for them.
+    rules.check_partition_count(count, there, u64::from(count))?;
     let partitions = match &topic.replicas {
-        Replicas::Manual(manual) => {
-            let count = u32::try_from(manual.len()).unwrap_or(u32::MAX);
-            rules.check_partition_count(count, there, u64::from(count))?;
-            check_manual(image, manual, None)?
+        Replicas::Manual(manual) => check_manual(image, manual, None)?,
+        Replicas::Automatic { factor: Some(0), .. } => {
+            let message = "Replication factor must be larger than 0, or -1 to use the default value.";
+            return Err(Refusal::new(ResponseError::InvalidReplicationFactor, message));
         }
-        Replicas::Automatic { partitions, factor } => {
-            let count = partitions.unwrap_or(rules.num_partitions);
-            if count == 0 {
-                let message = "Number of partitions must be larger than 0, or -1 to use the default.";
-                return Err(Refusal::new(ResponseError::InvalidPartitions, message));
-            }
-            // Before anything is allocated for them.
-            rules.check_partition_count(count, there, u64::from(count))?;
-            let factor = factor.unwrap_or(rules.default_replication_factor);
-            if factor == 0 {
-                let message = "Replication factor must be larger than 0, or -1 to use the default value.";
-                return Err(Refusal::new(ResponseError::InvalidReplicationFactor, message));
-            }
-            place(image, there, count, factor)?
+        Replicas::Automatic { factor, .. } => {
+            place(image, there, count, factor.unwrap_or(rules.default_replication_factor))?
         }
     };
     let created = CreatedTopic {

@@ -49,7 +49,9 @@ pub async fn handle(handlers: &Handlers, client: &Client, request: FetchRequest,
 /// Looks until there is enough to answer, or time is up.
 async fn settle(handlers: &Handlers, client: &Client, plan: &Plan, request: &Request) -> Look {
     let mut look = Look::take(handlers, plan, request).await;
-    if look.is_enough(request) || handlers.env.now() >= request.deadline {
+    let is_over =
+        |look: &Look| look.is_enough(request) || handlers.env.now() >= request.deadline || handlers.hosted.is_ending();
+    if is_over(&look) {
         return look;
     }
     let waiter = Waiter::new(client.runtime);
@@ -57,8 +59,7 @@ async fn settle(handlers: &Handlers, client: &Client, plan: &Plan, request: &Req
     loop {
         // Registered first, looked second: nothing moves unseen in between.
         look = Look::take(handlers, plan, request).await;
-        let left = request.deadline.since(handlers.env.now());
-        if look.is_enough(request) || left.is_zero() {
+        if is_over(&look) {
             break;
         }
         if look.found_others_than(&registration.partitions) {
@@ -66,6 +67,7 @@ async fn settle(handlers: &Handlers, client: &Client, plan: &Plan, request: &Req
             registration = Registration::new(&waiter, &look);
             continue;
         }
+        let left = request.deadline.since(handlers.env.now());
         // A time-out ends with the look as it is: nothing woke us since.
         if handlers.env.timeout(left, waiter.woken()).await.is_err() {
             break;
