@@ -59,7 +59,7 @@ impl CoordinatorLog for InternalLog {
                 tracing::warn!(partition = %partition.id(), %error, "a coordinator could not append");
                 AppendError::NotLeader
             })?;
-            let Some(commit) = partition.committed(appended.last_offset.next()) else { return Ok(()) };
+            let Some(commit) = partition.committed(appended.last_offset.next(), None) else { return Ok(()) };
             match env.timeout(COMMIT_LIMIT, commit).await {
                 Ok(Ok(Ok(()))) => Ok(()),
                 Ok(Ok(Err(_)) | Err(_)) => Err(AppendError::NotLeader),
@@ -86,7 +86,7 @@ impl CoordinatorLog for InternalLog {
                     return Ok(None);
                 }
                 // The end that this replay goes to is committed before it is done: what is not yet is waited for.
-                if let Some(commit) = partition.committed(end) {
+                if let Some(commit) = partition.committed(end, None) {
                     match env.timeout(COMMIT_LIMIT, commit).await {
                         Ok(Ok(Ok(()))) => {}
                         Ok(Ok(Err(_)) | Err(_)) => return Err(ReplayError::NotLeader),

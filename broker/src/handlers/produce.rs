@@ -53,7 +53,7 @@ pub(super) fn append(handlers: &Handlers, client: &Client, request: ProduceReque
     let refused = refusal(&request);
     let acks = request.acks;
     let timeout = Duration::from_millis(u64::try_from(request.timeout_ms).unwrap_or(0));
-    let now = handlers.env.wall();
+    let asked = Asked { version, acks, now: handlers.env.wall(), runtime: client.runtime };
     let mut waits = Vec::new();
     let mut failed = false;
     let mut responses = Vec::with_capacity(request.topic_data.len());
@@ -63,7 +63,7 @@ pub(super) fn append(handlers: &Handlers, client: &Client, request: ProduceReque
             let mut answer = PartitionProduceResponse::default().with_index(data.index);
             let result = match &refused {
                 Some((code, message)) => Err(Refusal::new(*code, message)),
-                None => one(handlers, &topic, data, &Asked { version, acks, now }, &mut scratch),
+                None => one(handlers, &topic, data, &asked, &mut scratch),
             };
             match result {
                 Ok(done) => {
@@ -83,7 +83,9 @@ pub(super) fn append(handlers: &Handlers, client: &Client, request: ProduceReque
             partitions.push(answer);
         }
         let mut answer = TopicProduceResponse::default().with_partition_responses(partitions);
-        answer.name = topic.name;
+        // A copy: as a slice of the frame it would keep the frame's memory for as long as the answer waits, and the
+        // connection reads the next frame into that memory.
+        answer.name = StrBytes::from_string(topic.name.as_str().to_owned()).into();
         answer.topic_id = topic.topic_id;
         responses.push(answer);
     }
@@ -193,6 +195,7 @@ struct Asked {
     version: i16,
     acks: i16,
     now: Timestamp,
+    runtime: usize,
 }
 
 fn one(
@@ -223,7 +226,8 @@ fn one(
         handlers.metrics.messages_in.inc_by(u64::from(records));
         handlers.metrics.bytes_in.inc_by(bytes as u64);
     }
-    let commit = if asked.acks == -1 { partition.committed(appended.last_offset.next()) } else { None };
+    let commit =
+        if asked.acks == -1 { partition.committed(appended.last_offset.next(), Some(asked.runtime)) } else { None };
     Ok(Done {
         base_offset: appended.base_offset.to_wire(),
         log_append_time: appended.log_append_time,

@@ -19,6 +19,7 @@
 //!
 //! A client could still send part of a long frame and stop; see [`ByteBudget::is_wanted`] for what becomes of it.
 
+use super::spares::Spares;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -52,6 +53,7 @@ pub struct ByteBudget {
     wide: Arc<Semaphore>,
     /// How many connections wait.
     waiting: Arc<AtomicUsize>,
+    spares: Spares,
 }
 
 #[derive(Clone, Debug)]
@@ -134,7 +136,13 @@ impl ByteBudget {
             overdraft: Arc::new(Semaphore::new(1)),
             wide: Arc::new(Semaphore::new(WIDE)),
             waiting: Arc::default(),
+            spares: Spares::default(),
         }
+    }
+
+    /// Room for long frames.
+    pub(super) fn spares(&self) -> &Spares {
+        &self.spares
     }
 
     /// Charges a small frame of `bytes` if there is room now.

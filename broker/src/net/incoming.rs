@@ -2,11 +2,12 @@
 //!
 //! ```text
 //!  buffer:  | frame | frame | part of a frame |            at most SMALL bytes, the connection's own
-//!           | part of a long frame ....  | room |          room grows 8-fold, each step charged before it is made
+//!  long:    | part of a long frame ....  | room |          room grows 8-fold, each step charged before it is made
 //! ```
 //!
 //! A length field alone makes no room and costs the [`ByteBudget`] nothing: a client has always sent an eighth of what
-//! is held for it beyond the first [`SMALL`] bytes.
+//! is held for it beyond the first [`SMALL`] bytes. The room of long frames is used again, see
+//! [`spares`](super::spares).
 
 use super::budget::{ByteBudget, Charge, SMALL, weight};
 use bytes::{Buf, BufMut, Bytes, BytesMut};
@@ -30,7 +31,9 @@ pub(super) struct Incoming {
     max_frame: usize,
     budget: ByteBudget,
     buffer: BytesMut,
-    /// How far the first frame may fill the buffer.
+    /// The first frame once it is known to be a long one: all that came in.
+    long: Option<Vec<u8>>,
+    /// How far the first frame may be read.
     allowed: usize,
     /// What of `allowed` the first frame is charged, and the charge.
     charged: usize,
@@ -46,6 +49,7 @@ impl Incoming {
             max_frame,
             budget,
             buffer: BytesMut::new(),
+            long: None,
             allowed: SMALL,
             charged: 0,
             charge: Charge::default(),
@@ -83,12 +87,16 @@ impl Incoming {
     }
 
     fn is_complete(&self) -> bool {
-        self.first_size().is_ok_and(|size| size.is_some_and(|size| self.buffer.len() >= size))
+        self.first_size().is_ok_and(|size| size.is_some_and(|size| self.held().len() >= size))
+    }
+
+    fn held(&self) -> &[u8] {
+        self.long.as_deref().unwrap_or(&self.buffer)
     }
 
     /// The size of the first frame with its length, if that is there.
     fn first_size(&self) -> io::Result<Option<usize>> {
-        let Some(prefix) = self.buffer.first_chunk::<LENGTH_SIZE>() else { return Ok(None) };
+        let Some(prefix) = self.held().first_chunk::<LENGTH_SIZE>() else { return Ok(None) };
         match usize::try_from(i32::from_be_bytes(*prefix)) {
             Ok(length) if length <= self.max_frame => Ok(Some(LENGTH_SIZE + length)),
             _ => Err(io::Error::new(io::ErrorKind::InvalidData, "frame length out of bounds")),
@@ -100,8 +108,8 @@ impl Incoming {
     /// # Errors
     /// A length that no frame may have.
     pub(super) fn next(&mut self, cx: &mut Context<'_>) -> io::Result<Option<(Bytes, Charge)>> {
-        let Some(size) = self.first_size()?.filter(|size| self.buffer.len() >= *size) else { return Ok(None) };
-        let prologue = self.buffer.get(LENGTH_SIZE..).and_then(Prologue::peek);
+        let Some(size) = self.first_size()?.filter(|size| self.held().len() >= *size) else { return Ok(None) };
+        let prologue = self.held().get(LENGTH_SIZE..).and_then(Prologue::peek);
         let is_decoded = prologue.is_some_and(|prologue| !WAITING.contains(&prologue.api_key));
         let budget = &self.budget;
         if size <= SMALL {
@@ -114,19 +122,19 @@ impl Incoming {
             let Some(wide) = charge(&mut self.waiting, cx, || budget.try_wide(), wait) else { return Ok(None) };
             self.charge.add(wide);
         }
-        let mut frame = self.buffer.split_to(size);
+        let mut frame = match self.long.take() {
+            // Nothing of the next frame was read.
+            Some(long) => self.budget.spares().lend(long),
+            None => self.buffer.split_to(size).freeze(),
+        };
         frame.advance(LENGTH_SIZE);
-        if size > SMALL {
-            // Nothing of the next frame was read; what room is left was not charged.
-            self.buffer = BytesMut::new();
-        }
         (self.allowed, self.charged) = (SMALL, 0);
-        Ok(Some((frame.freeze(), std::mem::take(&mut self.charge))))
+        Ok(Some((frame, std::mem::take(&mut self.charge))))
     }
 
     /// How many bytes may be read now; none while a complete frame waits to be handled, or for the budget.
     fn room(&mut self, cx: &mut Context<'_>) -> io::Result<usize> {
-        let held = self.buffer.len();
+        let held = self.held().len();
         let size = match self.first_size()? {
             Some(size) if held >= size => return Ok(0),
             Some(size) if size > SMALL => size,
@@ -152,6 +160,12 @@ impl Incoming {
             self.charged = next;
         }
         self.allowed = next;
+        if self.long.is_none() {
+            let mut long = self.budget.spares().take();
+            long.extend_from_slice(&self.buffer);
+            self.buffer.clear();
+            self.long = Some(long);
+        }
         true
     }
 
@@ -164,18 +178,25 @@ impl Incoming {
         if room == 0 {
             return Ok(Poll::Pending);
         }
-        if self.buffer.capacity() == self.buffer.len() {
-            self.buffer.reserve(room);
-        }
-        let mut spare = (&mut self.buffer).limit(room);
-        match pin!(stream.read_buf(&mut spare)).poll(cx) {
-            Poll::Ready(result) => {
-                let count = result?;
-                self.total += count as u64;
-                Ok(Poll::Ready(count))
+        let read = match &mut self.long {
+            Some(long) => {
+                if long.capacity() == long.len() {
+                    long.reserve_exact(room);
+                }
+                pin!(stream.read_buf(&mut long.limit(room))).poll(cx)
             }
-            Poll::Pending => Ok(Poll::Pending),
-        }
+            None => {
+                // A few bytes of room are not worth a read.
+                if self.buffer.capacity() - self.buffer.len() < room.min(SMALL / 8) {
+                    self.buffer.reserve(room);
+                }
+                pin!(stream.read_buf(&mut (&mut self.buffer).limit(room))).poll(cx)
+            }
+        };
+        let Poll::Ready(count) = read else { return Ok(Poll::Pending) };
+        let count = count?;
+        self.total += count as u64;
+        Ok(Poll::Ready(count))
     }
 }
 

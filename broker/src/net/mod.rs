@@ -14,6 +14,7 @@ mod connection;
 pub mod env;
 mod incoming;
 mod listener;
+mod spares;
 
 pub use budget::{ByteBudget, Charge};
 pub use connection::{Answer, Client, Limits, Service};

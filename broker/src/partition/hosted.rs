@@ -8,6 +8,7 @@
 
 use super::leader::Partition;
 use super::waiters::NotCommitted;
+use super::wakes::Wakes;
 use crate::config::{BrokerConfig, TopicConfig};
 use crate::metadata::{Image, Published, Topic};
 use crate::metrics::Metrics;
@@ -54,6 +55,7 @@ pub struct Hosted {
     /// Which directory has a partition's files; kept for partitions that are offline, too.
     places: Mutex<Places>,
     partitions: ArcSwap<BTreeMap<PartitionId, Here>>,
+    wakes: Arc<Wakes>,
     /// Whether a log did not open.
     offline: AtomicBool,
     /// Whether the broker is about to stop.
@@ -121,6 +123,7 @@ impl Hosted {
             }
         }
         Ok(Arc::new(Hosted {
+            wakes: Wakes::start(&env),
             env,
             config,
             metrics,
@@ -279,7 +282,7 @@ impl Hosted {
             Ok(log) => {
                 let log = Arc::new(log);
                 let local = Arc::clone(log.local());
-                let partition = Partition::lead(self.env.clone(), topic, log, epoch, config);
+                let partition = Partition::lead(self.env.clone(), topic, log, epoch, config, Arc::clone(&self.wakes));
                 let observer: Weak<dyn LogObserver> = Arc::downgrade(&partition) as Weak<dyn LogObserver>;
                 local.observe(observer);
                 // What was synced before anybody observed it.

@@ -9,6 +9,7 @@
 //! ```
 
 use super::waiters::{Commit, NotCommitted, Waiter, Waiters};
+use super::wakes::Wakes;
 use crate::config::TopicConfig;
 use arc_swap::ArcSwap;
 use bytes::Bytes;
@@ -80,6 +81,7 @@ impl Partition {
         log: Arc<PartitionLog>,
         epoch: LeaderEpoch,
         config: Arc<TopicConfig>,
+        wakes: Arc<Wakes>,
     ) -> Arc<Partition> {
         let partition = Partition {
             env,
@@ -87,7 +89,7 @@ impl Partition {
             epoch,
             config: ArcSwap::new(config),
             high_watermark: AtomicU64::new(0),
-            waiters: Waiters::default(),
+            waiters: Waiters::new(wakes),
             log,
         };
         partition.advance();
@@ -169,12 +171,13 @@ impl Partition {
         Appended { base_offset, last_offset, log_append_time: None, duplicate: false }
     }
 
-    /// Ends when the high watermark has reached `end`; `None` if it has already.
-    pub fn committed(&self, end: Offset) -> Option<Commit> {
+    /// Ends when the high watermark has reached `end`; `None` if it has already. `runtime` is the connection runtime
+    /// that the caller waits on, if it is one.
+    pub fn committed(&self, end: Offset, runtime: Option<usize>) -> Option<Commit> {
         if covers(self.high_watermark(), end) || mutation::active(Mutation::AnswerBeforeWrite) {
             return None;
         }
-        let commit = self.waiters.commit(end);
+        let commit = self.waiters.commit(end, runtime);
         // It may have moved before the wait was registered.
         if covers(self.high_watermark(), end) {
             self.waiters.advanced(self.high_watermark());

@@ -9,6 +9,7 @@ mod leader;
 mod upkeep;
 mod uploads;
 mod waiters;
+mod wakes;
 
 pub use codes::{append_code, lookup_code, read_code};
 pub use hosted::{Here, Hosted, Moved};

@@ -2,8 +2,10 @@
 //!
 //! A [`Waiter`] is one long poll over any number of partitions. It registers with each, then looks, then sleeps: an
 //! advance between the look and the sleep finds it registered. A commit wait is one produce that waits for a high
-//! watermark; those of a partition are in the order of their appends, and end from the front.
+//! watermark; those of a partition are in the order of their appends, and end from the front. Both are told on the
+//! connection runtime where they wait: see [`wakes`](super::wakes).
 
+use super::wakes::{Ended, Wakes};
 use esker_storage::offset::{HighWatermark, Offset};
 use parking_lot::Mutex;
 use std::collections::VecDeque;
@@ -16,21 +18,26 @@ use tokio::sync::oneshot;
 /// A long poll that is woken by what it is registered with.
 #[derive(Debug, Default)]
 pub struct Waiter {
+    runtime: Option<usize>,
     woken: AtomicBool,
     task: futures_util::task::AtomicWaker,
 }
 
 impl Waiter {
-    /// A waiter that is registered nowhere.
-    pub fn new() -> Arc<Waiter> {
-        Arc::default()
+    /// A waiter that is registered nowhere, and waits on this connection runtime.
+    pub fn new(runtime: usize) -> Arc<Waiter> {
+        Arc::new(Waiter { runtime: Some(runtime), ..Waiter::default() })
     }
 
     /// Ends the present or the next [`Waiter::woken`].
-    pub fn wake(&self) {
+    fn wake(self: &Arc<Self>, wakes: &Wakes) {
         if !self.woken.swap(true, Ordering::AcqRel) {
-            self.task.wake();
+            wakes.end(self.runtime, Ended::Poll(Arc::clone(self)));
         }
+    }
+
+    pub(super) fn wake_task(&self) {
+        self.task.wake();
     }
 
     /// Waits for a wake since the last call ended.
@@ -58,33 +65,47 @@ pub enum NotCommitted {
 pub type Commit = oneshot::Receiver<Result<(), NotCommitted>>;
 
 /// Ends a [`Commit`].
-type Committer = oneshot::Sender<Result<(), NotCommitted>>;
+pub(super) type Committer = oneshot::Sender<Result<(), NotCommitted>>;
 
 /// The waiters of one partition.
 #[derive(Debug, Default)]
 pub(super) struct Waiters {
+    wakes: Arc<Wakes>,
     commits: Mutex<Commits>,
     polls: Mutex<Vec<Arc<Waiter>>>,
 }
 
 #[derive(Debug, Default)]
 struct Commits {
-    waiting: VecDeque<(Offset, Committer)>,
+    waiting: VecDeque<CommitWait>,
     /// Set once, when nothing will be committed any more: who comes later must not wait.
     ended: Option<NotCommitted>,
 }
 
+#[derive(Debug)]
+struct CommitWait {
+    end: Offset,
+    /// The connection runtime that waits, if it is one.
+    runtime: Option<usize>,
+    committer: Committer,
+}
+
 impl Waiters {
-    /// Waits for the high watermark to reach `end`. The caller looks at the high watermark again afterwards and
-    /// calls [`Waiters::advanced`] if it did meanwhile. After [`Waiters::end`] the wait is over at once.
-    pub(super) fn commit(&self, end: Offset) -> Commit {
-        let (sender, receiver) = oneshot::channel();
+    /// Nobody waits yet; they will be told through `wakes`.
+    pub(super) fn new(wakes: Arc<Wakes>) -> Waiters {
+        Waiters { wakes, ..Waiters::default() }
+    }
+
+    /// Waits on `runtime` for the high watermark to reach `end`. The caller looks at the high watermark again
+    /// afterwards and calls [`Waiters::advanced`] if it did meanwhile. After [`Waiters::end`] the wait is over at once.
+    pub(super) fn commit(&self, end: Offset, runtime: Option<usize>) -> Commit {
+        let (committer, receiver) = oneshot::channel();
         let mut commits = self.commits.lock();
         // Appends come in order, so this is nearly always the end; waits of two runtimes may cross here.
-        let at = commits.waiting.partition_point(|(other, _)| *other <= end);
+        let at = commits.waiting.partition_point(|other| other.end <= end);
         match commits.ended {
-            None => commits.waiting.insert(at, (end, sender)),
-            Some(why) => drop(sender.send(Err(why))),
+            None => commits.waiting.insert(at, CommitWait { end, runtime, committer }),
+            Some(why) => drop(committer.send(Err(why))),
         }
         receiver
     }
@@ -105,10 +126,9 @@ impl Waiters {
     /// The high watermark stands at `mark`.
     pub(super) fn advanced(&self, mark: HighWatermark) {
         let mut commits = self.commits.lock();
-        while commits.waiting.front().is_some_and(|(end, _)| *end <= mark.offset()) {
-            if let Some((_, sender)) = commits.waiting.pop_front() {
-                // The produce that waited may have timed out.
-                let _ = sender.send(Ok(()));
+        while commits.waiting.front().is_some_and(|wait| wait.end <= mark.offset()) {
+            if let Some(wait) = commits.waiting.pop_front() {
+                self.wakes.end(wait.runtime, Ended::Commit(wait.committer, Ok(())));
             }
         }
         drop(commits);
@@ -118,7 +138,7 @@ impl Waiters {
     /// Something about the partition changed that long polls must look at.
     pub(super) fn wake_polls(&self) {
         for waiter in self.polls.lock().iter() {
-            waiter.wake();
+            waiter.wake(&self.wakes);
         }
     }
 
@@ -126,9 +146,8 @@ impl Waiters {
     pub(super) fn end(&self, why: NotCommitted) {
         let mut commits = self.commits.lock();
         commits.ended.get_or_insert(why);
-        for (_, sender) in commits.waiting.drain(..) {
-            // The produce that waited may have timed out.
-            let _ = sender.send(Err(why));
+        for wait in commits.waiting.drain(..) {
+            self.wakes.end(wait.runtime, Ended::Commit(wait.committer, Err(why)));
         }
         drop(commits);
         self.wake_polls();
@@ -151,7 +170,7 @@ mod tests {
     #[test]
     fn commits_end_in_order_and_only_once_covered() {
         let waiters = Waiters::default();
-        let (mut second, mut first) = (waiters.commit(end(20)), waiters.commit(end(10)));
+        let (mut second, mut first) = (waiters.commit(end(20), None), waiters.commit(end(10), None));
         waiters.advanced(HighWatermark::at(Offset::new(9)));
         assert!(first.try_recv().is_err());
         waiters.advanced(HighWatermark::at(Offset::new(10)));
@@ -166,14 +185,14 @@ mod tests {
         let waiters = Waiters::default();
         waiters.end(NotCommitted::Gone);
         waiters.end(NotCommitted::Failed);
-        assert_eq!(waiters.commit(end(10)).try_recv(), Ok(Err(NotCommitted::Gone)));
+        assert_eq!(waiters.commit(end(10), None).try_recv(), Ok(Err(NotCommitted::Gone)));
         assert_eq!(waiters.ended(), Some(NotCommitted::Gone));
     }
 
     #[test]
     fn forgotten_polls_are_not_kept() {
         let waiters = Waiters::default();
-        let waiter = Waiter::new();
+        let waiter = Waiter::new(0);
         waiters.register(&waiter);
         waiters.forget(&waiter);
         assert!(waiters.polls.lock().is_empty());

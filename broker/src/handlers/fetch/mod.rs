@@ -41,20 +41,20 @@ pub async fn handle(handlers: &Handlers, client: &Client, request: FetchRequest,
         max_bytes: usize::try_from(request.max_bytes).unwrap_or(0).min(handlers.config.fetch_max_bytes as usize),
         deadline: now.plus(Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0))),
     };
-    let look = settle(handlers, &plan, &request).await;
+    let look = settle(handlers, client, &plan, &request).await;
     handlers.metrics.bytes_out.inc_by(look.bytes as u64);
     respond(plan, look.answers)
 }
 
 /// Looks until there is enough to answer, or time is up.
-async fn settle(handlers: &Handlers, plan: &Plan, request: &Request) -> Look {
+async fn settle(handlers: &Handlers, client: &Client, plan: &Plan, request: &Request) -> Look {
     let mut look = Look::take(handlers, plan, request).await;
     let is_over =
         |look: &Look| look.is_enough(request) || handlers.env.now() >= request.deadline || handlers.hosted.is_ending();
     if is_over(&look) {
         return look;
     }
-    let waiter = Waiter::new();
+    let waiter = Waiter::new(client.runtime);
     let mut registration = Registration::new(&waiter, &look);
     loop {
         // Registered first, looked second: nothing moves unseen in between.
