@@ -15,6 +15,9 @@
 //! After a clean shutdown the point is the end, and nothing is scanned. What is left ends at or after the tier, or it is
 //! dropped: the tier has all of it, and a log with a hole would be none.
 //!
+//! What is kept above the mark is written again as it is, and synced: the process before may have ended over a failed
+//! sync, after which what is read is not on the disk, and no later sync would put it there.
+//!
 //! Nothing is mapped before a log is open, so here a file may be cut in place.
 
 use super::appender::Appender;
@@ -27,16 +30,19 @@ use super::local_log::{Log, Parts};
 use super::producers::Producers;
 use super::survey::{DataFile, Survey, survey};
 use super::synced_record::SyncedMark;
-use crate::env::Timestamp;
+use crate::env::{File, Timestamp};
 use crate::offset::{FilePosition, LeaderEpoch, LogStart, Offset, PartitionId};
 use crate::segment::scan::{ScanEnd, Stop, scan};
 use crate::segment::{
     ActiveWriter, Boundary, DataHeader, HEADER_LEN, SealedSegment, Segment, SegmentName, SparseIndex,
 };
 use crate::segment::{Walk, index_file};
-use std::io;
+use std::io::{self, IoSlice};
 use std::path::PathBuf;
 use std::sync::{Arc, Weak};
+
+/// Bytes that are written again at a time.
+const REWRITE: u64 = 1 << 20;
 
 /// What opening a log found and did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -318,6 +324,7 @@ impl Recovery<'_> {
         .map_err(LogError::Io)?;
         let end = scanned.end.position.get();
         self.report.scanned_bytes += end - from.position.get();
+        self.write_again(data.as_ref(), file.name, from, end)?;
         let reason = match scanned.stop {
             Stop::Limit => return Ok(scanned),
             Stop::EndOfFile => "the file ends before what was synced",
@@ -336,6 +343,27 @@ impl Recovery<'_> {
             data.set_len(end).map_err(LogError::Io)?;
         }
         Ok(scanned)
+    }
+
+    /// Writes what is not known to be synced again, as it is read. After a failed sync Linux takes the pages for clean, so a
+    /// process that reads them after a restart and syncs the file would be told that all is well, and write nothing.
+    fn write_again(&self, data: &dyn File, name: SegmentName, from: Boundary, end: u64) -> Result<(), LogError> {
+        if end == from.position.get() || self.was_synced(name, end) {
+            return Ok(());
+        }
+        let synced = self.mark.filter(|mark| mark.serial == name.serial).map_or(0, |mark| mark.position.get());
+        let before = if from == start_of(name) { 0 } else { from.position.get() };
+        let mut at = synced.max(before);
+        let mut bytes = vec![0; (end - at.min(end)).min(REWRITE) as usize];
+        while at < end {
+            let len = (end - at).min(REWRITE) as usize;
+            let Some(piece) = bytes.get_mut(..len) else { break };
+            data.read_exact_at(piece, at).map_err(LogError::Io)?;
+            data.write_all_at(&[IoSlice::new(piece)], at)
+                .map_err(|error| self.dir.write_failed("writing a tail again", error))?;
+            at += len as u64;
+        }
+        Ok(())
     }
 
     /// Whether a file was synced up to `position`, by the record of that.
