@@ -9,6 +9,7 @@ use clap::{Args, Parser, Subcommand};
 use esker_storage::env::store;
 use esker_storage::env::{Disk, Env, RealClock, RealDisk, RealRandom, RealTasks};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -74,6 +75,7 @@ pub fn main() -> ExitCode {
         .with_max_level(options.log)
         .with_target(false)
         .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
         // Whoever read our log may be gone. Complaining about that, to the same place, would be a panic.
         .log_internal_errors(false)
         .init();

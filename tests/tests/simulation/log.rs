@@ -209,6 +209,9 @@ async fn serve(node: NodeEnv, all: Arc<Vec<Arc<Mutex<Known>>>>, appends: u64, ep
 }
 
 async fn scenario(world: World, faults: bool) -> u64 {
+    if faults {
+        world.announce(&["the log directory is fenced", "log maintenance was put off"]);
+    }
     let all: Arc<Vec<_>> = Arc::new((0..PARTITIONS).map(|_| Arc::new(Mutex::new(Known::default()))).collect());
     let epochs = Arc::new(Mutex::new(0));
     let (all2, epochs2) = (Arc::clone(&all), Arc::clone(&epochs));

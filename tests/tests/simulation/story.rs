@@ -41,13 +41,14 @@ pub(crate) const SETTINGS: [&str; 6] = [
 const LONGEST_STORM: Duration = Duration::from_secs(600);
 
 /// What a broker says of a store that has a bad day.
-const STORE_TROUBLE: [&str; 8] = [
+const STORE_TROUBLE: [&str; 9] = [
     "waiting for the",
     "a commit is unsettled",
     "could not register with the cluster yet",
     "trying again",
     "could not write a snapshot of the metadata",
     "retention could not be kept",
+    "retention waits for the store",
     "could not create __consumer_offsets",
     "an upload failed",
 ];
