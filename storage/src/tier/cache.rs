@@ -157,7 +157,7 @@ impl<K: Ord + Clone + Send + Sync + 'static, V: Send + Sync + 'static> LoadingCa
         bytes: u64,
         load: impl FnOnce() -> Load<V>,
     ) -> Result<Arc<V>, TierError> {
-        let mut waiting = {
+        let (mut waiting, task) = {
             let mut state = self.inner.state.lock();
             if let Some(value) = state.take_note(key, self.inner.limit) {
                 state.counts.hits += 1;
@@ -165,10 +165,16 @@ impl<K: Ord + Clone + Send + Sync + 'static, V: Send + Sync + 'static> LoadingCa
             }
             state.counts.misses += 1;
             match state.slots.get(key) {
-                Some(Slot::Loading(waiting)) => waiting.clone(),
-                _ => self.start(&mut state, key, bytes, None, load()),
+                Some(Slot::Loading(waiting)) => (waiting.clone(), None),
+                _ => {
+                    let (waiting, task) = self.prepare(&mut state, key, bytes, None, load());
+                    (waiting, Some(task))
+                }
             }
         };
+        if let Some(task) = task {
+            self.start(task);
+        }
         // Ends with an error only if the load was dropped unfinished, because the process is ending.
         let loaded = waiting.wait_for(Option::is_some).await.map_err(|_| TierError::Closed)?.clone();
         if let Some(Ok(_)) = &loaded {
@@ -191,24 +197,32 @@ impl<K: Ord + Clone + Send + Sync + 'static, V: Send + Sync + 'static> LoadingCa
             room = Arc::clone(&self.inner.ahead.permits).try_acquire_many_owned(wanted);
         }
         let Ok(room) = room else { return false };
-        self.start(&mut state, key, bytes, Some(room), load());
+        let (_, task) = self.prepare(&mut state, key, bytes, Some(room), load());
+        drop(state);
+        self.start(task);
         true
     }
 
-    fn start(
+    /// Not under the lock: a runtime that is ending drops the task at once, and the slot is taken away then.
+    fn start(&self, task: BoxFuture<'static, ()>) {
+        drop(self.inner.env.spawn_background("tier-load", task));
+    }
+
+    /// Makes the slot of a load, and the task that fills it.
+    fn prepare(
         &self,
         state: &mut State<K, V>,
         key: &K,
         bytes: u64,
         room: Option<OwnedSemaphorePermit>,
         load: Load<V>,
-    ) -> watch::Receiver<Loaded<V>> {
+    ) -> (watch::Receiver<Loaded<V>>, BoxFuture<'static, ()>) {
         let (done, waiting) = watch::channel(None);
         state.slots.insert(key.clone(), Slot::Loading(waiting.clone()));
         let (cache, key) = (self.clone(), key.clone());
         // The slot goes with the task, however it ends.
         let unfinished = Unfinished { cache: cache.clone(), key: Some(key.clone()) };
-        drop(self.inner.env.spawn_background("tier-load", async move {
+        let task = async move {
             let mut unfinished = unfinished;
             let room = match room {
                 Some(room) => room,
@@ -237,8 +251,8 @@ impl<K: Ord + Clone + Send + Sync + 'static, V: Send + Sync + 'static> LoadingCa
             }
             // Nobody may be waiting.
             let _ = done.send(Some(result));
-        }));
-        waiting
+        };
+        (waiting, Box::pin(task))
     }
 }
 

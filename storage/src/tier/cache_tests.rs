@@ -1,8 +1,9 @@
 //! The cache's promises: one load per key, bounded bytes, and progress for readers that come and go.
 
 use super::*;
+use crate::env::TaskHandle;
 use crate::env::store::testing::{block_on, env, hasty_env};
-use futures_util::future::join_all;
+use futures_util::future::{BoxFuture, join_all};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 type Cache = LoadingCache<u32, Vec<u8>>;
@@ -108,5 +109,41 @@ fn a_reservation_runs_out() {
         clock.advance(RESERVED_FOR);
         assert!(cache.prefetch(&2, KIB, || value(2)), "nobody came for the first");
         assert!(cache.get(&1).is_some(), "it may still be cached");
+    });
+}
+
+/// The tasks of a process that is ending: what is spawned is dropped at once.
+struct Ending;
+
+impl crate::env::Tasks for Ending {
+    fn spawn(&self, _: &'static str, task: BoxFuture<'static, ()>) -> TaskHandle {
+        drop(task);
+        TaskHandle::new(|| (), Box::pin(std::future::pending()))
+    }
+    fn spawn_background(&self, name: &'static str, task: BoxFuture<'static, ()>) -> TaskHandle {
+        self.spawn(name, task)
+    }
+    fn runtimes(&self) -> usize {
+        1
+    }
+    fn spawn_on(&self, _: usize, name: &'static str, task: BoxFuture<'static, ()>) -> TaskHandle {
+        self.spawn(name, task)
+    }
+    fn blocking(&self, _: crate::env::Pool, work: Box<dyn FnOnce() + Send>) -> BoxFuture<'static, ()> {
+        drop(work);
+        Box::pin(std::future::pending())
+    }
+    fn spawn_thread(&self, name: &'static str, work: BoxFuture<'static, ()>) -> TaskHandle {
+        self.spawn(name, work)
+    }
+}
+
+#[test]
+fn a_load_that_an_ending_process_drops_at_once_blocks_nobody() {
+    block_on(async {
+        let cache = cache(&Env { tasks: Arc::new(Ending), ..env(1) }, 10);
+        assert!(matches!(cache.get_or_load(&1, KIB, || value(1)).await, Err(TierError::Closed)));
+        cache.prefetch(&2, KIB, || value(2));
+        assert!(!cache.contains(&1) && !cache.contains(&2));
     });
 }
