@@ -58,4 +58,4 @@ mod log_tests;
 #[cfg(test)]
 mod model_tests;
 #[cfg(test)]
-mod test_support;
+pub(crate) mod test_support;

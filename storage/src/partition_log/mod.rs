@@ -131,3 +131,7 @@ impl std::fmt::Debug for PartitionLog {
         self.log.fmt(f)
     }
 }
+
+#[cfg(test)]
+#[path = "partition_log_tests.rs"]
+mod tests;
