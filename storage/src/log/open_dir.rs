@@ -125,7 +125,7 @@ impl LogDir {
     }
 
     /// Syncs what every log has, closes and checkpoints them, and marks the directory as cleanly shut down: if none was
-    /// dropped before, that is, without [`Log::close`]. The directory stays locked until it is dropped.
+    /// dropped before, that is, without [`Log::close`](super::Log::close). The directory stays locked until it is dropped.
     ///
     /// # Errors
     /// [`LogError`]; the next start scans what lies beyond the checkpoints.
