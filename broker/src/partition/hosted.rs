@@ -7,7 +7,7 @@
 //! then on no older leader's upload counts.
 
 use super::leader::Partition;
-use super::waiters::NotCommitted;
+use super::waiter::NotCommitted;
 use super::wakes::Wakes;
 use crate::config::{BrokerConfig, TopicConfig};
 use crate::metadata::{Image, Published, Topic};

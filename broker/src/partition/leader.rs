@@ -8,7 +8,8 @@
 //!  sync group:                  fdatasync -> synced end -> high watermark -> wake
 //! ```
 
-use super::waiters::{Commit, NotCommitted, Waiter, Waiters};
+use super::waiter::{Commit, NotCommitted, Waiter};
+use super::waiters::Waiters;
 use super::wakes::Wakes;
 use crate::config::TopicConfig;
 use arc_swap::ArcSwap;

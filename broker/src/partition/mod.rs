@@ -8,6 +8,7 @@ mod hosted;
 mod leader;
 mod upkeep;
 mod uploads;
+mod waiter;
 mod waiters;
 mod wakes;
 
@@ -15,4 +16,4 @@ pub use codes::{append_code, lookup_code, read_code};
 pub use hosted::{Here, Hosted, Moved};
 pub use leader::{Bound, ColdRead, Found, Partition, Read};
 pub use upkeep::Upkeep;
-pub use waiters::{Commit, NotCommitted, Waiter};
+pub use waiter::{Commit, NotCommitted, Waiter};

@@ -61,13 +61,15 @@ impl Upkeep {
             if news {
                 self.env.sleep(SETTLE).await;
                 for partition in self.grown() {
-                    self.retain(&partition).await;
+                    // Only copies go now; what goes for good, goes at the interval that was asked for.
+                    let keep = keep(&partition.topic_config());
+                    self.retain(&partition, RetentionConfig { total_ms: None, total_bytes: None, ..keep }).await;
                 }
             } else {
                 next = self.env.now().plus(self.every);
                 for partition in self.hosted.led() {
                     self.tick(&partition).await;
-                    self.retain(&partition).await;
+                    self.retain(&partition, keep(&partition.topic_config())).await;
                 }
             }
         }
@@ -99,15 +101,11 @@ impl Upkeep {
         }
     }
 
-    async fn retain(&self, partition: &Arc<Partition>) {
+    async fn retain(&self, partition: &Arc<Partition>, keep: RetentionConfig) {
         if partition.log().is_failed() {
             return;
         }
-        let retention = Retention {
-            keep: keep(&partition.topic_config()),
-            epoch: partition.leader_epoch(),
-            committed: partition.high_watermark(),
-        };
+        let retention = Retention { keep, epoch: partition.leader_epoch(), committed: partition.high_watermark() };
         // What needs the store waits for it as long as it is away, and the others must not.
         match self.env.timeout(LIMIT, partition.log().retain(retention, self.env.wall())).await {
             Ok(Ok(())) => {}

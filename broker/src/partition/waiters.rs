@@ -5,67 +5,13 @@
 //! watermark; those of a partition are in the order of their appends, and end from the front. Both are told on the
 //! connection runtime where they wait: see [`wakes`](super::wakes).
 
+use super::waiter::{Commit, Committer, NotCommitted, Waiter};
 use super::wakes::{Ended, Wakes};
 use esker_storage::offset::{HighWatermark, Offset};
 use parking_lot::Mutex;
 use std::collections::VecDeque;
-use std::future::poll_fn;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::Poll;
 use tokio::sync::oneshot;
-
-/// A long poll that is woken by what it is registered with.
-#[derive(Debug, Default)]
-pub struct Waiter {
-    runtime: Option<usize>,
-    woken: AtomicBool,
-    task: futures_util::task::AtomicWaker,
-}
-
-impl Waiter {
-    /// A waiter that is registered nowhere, and waits on this connection runtime.
-    pub fn new(runtime: usize) -> Arc<Waiter> {
-        Arc::new(Waiter { runtime: Some(runtime), ..Waiter::default() })
-    }
-
-    /// Ends the present or the next [`Waiter::woken`].
-    fn wake(self: &Arc<Self>, wakes: &Wakes) {
-        if !self.woken.swap(true, Ordering::AcqRel) {
-            wakes.end(self.runtime, Ended::Poll(Arc::clone(self)));
-        }
-    }
-
-    pub(super) fn wake_task(&self) {
-        self.task.wake();
-    }
-
-    /// Waits for a wake since the last call ended.
-    pub async fn woken(&self) {
-        poll_fn(|cx| {
-            self.task.register(cx.waker());
-            if self.woken.swap(false, Ordering::AcqRel) { Poll::Ready(()) } else { Poll::Pending }
-        })
-        .await;
-    }
-}
-
-/// Why a commit wait ended without its commit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum NotCommitted {
-    /// The log directory failed: nobody knows what it still has.
-    #[error("the log directory failed")]
-    Failed,
-    /// The partition was closed or moved.
-    #[error("the partition is not here any more")]
-    Gone,
-}
-
-/// Ends when records are committed.
-pub type Commit = oneshot::Receiver<Result<(), NotCommitted>>;
-
-/// Ends a [`Commit`].
-pub(super) type Committer = oneshot::Sender<Result<(), NotCommitted>>;
 
 /// The waiters of one partition.
 #[derive(Debug, Default)]
@@ -138,7 +84,7 @@ impl Waiters {
     /// Something about the partition changed that long polls must look at.
     pub(super) fn wake_polls(&self) {
         for waiter in self.polls.lock().iter() {
-            waiter.wake(&self.wakes);
+            self.tell(waiter);
         }
     }
 
@@ -151,6 +97,12 @@ impl Waiters {
         }
         drop(commits);
         self.wake_polls();
+    }
+
+    fn tell(&self, waiter: &Arc<Waiter>) {
+        if waiter.is_woken() {
+            self.wakes.end(waiter.runtime(), Ended::Poll(Arc::clone(waiter)));
+        }
     }
 
     /// Why nothing will be committed any more, if so.

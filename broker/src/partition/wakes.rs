@@ -9,7 +9,7 @@
 //! what [`Ended`] is put into the **lane** of the runtime that waits for it, and only the first one in an empty lane
 //! wakes that runtime's one **drain** task, which ends the rest where they wait.
 
-use super::waiters::{Committer, NotCommitted, Waiter};
+use super::waiter::{Committer, NotCommitted, Waiter};
 use esker_storage::env::Env;
 use parking_lot::Mutex;
 use std::sync::Arc;

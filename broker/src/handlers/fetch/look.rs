@@ -191,7 +191,8 @@ impl Look {
     /// Reads what is not in memory, all of it together, as far as the deadline lets it come.
     async fn warm(&mut self, handlers: &Handlers, request: &Request, cold: Vec<(usize, ColdRead)>) {
         // Who has enough already does not wait: what is begun goes on, and the next fetch finds it done.
-        let deadline = if self.is_enough(request) { handlers.env.now() } else { request.deadline };
+        let has_enough = self.urgent || (self.bytes > 0 && self.bytes >= request.min_bytes);
+        let deadline = if has_enough { handlers.env.now() } else { request.deadline };
         let reads = cold.into_iter().map(|(index, read)| async move {
             let (limit, is_tiered) = (read.limit(), read.is_tiered());
             (index, limit, is_tiered, read.complete(deadline).await)
