@@ -176,9 +176,8 @@ fn store_url(config: &BrokerConfig) -> anyhow::Result<String> {
     if let Some(url) = &config.store {
         return Ok(url.clone());
     }
-    let logs = config.log_dirs.first().context("log.dirs is empty")?;
-    let logs = std::path::absolute(logs).with_context(|| format!("log.dirs={}", logs.display()))?;
-    let store = logs.parent().unwrap_or(&logs).join("store");
+    let store = config.default_store_directory();
+    let store = std::path::absolute(&store).with_context(|| format!("the store's directory {}", store.display()))?;
     let url = Url::from_file_path(&store).map_err(|()| anyhow!("{} cannot be written as a URL", store.display()))?;
     Ok(url.into())
 }

@@ -3,7 +3,8 @@
 //! A group that does not exist is in state Dead; from version 6 on it is also GROUP_ID_NOT_FOUND with a message
 //! (KIP-1043).
 
-use super::group_wire::{owned, wire};
+use super::group_wire::owned;
+use super::wire::text;
 use crate::coordinators::group::request::{DescribedGroup as Described, GroupState};
 use crate::coordinators::group::{Caller, GroupCoordinator};
 use futures_util::future::join_all;
@@ -42,28 +43,28 @@ pub async fn handle(
 }
 
 fn dead(caller: &Caller) -> DescribedGroup {
-    let group = DescribedGroup::default().with_group_state(wire(GroupState::Dead.name().to_owned()));
+    let group = DescribedGroup::default().with_group_state(text(GroupState::Dead.name().to_owned()));
     if caller.api_version < 6 {
         return group;
     }
     group
         .with_error_code(ResponseError::GroupIdNotFound.code())
-        .with_error_message(Some(wire("The group does not exist.".to_owned())))
+        .with_error_message(Some(text("The group does not exist.".to_owned())))
 }
 
 fn known(group: Described, caller: &Caller) -> DescribedGroup {
     let members = group.members.into_iter().map(|member| {
         DescribedGroupMember::default()
-            .with_member_id(wire(member.id))
-            .with_group_instance_id(member.instance.map(wire).filter(|_| caller.api_version >= 4))
-            .with_client_id(wire(member.client_id))
-            .with_client_host(wire(member.client_host))
+            .with_member_id(text(member.id))
+            .with_group_instance_id(member.instance.map(text).filter(|_| caller.api_version >= 4))
+            .with_client_id(text(member.client_id))
+            .with_client_host(text(member.client_host))
             .with_member_metadata(member.metadata)
             .with_member_assignment(member.assignment)
     });
     DescribedGroup::default()
-        .with_group_state(wire(group.state.name().to_owned()))
-        .with_protocol_type(wire(group.protocol_type))
-        .with_protocol_data(wire(group.protocol))
+        .with_group_state(text(group.state.name().to_owned()))
+        .with_protocol_type(text(group.protocol_type))
+        .with_protocol_data(text(group.protocol))
         .with_members(members.collect())
 }

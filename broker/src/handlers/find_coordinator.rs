@@ -4,7 +4,7 @@
 //! coordinator here: transactions are answered TRANSACTIONAL_ID_AUTHORIZATION_FAILED, which a producer takes for final
 //! instead of asking for ever, and share groups, whose feature is not there, INVALID_REQUEST.
 
-use super::group_wire::wire;
+use super::wire::text;
 use futures_util::future::BoxFuture;
 use kafka_protocol::error::ResponseError;
 use kafka_protocol::messages::find_coordinator_response::Coordinator;
@@ -71,7 +71,7 @@ fn to_coordinator(key: StrBytes, found: Result<Node, ResponseError>) -> Coordina
         Ok(node) => Coordinator::default()
             .with_key(key)
             .with_node_id(BrokerId(node.id))
-            .with_host(wire(node.host))
+            .with_host(text(node.host))
             .with_port(i32::from(node.port)),
         Err(error) => Coordinator::default()
             .with_key(key)

@@ -16,11 +16,6 @@ pub(super) fn owned_option(text: Option<&StrBytes>) -> Option<String> {
     text.map(owned)
 }
 
-/// `text` for a response.
-pub(super) fn wire(text: String) -> StrBytes {
-    StrBytes::from_string(text)
-}
-
 /// The code of an error, 0 for none.
 pub(super) fn code(error: Option<ResponseError>) -> i16 {
     error.map_or(0, |error| error.code())

@@ -4,7 +4,8 @@
 //! once to join with an id (KIP-394), from version 5 on there are static members (KIP-345), and version 9 can spare a
 //! returning static leader the assignment (KIP-814).
 
-use super::group_wire::{owned, owned_option, wire};
+use super::group_wire::{owned, owned_option};
+use super::wire::text;
 use crate::coordinators::group::request::{JoinAnswer, JoinRequest};
 use crate::coordinators::group::{Caller, GroupCoordinator};
 use bytes::Bytes;
@@ -42,7 +43,7 @@ pub async fn handle(coordinator: &GroupCoordinator, caller: &Caller, request: Jo
 }
 
 fn respond(version: i16, answer: JoinAnswer) -> JoinGroupResponse {
-    let response = JoinGroupResponse::default().with_member_id(wire(answer.member));
+    let response = JoinGroupResponse::default().with_member_id(text(answer.member));
     match answer.result {
         Err(error) => response
             .with_error_code(error.code())
@@ -52,15 +53,15 @@ fn respond(version: i16, answer: JoinAnswer) -> JoinGroupResponse {
         Ok(joined) => {
             let members = joined.members.into_iter().map(|member| {
                 JoinGroupResponseMember::default()
-                    .with_member_id(wire(member.id))
-                    .with_group_instance_id(member.instance.map(wire).filter(|_| version >= 5))
+                    .with_member_id(text(member.id))
+                    .with_group_instance_id(member.instance.map(text).filter(|_| version >= 5))
                     .with_metadata(member.metadata)
             });
             response
                 .with_generation_id(joined.generation)
-                .with_protocol_type(Some(wire(joined.protocol_type)).filter(|_| version >= 7))
-                .with_protocol_name(Some(wire(joined.protocol)))
-                .with_leader(wire(joined.leader))
+                .with_protocol_type(Some(text(joined.protocol_type)).filter(|_| version >= 7))
+                .with_protocol_name(Some(text(joined.protocol)))
+                .with_leader(text(joined.leader))
                 .with_skip_assignment(joined.skip_assignment && version >= 9)
                 .with_members(members.collect())
         }

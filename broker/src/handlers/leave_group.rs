@@ -2,7 +2,8 @@
 //!
 //! Versions 0 to 2 name one member, whose error is the whole answer's; later ones name several, each with its own.
 
-use super::group_wire::{code, owned, owned_option, wire};
+use super::group_wire::{code, owned, owned_option};
+use super::wire::text;
 use crate::coordinators::group::request::Leaver;
 use crate::coordinators::group::{Caller, GroupCoordinator};
 use kafka_protocol::messages::leave_group_response::MemberResponse;
@@ -27,8 +28,8 @@ pub async fn handle(coordinator: &GroupCoordinator, caller: &Caller, request: Le
         Ok(left) if is_batch => {
             let members = left.into_iter().map(|(leaver, error)| {
                 MemberResponse::default()
-                    .with_member_id(wire(leaver.member))
-                    .with_group_instance_id(leaver.instance.map(wire))
+                    .with_member_id(text(leaver.member))
+                    .with_group_instance_id(leaver.instance.map(text))
                     .with_error_code(code(error))
             });
             LeaveGroupResponse::default().with_members(members.collect())

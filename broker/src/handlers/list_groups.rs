@@ -3,7 +3,7 @@
 //! Version 4 filters by state and shows it (KIP-518), version 5 by type as well (KIP-848). Filters ignore case, an empty
 //! one lets everything pass, and every group here is of type `classic`.
 
-use super::group_wire::wire;
+use super::wire::text;
 use crate::coordinators::group::{Caller, GroupCoordinator};
 use kafka_protocol::messages::list_groups_response::ListedGroup;
 use kafka_protocol::messages::{GroupId, ListGroupsRequest, ListGroupsResponse};
@@ -30,8 +30,8 @@ pub async fn handle(coordinator: &GroupCoordinator, caller: &Caller, request: Li
             let state = if version >= 4 { group.state.name() } else { "" };
             let kind = if version >= 5 { CLASSIC } else { "" };
             ListedGroup::default()
-                .with_group_id(GroupId(wire(group.group)))
-                .with_protocol_type(wire(group.protocol_type))
+                .with_group_id(GroupId(text(group.group)))
+                .with_protocol_type(text(group.protocol_type))
                 .with_group_state(StrBytes::from_static_str(state))
                 .with_group_type(StrBytes::from_static_str(kind))
         });

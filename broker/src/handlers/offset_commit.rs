@@ -3,7 +3,8 @@
 //! Generation -1 is from outside, and for groups without members. Versions 2 to 4 may choose a retention of their own;
 //! the leader epoch came with version 6, static members with version 7.
 
-use super::group_wire::{code, owned, owned_option, wire};
+use super::group_wire::{code, owned, owned_option};
+use super::wire::text;
 use crate::coordinators::group::request::{CommitPartition, CommitRequest};
 use crate::coordinators::group::{Caller, GroupCoordinator};
 use kafka_protocol::messages::offset_commit_request::OffsetCommitRequestTopic;
@@ -35,7 +36,7 @@ pub async fn handle(
             .map(|(topic, partitions)| {
                 let partitions = partitions.into_iter().map(|(index, error)| partition(index, code(error)));
                 OffsetCommitResponseTopic::default()
-                    .with_name(TopicName(wire(topic)))
+                    .with_name(TopicName(text(topic)))
                     .with_partitions(partitions.collect())
             })
             .collect(),

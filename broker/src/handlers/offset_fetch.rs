@@ -5,7 +5,8 @@
 //! hold back offsets of transactions under way, of which there are none: an answer always waits for what was committed
 //! before it.
 
-use super::group_wire::{owned, wire};
+use super::group_wire::owned;
+use super::wire::text;
 use crate::coordinators::group::request::{FetchedOffset, FetchedTopics};
 use crate::coordinators::group::{Caller, GroupCoordinator};
 use futures_util::future::join_all;
@@ -79,7 +80,7 @@ fn to_topics_before_8(
                 .with_metadata(Some(metadata))
                 .with_error_code(error.map_or(0, |error| error.code()))
         });
-        OffsetFetchResponseTopic::default().with_name(TopicName(wire(topic))).with_partitions(partitions.collect())
+        OffsetFetchResponseTopic::default().with_name(TopicName(text(topic))).with_partitions(partitions.collect())
     });
     topics.collect()
 }
@@ -93,13 +94,13 @@ fn to_topics((topic, partitions): (String, Vec<(i32, Option<FetchedOffset>)>)) -
             .with_committed_leader_epoch(epoch)
             .with_metadata(Some(metadata))
     });
-    OffsetFetchResponseTopics::default().with_name(TopicName(wire(topic))).with_partitions(partitions.collect())
+    OffsetFetchResponseTopics::default().with_name(TopicName(text(topic))).with_partitions(partitions.collect())
 }
 
 /// Offset, leader epoch and metadata as the wire has them.
 fn values(found: Option<FetchedOffset>) -> (i64, i32, StrBytes) {
     match found {
-        Some(found) => (found.offset, found.leader_epoch.unwrap_or(-1), wire(found.metadata)),
+        Some(found) => (found.offset, found.leader_epoch.unwrap_or(-1), text(found.metadata)),
         None => (NONE, -1, StrBytes::default()),
     }
 }

@@ -1,6 +1,7 @@
 //! SyncGroup (key 14, versions 0 to 5): the leader hands in the assignment, every member gets its own.
 
-use super::group_wire::{owned, owned_option, wire};
+use super::group_wire::{owned, owned_option};
+use super::wire::text;
 use crate::coordinators::group::request::{MemberRequest, SyncRequest};
 use crate::coordinators::group::{Caller, GroupCoordinator};
 use bytes::Bytes;
@@ -27,8 +28,8 @@ pub async fn handle(coordinator: &GroupCoordinator, caller: &Caller, request: Sy
         Ok(synced) => {
             let has_protocol = caller.api_version >= 5;
             SyncGroupResponse::default()
-                .with_protocol_type(synced.protocol_type.map(wire).filter(|_| has_protocol))
-                .with_protocol_name(synced.protocol.map(wire).filter(|_| has_protocol))
+                .with_protocol_type(synced.protocol_type.map(text).filter(|_| has_protocol))
+                .with_protocol_name(synced.protocol.map(text).filter(|_| has_protocol))
                 .with_assignment(synced.assignment)
         }
     }

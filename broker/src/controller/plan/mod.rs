@@ -7,6 +7,7 @@
 mod brokers;
 mod configs;
 mod delete_topics;
+mod each;
 mod names;
 mod partitions;
 mod placement;

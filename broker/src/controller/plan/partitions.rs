@@ -1,13 +1,12 @@
 //! Adding partitions to topics.
 
+use super::each::plan_each;
 use super::placement::{check_manual, place};
 use super::{Command, Plan, Rules};
 use crate::config::BrokerId;
 use crate::controller::Refusal;
-use crate::metadata::{self, Delta, Image, Record};
+use crate::metadata::{self, Image, Record};
 use kafka_protocol::ResponseError;
-use std::collections::BTreeMap;
-use std::sync::Arc;
 
 /// Add partitions to topics, or say what would come of it.
 #[derive(Clone, Debug)]
@@ -34,30 +33,13 @@ impl Command for AddPartitions {
     type Answer = Vec<Result<(), Refusal>>;
 
     fn plan(&self, image: &Image, rules: &Rules) -> Plan<Self::Answer> {
-        let mut times: BTreeMap<&str, u32> = BTreeMap::new();
-        for topic in &self.topics {
-            *times.entry(&topic.name).or_default() += 1;
-        }
-        let mut delta = Delta::new(Arc::new(image.clone()));
-        let mut plan = Plan { records: Vec::new(), answer: Vec::with_capacity(self.topics.len()) };
-        for topic in &self.topics {
-            let added = if times.get(topic.name.as_str()).is_some_and(|times| *times > 1) {
-                Err(Refusal::new(ResponseError::InvalidRequest, "Duplicate topic name."))
-            } else {
-                add(delta.image(), rules, topic).and_then(|record| {
-                    delta
-                        .apply(&record)
-                        .map_err(|error| Refusal::new(ResponseError::UnknownServerError, error.to_string()))?;
-                    plan.records.push(record);
-                    Ok(())
-                })
-            };
-            plan.answer.push(added);
-        }
-        if self.validate_only {
-            plan.records.clear();
-        }
-        plan
+        plan_each(
+            image,
+            &self.topics,
+            |topic| &topic.name,
+            self.validate_only,
+            |image, topic| Ok((add(image, rules, topic)?, ())),
+        )
     }
 }
 

@@ -1,14 +1,13 @@
 //! Creating topics: checks of names, settings and numbers, then placement of the partitions.
 
+use super::each::plan_each;
 use super::names::{check_collision, check_topic_name};
 use super::placement::{Replicas, check_manual, place};
 use super::{Command, Plan, Rules};
 use crate::config::{BrokerConfig, Values, check_topic_values};
 use crate::controller::Refusal;
-use crate::metadata::{CreateTopic, Delta, Image, Record};
+use crate::metadata::{CreateTopic, Image, Record};
 use kafka_protocol::ResponseError;
-use std::collections::BTreeMap;
-use std::sync::Arc;
 use uuid::Uuid;
 
 /// Create topics, or say what would come of it.
@@ -79,32 +78,16 @@ impl Command for CreateTopics {
     type Answer = Vec<Result<CreatedTopic, Refusal>>;
 
     fn plan(&self, image: &Image, rules: &Rules) -> Plan<Self::Answer> {
-        let mut times: BTreeMap<&str, u32> = BTreeMap::new();
-        for topic in &self.topics {
-            *times.entry(&topic.name).or_default() += 1;
-        }
-        let mut delta = Delta::new(Arc::new(image.clone()));
-        let mut plan = Plan { records: Vec::new(), answer: Vec::with_capacity(self.topics.len()) };
-        for topic in &self.topics {
-            let created = if times.get(topic.name.as_str()).is_some_and(|times| *times > 1) {
-                Err(Refusal::new(ResponseError::InvalidRequest, "Duplicate topic name."))
-            } else {
-                create(delta.image(), rules, topic).and_then(|(record, created)| {
-                    let record = Record::CreateTopic(record);
-                    // Refuses an id that is there already; later topics see this one.
-                    delta
-                        .apply(&record)
-                        .map_err(|error| Refusal::new(ResponseError::UnknownServerError, error.to_string()))?;
-                    plan.records.push(record);
-                    Ok(created)
-                })
-            };
-            plan.answer.push(created);
-        }
-        if self.validate_only {
-            plan.records.clear();
-        }
-        plan
+        plan_each(
+            image,
+            &self.topics,
+            |topic| &topic.name,
+            self.validate_only,
+            |image, topic| {
+                let (record, created) = create(image, rules, topic)?;
+                Ok((Record::CreateTopic(record), created))
+            },
+        )
     }
 }
 
