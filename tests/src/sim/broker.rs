@@ -3,7 +3,7 @@
 use super::net::{SimListener, SimNet, SimStream};
 use super::world::{NodeEnv, World};
 use esker_broker::config::{BrokerConfig, parse_set};
-use esker_broker::net::env::{Accepted, Listener, Network, Stream};
+use esker_broker::net::env::{Accepted, Attach, Listener, Network, Stream};
 use esker_broker::partition::Hosted;
 use esker_broker::server::{self, Gauges, Outside};
 use esker_storage::offset::{HighWatermark, PartitionId, TierEnd};
@@ -35,7 +35,11 @@ impl Listener for SimListener {
     }
 }
 
-impl Stream for SimStream {}
+impl Stream for SimStream {
+    fn detach(self: Box<Self>) -> io::Result<Attach> {
+        Ok(Box::new(move || Ok(self)))
+    }
+}
 
 /// Where a simulated broker listens, on its node's address.
 pub const PORT: u16 = 9092;
