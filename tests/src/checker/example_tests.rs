@@ -177,11 +177,11 @@ fn retention_is_no_loss() {
 
 #[test]
 fn a_log_start_that_goes_back_is_found() {
-    let went_back = Anomaly::LogStartWentBack { partition: 0, before: 2, after: 0 };
+    let went_back = [Anomaly::LogStartWentBack { partition: 0, before: 2, after: 0 }];
     let found = three().poll_from(7, 2, &[(2, 102)]).seek(7).poll(7, &[(0, 100), (1, 101), (2, 102)]).anomalies();
-    assert_eq!(found, [went_back.clone()]);
+    assert_eq!(found, went_back);
     let all = [(0, 100), (1, 101), (2, 102)];
-    assert_eq!(three().trim(2, Outcome::Done).drain(0, &all).anomalies(), [went_back]);
+    assert_eq!(three().trim(2, Outcome::Done).drain(0, &all).anomalies(), went_back);
     for outcome in [Outcome::Unknown, Outcome::Refused] {
         assert_eq!(three().trim(2, outcome).drain(0, &all).anomalies(), []);
     }
@@ -342,8 +342,8 @@ fn an_offset_may_be_committed_again() {
 
 #[test]
 fn an_offset_that_nobody_committed_is_found() {
-    let phantom = Anomaly::PhantomCommit { group: 5, partition: 0, found: 9 };
-    assert_eq!(build().commit(7, Outcome::Done).committed(Some(9)).anomalies(), [phantom.clone()]);
-    assert_eq!(build().commit(9, Outcome::Refused).committed(Some(9)).anomalies(), [phantom.clone()]);
-    assert_eq!(build().committed(Some(9)).commit(9, Outcome::Done).anomalies(), [phantom]);
+    let phantom = [Anomaly::PhantomCommit { group: 5, partition: 0, found: 9 }];
+    assert_eq!(build().commit(7, Outcome::Done).committed(Some(9)).anomalies(), phantom);
+    assert_eq!(build().commit(9, Outcome::Refused).committed(Some(9)).anomalies(), phantom);
+    assert_eq!(build().committed(Some(9)).commit(9, Outcome::Done).anomalies(), phantom);
 }

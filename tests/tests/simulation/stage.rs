@@ -47,13 +47,16 @@ const STORE_TROUBLE: [&str; 9] = [
 ];
 
 /// What it says of a disk that has one.
-const DISK_TROUBLE: [&str; 6] = [
+const DISK_TROUBLE: [&str; 9] = [
     "the log directory is fenced",
     "could not close a log directory",
     "upkeep of a log failed",
     "the partition is offline",
     "could not delete the partition's files",
     "refusing appends",
+    "a coordinator could not append",
+    "a coordinator could not read its log",
+    "log maintenance was put off",
 ];
 
 /// What goes wrong around a broker.
@@ -185,7 +188,8 @@ impl Stage {
         self.world.store().set_faults(weather.store.clone());
         self.world.net().set_faults(weather.net.clone());
         self.world.disk(self.node).set_faults(weather.disk);
-        if weather.upheaval {
+        // What a directory that failed holds comes back with a restart.
+        if weather.upheaval || weather.spoils_disks() {
             self.world.spawn("upheaval", self.clone().upheaval());
         }
         if weather.full {
@@ -197,7 +201,10 @@ impl Stage {
         let stage = self.clone();
         self.world.spawn("weather", async move {
             stage.world.sleep(LONGEST_STORM).await;
-            stage.clear_up();
+            if !stage.is_over() {
+                stage.clear_up();
+                stage.world.terminate(stage.node);
+            }
         });
     }
 
@@ -320,8 +327,8 @@ impl Stage {
         self.mark(partition, -5).await.map_or(0, |last| last + 1)
     }
 
-    /// In calm weather everything gets into the tier, and only the active segment stays here.
-    pub(crate) async fn everything_is_tiered(&self) {
+    /// In calm weather everything gets into the tier; and, with [`SETTINGS`], only the active segment stays here.
+    pub(crate) async fn everything_is_tiered(&self, copies_go: bool) {
         for partition in 0..PARTITIONS {
             let mut patience = 300;
             loop {
@@ -329,7 +336,8 @@ impl Stage {
                 let start = self.mark(partition, -2).await.unwrap_or_default();
                 let tiered = self.tier_end(partition).await;
                 let local = self.mark(partition, -4).await.unwrap_or_default();
-                if tiered == end && (local > start || end - start < 30) {
+                let gone = !copies_go || local > start || end - start < 30;
+                if (tiered == end || start == end) && gone {
                     break;
                 }
                 patience -= 1;

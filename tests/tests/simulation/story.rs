@@ -12,10 +12,21 @@ use esker_tests::sim::{Crash, StoreFaults, World};
 use std::sync::Arc;
 use std::time::Duration;
 
+/// What becomes of sealed segments.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Tiering {
+    /// They stay.
+    None,
+    /// They are tiered.
+    Copied,
+    /// They are tiered, and the local copy goes soon.
+    AndGoes,
+}
+
 /// Clients, weather, and the judgement. Returns (acknowledged records, lives of the broker).
 pub(crate) async fn story(world: World, weather: Weather) -> (usize, u32) {
     let stage = add_broker(&world, "broker", 1, &[]);
-    play(&stage, &weather, &[], true, Crash::PowerCut).await
+    play(&stage, &weather, &[], Tiering::AndGoes, Crash::PowerCut).await
 }
 
 /// A whole story on a stage, with a topic of these settings; it ends with `crash`. Returns (acknowledged records, lives
@@ -24,7 +35,7 @@ pub(crate) async fn play(
     stage: &Stage,
     weather: &Weather,
     topic: &[(&str, &str)],
-    tiered: bool,
+    tiering: Tiering,
     crash: Crash,
 ) -> (usize, u32) {
     let world = &stage.world;
@@ -54,8 +65,8 @@ pub(crate) async fn play(
         member.ended().await;
     }
     cast.ask_for_committed().await;
-    if tiered {
-        stage.everything_is_tiered().await;
+    if tiering != Tiering::None {
+        stage.everything_is_tiered(tiering == Tiering::AndGoes).await;
     }
     let acknowledged = cast.judge().await;
     (acknowledged, world.lives(stage.node))
@@ -106,7 +117,7 @@ pub(crate) async fn story_of_a_lost_disk(world: World, weather: Weather) -> (usi
     }
     stage.calm_down(Crash::Kill).await;
     world.start(stage.node);
-    stage.everything_is_tiered().await;
+    stage.everything_is_tiered(true).await;
     let acknowledged = after.judge().await;
     (acknowledged, world.lives(stage.node))
 }
