@@ -13,6 +13,7 @@ mod simulation {
     mod log;
     mod mutations;
     mod net;
+    mod rewrites;
     mod sample;
     mod stage;
     mod store;
