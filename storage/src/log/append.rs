@@ -10,7 +10,7 @@ use super::epochs::LeaderEpochs;
 use super::error::{AppendError, LogError};
 use super::local_log::Log;
 use super::producers::{Claim, ProducerError, Producers, Verdict, WrittenBatch};
-use super::transactions;
+use super::unstable::note;
 use crate::env::Timestamp;
 use crate::offset::{FilePosition, LeaderEpoch, Offset};
 use crate::segment::{Segment, walk::mark_of};
@@ -89,7 +89,7 @@ impl Log {
             .append(&stamped.head, &stamped.tail, &mark)
             .map_err(|error| self.dir.write_failed("appending", error))?;
         let control = if stamped.header.is_control() { stamped.to_bytes() } else { Bytes::new() };
-        let ended = transactions::note(&mut appender.producers, &stamped.header, &control, now);
+        let ended = note(&mut appender.producers, &stamped.header, &control, now);
         if let Some(aborted) = ended.and_then(|ended| ended.aborted()) {
             appender.writer.note_aborted(aborted);
         }

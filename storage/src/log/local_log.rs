@@ -25,7 +25,7 @@ use super::epochs::{EpochEnd, EpochStart};
 use super::error::LogError;
 use super::group_commit::{Capture, Member};
 use super::synced_record::SyncedMark;
-use super::transactions::Unstable;
+use super::unstable::Unstable;
 use crate::env::Timestamp;
 use crate::offset::{LeaderEpoch, LocalStart, LogEnd, LogStart, Offset, PartitionId, SyncedEnd};
 use crate::segment::{ActiveSegment, SealedSegment, Segment, SegmentName};

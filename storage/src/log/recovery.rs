@@ -28,46 +28,13 @@ use super::epochs::LeaderEpochs;
 use super::error::{LogError, segment_error};
 use super::local_log::{Log, Parts};
 use super::producers::Producers;
-use super::recovery_scan::{Behind, Follow, Indexes};
+use super::recovery_scan::{Behind, Follow, Indexes, OpenReport, Recovery, start_of};
 use super::survey::{DataFile, Survey, survey};
-use super::synced_record::SyncedMark;
-use crate::env::Timestamp;
-use crate::offset::{FilePosition, LeaderEpoch, LogStart, Offset, PartitionId};
+use crate::offset::{LogStart, Offset, PartitionId};
 use crate::segment::scan::Stop;
 use crate::segment::{ActiveWriter, Boundary, DataHeader, HEADER_LEN, SealedSegment, Segment, SegmentName};
 use std::io;
-use std::path::PathBuf;
 use std::sync::{Arc, Weak};
-
-/// What opening a log found and did.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct OpenReport {
-    /// Bytes that were read and checked.
-    pub scanned_bytes: u64,
-    /// Bytes of a torn tail that were cut off.
-    pub cut_bytes: u64,
-    /// Whether the log is empty and starts at the tier's end (or the log start): it lacks the producers and epochs of that
-    /// point until [`Log::install_state`] is called with the tier's.
-    pub needs_state: bool,
-    /// Offsets that are neither in the tier nor on this disk, from the first one up to, not including, the second.
-    pub hole: Option<(Offset, Offset)>,
-}
-
-/// A log being opened.
-pub(super) struct Recovery<'a> {
-    pub(super) dir: &'a Arc<LogDir>,
-    pub(super) id: PartitionId,
-    pub(super) path: PathBuf,
-    pub(super) config: LogConfig,
-    pub(super) now: Timestamp,
-    pub(super) mark: Option<SyncedMark>,
-    pub(super) newest_epoch: Option<LeaderEpoch>,
-    pub(super) producers: Producers,
-    pub(super) epochs: LeaderEpochs,
-    pub(super) sealed: Vec<Arc<SealedSegment>>,
-    pub(super) unfinished: Vec<(Arc<SealedSegment>, Option<Arc<Producers>>)>,
-    pub(super) report: OpenReport,
-}
 
 impl Log {
     /// Opens the log of a partition in `dir`, or makes it. Blocks.
@@ -312,10 +279,6 @@ impl Recovery<'_> {
         crate::segment::sealed::remove_segment_files(self.dir.env().disk.as_ref(), &data, &index).map_err(LogError::Io)
     }
 
-    pub(super) fn corrupt(&self, segment: SegmentName, position: u64, reason: &str) -> LogError {
-        LogError::Corrupt { partition: self.id, segment, position, reason: reason.to_owned() }
-    }
-
     fn sync_failed(&self, error: &io::Error) -> LogError {
         LogError::Failed(self.dir.fail("a sync failed", error))
     }
@@ -356,10 +319,6 @@ impl Recovery<'_> {
         }
         Ok((log, self.report))
     }
-}
-
-pub(super) fn start_of(name: SegmentName) -> Boundary {
-    Boundary { offset: name.base, position: FilePosition::new(HEADER_LEN) }
 }
 
 /// The checkpoint's point lies in one of these files, and not beyond where the next one cuts it off: of a log that was

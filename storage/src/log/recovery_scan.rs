@@ -1,22 +1,26 @@
-//! What recovery reads of a log's files: summaries, headers, whole batches.
+//! A log being opened ([`Recovery`]), and what is read of its files: summaries, headers, whole batches.
 //!
 //! A **scan** checks every batch and shows it to what follows along: the indexes of the file, and from some point on the
 //! producers and the epochs of the log. Where it stops, `recovery` (with the mark of what was synced) tells rot from a
 //! torn tail.
 
+use super::config::LogConfig;
+use super::dir::LogDir;
+use super::epochs::LeaderEpochs;
 use super::error::{LogError, segment_error};
 use super::producers::Producers;
 use super::producers_codec;
-use super::recovery::{Recovery, start_of};
 use super::survey::DataFile;
-use super::transactions::{note, note_in};
-use crate::env::File;
-use crate::offset::Offset;
+use super::synced_record::SyncedMark;
+use super::unstable::{note, note_in};
+use crate::env::{File, Timestamp};
+use crate::offset::{FilePosition, LeaderEpoch, Offset, PartitionId};
 use crate::segment::scan::{ScanEnd, Stop, scan};
 use crate::segment::{
-    AbortedTransaction, Boundary, SealedSegment, Segment, SegmentName, SparseIndex, Walk, index_file,
+    AbortedTransaction, Boundary, HEADER_LEN, SealedSegment, Segment, SegmentName, SparseIndex, Walk, index_file,
 };
 use std::io::IoSlice;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 /// Bytes that are written again at a time.
@@ -40,6 +44,36 @@ pub(super) struct Follow {
     pub(super) from: Boundary,
     /// Whether the epochs do, and not only the producers.
     pub(super) epochs: bool,
+}
+
+/// What opening a log found and did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct OpenReport {
+    /// Bytes that were read and checked.
+    pub scanned_bytes: u64,
+    /// Bytes of a torn tail that were cut off.
+    pub cut_bytes: u64,
+    /// Whether the log is empty and starts at the tier's end (or the log start): it lacks the producers and epochs of that
+    /// point until [`Log::install_state`] is called with the tier's.
+    pub needs_state: bool,
+    /// Offsets that are neither in the tier nor on this disk, from the first one up to, not including, the second.
+    pub hole: Option<(Offset, Offset)>,
+}
+
+/// A log being opened.
+pub(super) struct Recovery<'a> {
+    pub(super) dir: &'a Arc<LogDir>,
+    pub(super) id: PartitionId,
+    pub(super) path: PathBuf,
+    pub(super) config: LogConfig,
+    pub(super) now: Timestamp,
+    pub(super) mark: Option<SyncedMark>,
+    pub(super) newest_epoch: Option<LeaderEpoch>,
+    pub(super) producers: Producers,
+    pub(super) epochs: LeaderEpochs,
+    pub(super) sealed: Vec<Arc<SealedSegment>>,
+    pub(super) unfinished: Vec<(Arc<SealedSegment>, Option<Arc<Producers>>)>,
+    pub(super) report: OpenReport,
 }
 
 impl Recovery<'_> {
@@ -153,4 +187,12 @@ impl Recovery<'_> {
             mark.serial > name.serial || mark.serial == name.serial && mark.position.get() >= position
         })
     }
+
+    pub(super) fn corrupt(&self, segment: SegmentName, position: u64, reason: &str) -> LogError {
+        LogError::Corrupt { partition: self.id, segment, position, reason: reason.to_owned() }
+    }
+}
+
+pub(super) fn start_of(name: SegmentName) -> Boundary {
+    Boundary { offset: name.base, position: FilePosition::new(HEADER_LEN) }
 }

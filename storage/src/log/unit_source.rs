@@ -9,7 +9,7 @@ use super::error::{LogError, ReadError, segment_error};
 use super::local_log::{Log, SegmentList};
 use super::producers::Producers;
 use super::producers_codec;
-use super::transactions::note_in;
+use super::unstable::note_in;
 use crate::offset::{FilePosition, Offset};
 use crate::segment::{AbortedTransaction, Boundary, Segment};
 use bytes::Bytes;
