@@ -292,3 +292,26 @@ fn aborted_transactions_are_told_of_from_the_disk_and_from_the_tier() {
     let pieces = committed_pieces(&log);
     assert!(pieces.iter().any(|(_, _, told)| told.contains(&(0, long))));
 }
+
+#[test]
+fn a_reader_passes_over_what_is_lost() {
+    let (bench, disk) = (Bench::new(), TestDisk::new());
+    let dir = disk.open();
+    let log = bench.open(&dir, 0);
+    let sent = fill(&log, 0, 0..12);
+    synced(&log);
+    let lost = log.local().segments()[0];
+    let local = Arc::clone(log.local());
+    drop(log);
+    disk.close(dir, local);
+    let path = disk.path().join(id().to_string());
+    disk.env().disk.remove_file(&path.join(format!("{}.log", lost.name))).unwrap();
+    let log = bench.open(&disk.open(), 1);
+    assert_eq!((log.log_start().offset(), log.local_start().offset()), (Offset::ZERO, lost.end));
+    let (read, _) = read_all(&log, Offset::ZERO);
+    assert!(sent.ends_with(&read) && !read.is_empty(), "from the next record that there is");
+    // Nothing below the bound is left: that is an answer, and not an error.
+    let want = Want { from: Offset::ZERO, upto: lost.end, max_bytes: 300, at_least_one: true, committed: false };
+    let Read::Cold(source) = log.read(want).unwrap() else { panic!("it is not here") };
+    assert!(block_on(log.complete(source, LIMIT)).unwrap().unwrap().is_empty());
+}

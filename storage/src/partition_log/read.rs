@@ -95,54 +95,98 @@ impl PartitionLog {
     /// # Errors
     /// [`ReadError`].
     pub async fn complete(&self, source: Source, limit: Duration) -> Result<Option<Records>, ReadError> {
-        let Source { want, is_tiered } = source;
-        let reading = async {
-            if !is_tiered {
+        // What was fetched until then is kept for the next attempt.
+        self.env.timeout(limit, self.fetch(source)).await.unwrap_or(Ok(None))
+    }
+
+    async fn fetch(&self, source: Source) -> Result<Option<Records>, ReadError> {
+        let Source { mut want, mut is_tiered } = source;
+        while want.from < want.upto {
+            let next = if is_tiered {
+                match self.read_tier(want).await? {
+                    Tiered::Batches(records) => return Ok(Some(records)),
+                    Tiered::NoneBefore(next) => Want { from: next, ..want },
+                    Tiered::NotNow => return Ok(None),
+                }
+            } else {
                 let log = Arc::clone(&self.log);
-                let read = match self.env.blocking(Pool::Cold, move || read_disk(&log, want)).await {
-                    Ok(read) => read,
-                    Err(_) => return Ok(None),
+                let Ok(read) = self.env.blocking(Pool::Cold, move || read_disk(&log, want)).await else {
+                    return Ok(None);
                 };
                 match read {
                     // Dropped meanwhile.
-                    Err(log::ReadError::BelowLocalStart { .. }) if want.from >= self.log_start().offset() => {}
+                    Err(log::ReadError::BelowLocalStart { .. }) if want.from >= self.log_start().offset() => want,
                     read => return Ok(Some(read?)),
                 }
+            };
+            match self.read(next)? {
+                Read::Nothing => break,
+                Read::Hot(records) => return Ok(Some(records)),
+                Read::Cold(rest) => Source { want, is_tiered } = rest,
             }
-            self.read_tier(want).await
-        };
-        // What was fetched until then is kept for the next attempt.
-        self.env.timeout(limit, reading).await.unwrap_or(Ok(None))
+        }
+        Ok(Some(Records::default()))
     }
 
-    async fn read_tier(&self, want: Want) -> Result<Option<Records>, ReadError> {
+    async fn read_tier(&self, want: Want) -> Result<Tiered, ReadError> {
         let Want { from, max_bytes, at_least_one, committed, .. } = want;
+        let mut before = None;
         for _ in 0..ATTEMPTS {
             if from < self.log_start().offset() {
                 return Err(ReadError::OutOfRange);
             }
-            let Some(manifest) = self.manifest() else { return Err(ReadError::OutOfRange) };
+            // Before the manifest: what is dropped from this disk is in the one that is read afterwards.
+            let local_start = self.local_start().offset();
+            let Some(manifest) = self.manifest() else { return Ok(self.hole(from, local_start)) };
             match self.tier.reader.read(self.id(), &manifest, from, max_bytes, at_least_one).await {
+                Ok(read) if read.is_empty() && read.next > from => return Ok(Tiered::NoneBefore(read.next)),
                 Ok(read) => {
                     let mut aborted = if committed { read.aborted } else { Vec::new() };
                     aborted.sort_by_key(|entry| (entry.first, entry.last));
-                    return Ok(Some(Records { bytes: joined(read.pieces), aborted }));
+                    return Ok(Tiered::Batches(Records { bytes: joined(read.pieces), aborted }));
+                }
+                Err(TierError::OutOfRange { .. }) if from >= self.log_start().offset() => {
+                    return Ok(self.hole(from, local_start));
+                }
+                // The manifest has named it all the while: the store has lost it.
+                Err(error @ TierError::Gone { .. }) if before.is_some_and(|before| Arc::ptr_eq(&before, &manifest)) => {
+                    tracing::error!(partition = %self.id(), offset = %from, %error, "the store has lost an object");
+                    return Err(error.into());
                 }
                 // Look at the newest manifest: the object was replaced, or retention passed by.
                 Err(TierError::Gone { .. } | TierError::OutOfRange { .. }) => {}
                 Err(TierError::Retry { reason }) => {
                     tracing::debug!(partition = %self.id(), %reason, "a tiered read is tried again later");
-                    return Ok(None);
+                    return Ok(Tiered::NotNow);
                 }
                 Err(error) => {
                     tracing::error!(partition = %self.id(), offset = %from, %error, "a tiered read failed");
                     return Err(error.into());
                 }
             }
+            before = Some(manifest);
         }
         // Never OFFSET_OUT_OF_RANGE for a state that passes: consumers would jump.
-        if from < self.log_start().offset() { Err(ReadError::OutOfRange) } else { Ok(None) }
+        if from < self.log_start().offset() { Err(ReadError::OutOfRange) } else { Ok(Tiered::NotNow) }
     }
+
+    /// Where a reader goes on whose offset is neither in the tier nor on this disk: at the local start. The open has named
+    /// what is lost; to call the offset out of range would send consumers back to the log start, and here again, or else
+    /// past everything that there is.
+    fn hole(&self, from: Offset, local_start: Offset) -> Tiered {
+        tracing::debug!(partition = %self.id(), %from, %local_start, "a reader passes over what is lost");
+        Tiered::NoneBefore(local_start.max(from))
+    }
+}
+
+/// What a read of the tier came to.
+enum Tiered {
+    /// Whole batches.
+    Batches(Records),
+    /// There are none before this offset.
+    NoneBefore(Offset),
+    /// The store is away, or the manifest changes too fast to follow.
+    NotNow,
 }
 
 /// A read that waits for the local disk.
