@@ -359,7 +359,7 @@ fn chunk_key(view: &UnitView, range: Range<u64>) -> ChunkKey {
 }
 
 fn overlapping(aborted: &[AbortedTransaction], base: Offset, next: Offset) -> Vec<AbortedTransaction> {
-    aborted.iter().filter(|aborted| aborted.first < next && aborted.last >= base).copied().collect()
+    aborted.iter().filter(|aborted| aborted.overlaps(base, next)).copied().collect()
 }
 
 impl std::fmt::Debug for TierReader {
