@@ -6,7 +6,7 @@
 //!     `-- Log        one partition: append, read, seal, checkpoint, recover (local_log, append, read, upkeep, recovery)
 //!           |-- Producers     who wrote what lately: sequences, duplicates (producers)
 //!           |-- LeaderEpochs  who led from which offset on (epochs)
-//!           `-- segments      the bytes (crate::segment)
+//!           `-- segments      the bytes (crate::segment); compaction swaps runs of them (swap)
 //! ```
 //!
 //! A [`Log`] is appended to under one lock and read without any. What is appended becomes durable in rounds that cover
@@ -32,6 +32,7 @@ mod recovery;
 pub mod retention;
 mod rounds;
 mod survey;
+mod swap;
 pub mod synced_record;
 mod unit_source;
 mod upkeep;
@@ -44,9 +45,10 @@ pub use error::{AppendError, DirFailed, LogError, ReadError};
 pub use group_commit::SyncGroup;
 pub use local_log::{Log, LogObserver, SegmentInfo, local_reaches_tier, synced_not_beyond_end};
 pub use open_dir::{LogDirConfig, OpenDirError};
-pub use producers::{ProducerError, Producers};
+pub use producers::{LastBatch, ProducerError, Producers};
 pub use read::LocalRead;
 pub use recovery::OpenReport;
+pub use swap::{stands_for, tiles};
 pub use unit_source::UploadChunk;
 
 #[cfg(test)]

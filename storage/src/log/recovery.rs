@@ -21,7 +21,7 @@
 //! Nothing is mapped before a log is open, so here a file may be cut in place.
 
 use super::appender::Appender;
-use super::checkpoint::Checkpoint;
+use super::checkpoint::{Checkpoint, RecoveryPoint};
 use super::config::{LogConfig, OpenFrom};
 use super::dir::LogDir;
 use super::epochs::LeaderEpochs;
@@ -34,7 +34,7 @@ use crate::env::{File, Timestamp};
 use crate::offset::{FilePosition, LeaderEpoch, LogStart, Offset, PartitionId};
 use crate::segment::scan::{ScanEnd, Stop, scan};
 use crate::segment::{
-    ActiveWriter, Boundary, DataHeader, HEADER_LEN, SealedSegment, Segment, SegmentName, SparseIndex,
+    ActiveWriter, Boundary, DataHeader, Follow, HEADER_LEN, SealedSegment, Segment, SegmentName, SparseIndex,
 };
 use crate::segment::{Walk, index_file};
 use std::io::{self, IoSlice};
@@ -139,13 +139,20 @@ impl Recovery<'_> {
     fn run(&mut self, found: Survey, first: Offset) -> Result<ActiveWriter, LogError> {
         let highest = found.highest_serial.max(self.mark.map_or(0, |mark| mark.serial));
         let highest = highest.max(found.checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.point.serial));
+        if !found.dead.is_empty() {
+            // The names that say so must outlive them.
+            let disk = self.dir.env().disk.as_ref();
+            disk.sync_dir(&self.path).map_err(|error| self.sync_failed(&error))?;
+        }
         for dead in &found.dead {
             self.remove(*dead)?;
         }
         self.check_nothing_missing(&found)?;
         for name in &found.headless {
             // A mark at the header alone says nothing of the file: only an append makes a round sync it.
-            if self.mark.is_some_and(|mark| mark.serial == name.serial && mark.position.get() > HEADER_LEN) {
+            let appended_to = self.mark.filter(|mark| mark.serial == name.serial && mark.position.get() > HEADER_LEN);
+            // A cleaned file has its name only once it is synced.
+            if appended_to.is_some() || name.is_cleaned() {
                 return Err(self.corrupt(*name, 0, "its header is damaged"));
             }
         }
@@ -177,7 +184,7 @@ impl Recovery<'_> {
         if mark.position.get() <= HEADER_LEN || found.highest_serial >= mark.serial {
             return Ok(());
         }
-        let name = SegmentName { base: Offset::ZERO, serial: mark.serial };
+        let name = SegmentName::appended(Offset::ZERO, mark.serial);
         Err(self.corrupt(name, mark.position.get(), "a data file that was synced is not there"))
     }
 
@@ -197,11 +204,7 @@ impl Recovery<'_> {
         }
         for index in 0..files.len().saturating_sub(1) {
             let (Some(file), Some(next)) = (files.get(index).copied(), files.get(index + 1).copied()) else { break };
-            let replay_from = match &point {
-                Some((point, _)) if point.serial > file.name.serial => None,
-                Some((point, _)) if point.serial == file.name.serial => Some(point.at),
-                _ => Some(start_of(file.name)),
-            };
+            let replay_from = replay_from(file.name, point.as_ref().map(|(point, _)| point));
             if !self.recover_sealed(file, next.name.base, replay_from)? {
                 // A hole: what lies behind it was never synced.
                 for later in files.drain(index + 1..).rev() {
@@ -211,6 +214,12 @@ impl Recovery<'_> {
                 return Ok(None);
             }
         }
+        if let Some(end) = stands_to(&last) {
+            // What was appended to behind it is not there: a new file begins at its end.
+            let replay_from = replay_from(last.name, point.as_ref().map(|(point, _)| point));
+            self.recover_sealed(last, end, replay_from)?;
+            return Ok(None);
+        }
         let (from, index) = match point {
             Some((point, index)) if point.serial == last.name.serial => (point.at, index),
             _ => (start_of(last.name), SparseIndex::default()),
@@ -219,14 +228,24 @@ impl Recovery<'_> {
     }
 
     /// A file that a newer one continues at `end`. Whether it reaches that far.
-    fn recover_sealed(&mut self, file: DataFile, end: Offset, replay_from: Option<Boundary>) -> Result<bool, LogError> {
+    fn recover_sealed(
+        &mut self,
+        file: DataFile,
+        next: Offset,
+        replay_from: Option<Boundary>,
+    ) -> Result<bool, LogError> {
+        let end = stands_to(&file).map_or(next, |end| end.min(next));
+        if end < next {
+            // It was there, synced, when the run before it was cleaned.
+            return Err(self.corrupt(file.name, file.len, "the segment that follows the cleaned one is not there"));
+        }
         if let Some(summary) = self.summary(file, end) {
             let segment = Arc::new(SealedSegment::at(self.dir.files(), &self.path, summary));
             if let Some(from) = replay_from {
                 self.replay(&segment, from)?;
             }
             self.sealed.push(segment);
-            return Ok(true);
+            return Ok(end == next);
         }
         let start = start_of(file.name);
         let mut index = SparseIndex::default();
@@ -238,17 +257,19 @@ impl Recovery<'_> {
                 "the next segment starts inside of a batch",
             ));
         }
-        if scanned.end.offset == start.offset {
+        let cleaned = file.name.is_cleaned();
+        if scanned.end.offset == start.offset && !cleaned {
             // Nothing of it is left: the one before it is the last.
             self.remove(file.name)?;
             return Ok(false);
         }
-        let segment = Arc::new(SealedSegment::cut(self.dir.files(), &self.path, file.name, scanned.end, index));
+        let reached = if cleaned { Boundary { offset: end, ..scanned.end } } else { scanned.end };
+        let segment = Arc::new(SealedSegment::cut(self.dir.files(), &self.path, file.name, reached, index));
         segment.sync().map_err(|error| self.sync_failed(&error))?;
         let producers = replay_from.is_some().then(|| Arc::new(self.producers.clone()));
         self.unfinished.push((Arc::clone(&segment), producers));
         self.sealed.push(segment);
-        Ok(scanned.end.offset == end)
+        Ok(reached.offset == next)
     }
 
     /// The summary in a segment's index file, if it is of this very segment.
@@ -266,7 +287,8 @@ impl Recovery<'_> {
         let error = |error| segment_error(self.id, segment.name(), error);
         let file = segment.open().map_err(error)?;
         let end = segment.end();
-        let mut walk = Walk::new(Arc::clone(file.file()), from.position, end.position).expecting(from.offset);
+        let follow = Follow::of(segment.name());
+        let mut walk = Walk::new(Arc::clone(file.file()), from.position, end.position, follow).expecting(from.offset);
         while let Some((mark, header)) = walk.next_header().map_err(error)? {
             self.epochs.begin(mark.epoch, mark.base);
             self.producers.record(&header, self.now);
@@ -314,7 +336,8 @@ impl Recovery<'_> {
         let data = disk.open(&path, crate::env::Open::Write).map_err(LogError::Io)?;
         let epoch = from.offset.previous().and_then(|before| self.epochs.at(before));
         let (producers, epochs, now) = (&mut self.producers, &mut self.epochs, self.now);
-        let scanned = scan(data.as_ref(), from, limit, (epoch, self.newest_epoch), |mark, header| {
+        let follow = Follow::of(file.name);
+        let scanned = scan(data.as_ref(), from, follow, limit, (epoch, self.newest_epoch), |mark, header| {
             index.push(mark);
             if replay_from.is_some_and(|replay| mark.position >= replay.position) {
                 epochs.begin(mark.epoch, mark.base);
@@ -327,6 +350,7 @@ impl Recovery<'_> {
         self.write_again(data.as_ref(), file.name, from, end)?;
         let reason = match scanned.stop {
             Stop::Limit => return Ok(scanned),
+            Stop::EndOfFile if file.name.is_cleaned() => return Ok(scanned),
             Stop::EndOfFile => "the file ends before what was synced",
             Stop::Zeros => "zeros where batches were synced",
             Stop::Broken(reason) => reason,
@@ -366,16 +390,18 @@ impl Recovery<'_> {
         Ok(())
     }
 
-    /// Whether a file was synced up to `position`, by the record of that.
+    /// Whether a file was synced up to `position`, by the record of that. A cleaned one has its name only once it is.
     fn was_synced(&self, name: SegmentName, position: u64) -> bool {
-        self.mark.is_some_and(|mark| {
-            mark.serial > name.serial || mark.serial == name.serial && mark.position.get() >= position
-        })
+        name.is_cleaned()
+            || self.mark.is_some_and(|mark| {
+                mark.serial > name.serial || mark.serial == name.serial && mark.position.get() >= position
+            })
     }
 
     fn create(&mut self, base: Offset, highest_serial: u32) -> Result<ActiveWriter, LogError> {
         let serial = highest_serial.checked_add(1).ok_or(LogError::Invalid("out of segment serials"))?;
-        let header = DataHeader { partition: self.id, name: SegmentName { base, serial }, created: self.now };
+        let name = SegmentName::appended(base, serial);
+        let header = DataHeader { partition: self.id, name, created: self.now, stands_to: None };
         ActiveWriter::create(self.dir.files(), &self.path, header, self.config.segment_bytes)
             .map_err(|error| self.dir.write_failed("making a data file", error))
     }
@@ -447,10 +473,25 @@ fn start_of(name: SegmentName) -> Boundary {
     Boundary { offset: name.base, position: FilePosition::new(HEADER_LEN) }
 }
 
+/// Of a cleaned file: one past the last offset that it stands for.
+fn stands_to(file: &DataFile) -> Option<Offset> {
+    file.header.and_then(|header| header.stands_to)
+}
+
+/// From where on a file's producers and epochs are not in the checkpoint yet.
+fn replay_from(name: SegmentName, point: Option<&RecoveryPoint>) -> Option<Boundary> {
+    match point {
+        Some(point) if point.serial > name.serial => None,
+        Some(point) if point.serial == name.serial => Some(point.at),
+        _ => Some(start_of(name)),
+    }
+}
+
 /// The checkpoint's point lies in this file.
 fn covers(file: &DataFile, checkpoint: &Checkpoint) -> bool {
     let point = checkpoint.point;
     file.header.is_some()
+        && !file.name.is_cleaned()
         && file.name.serial == point.serial
         && file.name.base <= point.at.offset
         && point.at.position.get() <= file.len

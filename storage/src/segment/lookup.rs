@@ -7,7 +7,7 @@
 use super::index::{BatchMark, SparseIndex};
 use super::name::SegmentName;
 use super::open_files::OpenFile;
-use super::walk::{SegmentError, Walk};
+use super::walk::{Follow, SegmentError, Walk};
 use crate::env::{Mapping, Timestamp};
 use crate::offset::{FilePosition, Offset};
 use bytes::Bytes;
@@ -66,7 +66,8 @@ pub trait Segment: Send + Sync {
 }
 
 impl dyn Segment + '_ {
-    /// The last boundary at or before `offset`: where the batch that holds it starts, or the end.
+    /// The last boundary at or before `offset`: where the batch that holds it starts, or the end. In a cleaned segment, where
+    /// a batch may be missing, the first boundary after it.
     ///
     /// # Errors
     /// [`SegmentError`].
@@ -101,7 +102,7 @@ impl dyn Segment + '_ {
         self.seek(Target::Timestamp(target), end, |mark| mark.max_timestamp >= target)
     }
 
-    /// The batch that starts at `boundary`.
+    /// The batch that starts at `boundary`; in a cleaned segment its offset may be a later one.
     ///
     /// # Errors
     /// [`SegmentError`].
@@ -114,7 +115,7 @@ impl dyn Segment + '_ {
     /// # Errors
     /// [`SegmentError::Io`].
     pub fn walk(&self, from: FilePosition, end: Boundary) -> Result<Walk, SegmentError> {
-        Ok(Walk::new(Arc::clone(self.open()?.file()), from, end.position))
+        Ok(Walk::new(Arc::clone(self.open()?.file()), from, end.position, Follow::of(self.name())))
     }
 
     /// The first batch from the target's index entry on that satisfies `found`.
