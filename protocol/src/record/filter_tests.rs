@@ -18,8 +18,10 @@ fn built(codec: Compression, specs: &[Spec]) -> Bytes {
     builder.build_trusted().unwrap().stamp(100, 3, None).to_bytes()
 }
 
-/// Everything that a reader sees of a record.
-fn seen(batch: &[u8]) -> Vec<(i64, Option<i64>, Vec<u8>, Option<Vec<u8>>, usize)> {
+/// Everything that a reader sees of a record: offset, timestamp, key, value, number of headers.
+type Seen = (i64, Option<i64>, Vec<u8>, Option<Vec<u8>>, usize);
+
+fn seen(batch: &[u8]) -> Vec<Seen> {
     records(batch, &mut Scratch::default(), LIMIT)
         .unwrap()
         .map(|record| {

@@ -344,10 +344,12 @@ fn a_rotten_batch_stops_the_pass_and_leaves_the_log_as_it_was() {
     let third = log.segments()[2].name;
     let data = log.path().join(FileName::Data(third).to_string());
     let data = disk.env().disk.open(&data, crate::env::Open::Write).unwrap();
-    data.write_all_at(&[std::io::IoSlice::new(&[0xff])], HEADER_LEN + 70).unwrap();
+    let mut byte = [0];
+    data.read_exact_at(&mut byte, HEADER_LEN + 70).unwrap();
+    data.write_all_at(&[std::io::IoSlice::new(&[byte[0] ^ 0xff])], HEADER_LEN + 70).unwrap();
     let failed = pass(&log, 1 << 16, NOW);
     assert!(matches!(failed, Err(LogError::Corrupt { segment, .. }) if segment == third), "{failed:?}");
-    data.write_all_at(&[std::io::IoSlice::new(&[0])], HEADER_LEN + 70).unwrap();
+    data.write_all_at(&[std::io::IoSlice::new(&byte)], HEADER_LEN + 70).unwrap();
     let left = files(log.path(), disk.env().disk.as_ref());
     assert!(left.keys().all(|name| !name.ends_with(".tmp")));
     assert_eq!(log.segments().iter().filter(|segment| segment.name.is_cleaned()).count(), 0);

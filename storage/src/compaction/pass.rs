@@ -95,7 +95,7 @@ enum Phase {
     Filter {
         left: VecDeque<Range<usize>>,
         rules: Box<Rules>,
-        run: Option<Run>,
+        run: Option<Box<Run>>,
     },
     Done,
 }
@@ -251,19 +251,19 @@ impl Pass {
         &mut self,
         mut left: VecDeque<Range<usize>>,
         mut rules: Box<Rules>,
-        run: Option<Run>,
+        run: Option<Box<Run>>,
         moved: &mut u64,
     ) -> Result<Filtering, LogError> {
         let mut run = match run {
             Some(run) => run,
             None => match left.pop_front() {
-                Some(of) => self.begin_run(of)?,
+                Some(of) => Box::new(self.begin_run(of)?),
                 None => return self.finish(&rules).map(Filtering::Done),
             },
         };
         match self.filter_batch(&mut rules, &mut run, moved) {
             Ok(true) => Ok(Filtering::More(Phase::Filter { left, rules, run: Some(run) })),
-            Ok(false) => Ok(match self.end_run(run)? {
+            Ok(false) => Ok(match self.end_run(*run)? {
                 true => Filtering::More(Phase::Filter { left, rules, run: None }),
                 false => Filtering::Overtaken,
             }),

@@ -20,8 +20,11 @@ fn at(mut rules: Rules, now: i64) -> Rules {
     rules
 }
 
+/// Key and value.
+type Pair<'a> = (Option<&'a [u8]>, Option<&'a [u8]>);
+
 /// A batch at offset `base` of records with these keys and values.
-fn batch(base: i64, producer: Option<i64>, records: &[(Option<&[u8]>, Option<&[u8]>)]) -> Bytes {
+fn batch(base: i64, producer: Option<i64>, records: &[Pair<'_>]) -> Bytes {
     let mut builder = BatchBuilder::new(Compression::None);
     if let Some(id) = producer {
         builder = builder.producer(Producer { id, epoch: 1, base_sequence: Some(9) });

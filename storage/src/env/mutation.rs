@@ -35,11 +35,15 @@ pub enum Mutation {
     NewestRecordDropped,
     /// Compaction goes on beyond what was committed, up to the active segment. (Compaction's planner.)
     CleanedBeyondStable,
+    /// Units are replaced by a rewrite although one of them was replaced since it was made. (The tier log's replay.)
+    ChangedUnitSwapped,
+    /// An object that was replaced is deleted while readers may still be on it. (The sweeper.)
+    ReplacedDeletedAtOnce,
 }
 
 impl Mutation {
     /// Every mutation.
-    pub const ALL: [Mutation; 9] = [
+    pub const ALL: [Mutation; 11] = [
         Mutation::SyncLeftOut,
         Mutation::AnswerBeforeWrite,
         Mutation::LocalDropBeforeCommit,
@@ -49,6 +53,8 @@ impl Mutation {
         Mutation::TombstoneRemovedEarly,
         Mutation::NewestRecordDropped,
         Mutation::CleanedBeyondStable,
+        Mutation::ChangedUnitSwapped,
+        Mutation::ReplacedDeletedAtOnce,
     ];
 
     /// Its name, as `ESKER_MUTATION` and reports write it.
@@ -63,6 +69,8 @@ impl Mutation {
             Mutation::TombstoneRemovedEarly => "tombstone-removed-early",
             Mutation::NewestRecordDropped => "newest-record-dropped",
             Mutation::CleanedBeyondStable => "cleaned-beyond-stable",
+            Mutation::ChangedUnitSwapped => "changed-unit-swapped",
+            Mutation::ReplacedDeletedAtOnce => "replaced-deleted-at-once",
         }
     }
 
