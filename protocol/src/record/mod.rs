@@ -42,7 +42,7 @@ mod window;
 
 pub use builder::{BatchBuilder, BuildError, RecordHeader};
 pub use codec::{Compression, Scratch};
-pub use control::{ControlKind, end_transaction_marker};
+pub use control::{ControlKind, Marker, end_transaction_marker};
 pub use filter::{Filtered, NewHorizon, filter, without_records};
 pub use header::{BatchHeader, Damage, Producer, TimestampType, check_stored};
 pub use lookup::{RecordPosition, first_at_or_after, max_timestamp_record};

@@ -1,7 +1,7 @@
 //! One pass over a local log: reads what is dirty, then writes every segment up to there anew, a run at a time.
 //!
 //! ```text
-//!   look ahead   headers of the dirty part: which transactions were aborted, which have not ended
+//!   begin        the aborted index: whose records were aborted
 //!   map          records of the dirty part: newest offset of each key, until the map is full
 //!   filter       every segment that begins before the end of the map, oldest first, in runs that fit into one:
 //!                batches -> rules -> cleaned file -> swap
@@ -21,8 +21,10 @@ use crate::env::Timestamp;
 use crate::log::{Log, LogError};
 use crate::offset::{FilePosition, Offset};
 use crate::segment::batches::BatchReader;
-use crate::segment::{Boundary, CleanedWriter, Follow, HEADER_LEN, SealedSegment, Segment, SegmentError, Walk};
-use esker_protocol::record::{BatchHeader, ControlKind, Malformed, Scratch, stream};
+use crate::segment::{
+    AbortedTransaction, Boundary, CleanedWriter, HEADER_LEN, SealedSegment, Segment, SegmentError, Spacing,
+};
+use esker_protocol::record::{BatchHeader, Malformed, Scratch, stream};
 use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
@@ -79,24 +81,9 @@ pub struct Pass {
 }
 
 enum Phase {
-    /// The dirty segments that are still to be looked at, with where each is dirty from.
-    LookAhead {
-        left: VecDeque<usize>,
-        from: Offset,
-        aborted: Aborted,
-    },
-    Map {
-        left: VecDeque<usize>,
-        from: Offset,
-        aborted: Aborted,
-        newest: KeyMap,
-        reading: Option<BatchReader>,
-    },
-    Filter {
-        left: VecDeque<Range<usize>>,
-        rules: Box<Rules>,
-        run: Option<Box<Run>>,
-    },
+    Begin { from: Offset },
+    Map { left: VecDeque<usize>, from: Offset, aborted: Aborted, newest: KeyMap, reading: Option<BatchReader> },
+    Filter { left: VecDeque<Range<usize>>, rules: Box<Rules>, run: Option<Box<Run>> },
     Done,
 }
 
@@ -106,6 +93,8 @@ struct Run {
     /// The segment that is read now.
     at: usize,
     reading: Option<BatchReader>,
+    /// The transactions that were aborted in that segment.
+    aborted: Vec<AbortedTransaction>,
     writer: CleanedWriter,
     changed: bool,
 }
@@ -114,8 +103,7 @@ impl Pass {
     /// A pass over what `candidate` names of `log`.
     pub fn begin(log: &Arc<Log>, candidate: &Candidate, config: PassConfig, now: Timestamp) -> Pass {
         let segments = log.finished_segments();
-        let dirty = dirty_segments(&segments, candidate.first_dirty, candidate.upto);
-        let phase = Phase::LookAhead { left: dirty, from: candidate.first_dirty, aborted: Aborted::default() };
+        let phase = Phase::Begin { from: candidate.first_dirty };
         Pass {
             log: Arc::clone(log),
             config,
@@ -137,7 +125,7 @@ impl Pass {
         while moved < bytes {
             let phase = std::mem::replace(&mut self.phase, Phase::Done);
             let next = match phase {
-                Phase::LookAhead { left, from, aborted } => self.look_ahead(left, from, aborted),
+                Phase::Begin { from } => self.learn(from),
                 Phase::Map { left, from, aborted, newest, reading } => {
                     self.map(left, from, aborted, newest, reading, &mut moved)
                 }
@@ -158,38 +146,12 @@ impl Pass {
         Ok(Step::More(moved))
     }
 
-    /// Reads the headers of one dirty segment.
-    fn look_ahead(&mut self, mut left: VecDeque<usize>, from: Offset, mut aborted: Aborted) -> Result<Phase, LogError> {
-        let Some(segment) = left.pop_front().and_then(|index| self.segments.get(index)).cloned() else {
-            // What has not ended cannot be judged; the pass ends before it.
-            self.upto = aborted.first_open().map_or(self.upto, |first| self.upto.min(first));
-            let newest = KeyMap::new(self.config.key_bytes, self.config.seed);
-            let left = dirty_segments(&self.segments, from, self.upto);
-            return Ok(Phase::Map { left, from, aborted, newest, reading: None });
-        };
-        let log = Arc::clone(&self.log);
-        let error = |error| log.segment_error(segment.name(), error);
-        let start = segment_start(segment.as_ref(), from).map_err(error)?;
-        let file = Arc::clone(segment.open().map_err(error)?.file());
-        let mut walk = Walk::new(Arc::clone(&file), start.position, segment.end().position, Follow::of(segment.name()));
-        while let Some((mark, header)) = walk.next_header().map_err(error)? {
-            let kind = if header.is_control() {
-                let mut batch = vec![0; mark.len as usize];
-                file.read_exact_at(&mut batch, mark.position.get()).map_err(LogError::Io)?;
-                self.control_kind(&batch).map_err(|why| malformed(&log, &segment, mark.position, &why))?
-            } else {
-                None
-            };
-            aborted.learn(&header, kind);
-        }
-        Ok(Phase::LookAhead { left, from, aborted })
-    }
-
-    /// What the marker in a batch says; a marker that was emptied says nothing.
-    fn control_kind(&mut self, batch: &[u8]) -> Result<Option<ControlKind>, Malformed> {
-        let mut records = stream(batch, &mut self.scratch, DECOMPRESS_LIMIT)?;
-        let kind = records.next_record()?.and_then(|record| record.key.and_then(ControlKind::from_key));
-        Ok(Some(kind.unwrap_or(ControlKind::Other(-1))))
+    /// Learns what was aborted. Everything before the end of the pass is stable: no transaction there is still open.
+    fn learn(&mut self, from: Offset) -> Result<Phase, LogError> {
+        let aborted = Aborted::of(&self.log.aborted_between(from, self.upto)?);
+        let newest = KeyMap::new(self.config.key_bytes, self.config.seed);
+        let left = dirty_segments(&self.segments, from, self.upto);
+        Ok(Phase::Map { left, from, aborted, newest, reading: None })
     }
 
     /// Takes the keys of one dirty batch.
@@ -281,7 +243,7 @@ impl Pass {
     fn begin_run(&self, of: Range<usize>) -> Result<Run, LogError> {
         let segments = self.segments.get(of.clone()).unwrap_or_default();
         let writer = self.log.cleaned_writer(segments, self.now)?;
-        Ok(Run { at: of.start, of, reading: None, writer, changed: false })
+        Ok(Run { at: of.start, of, reading: None, aborted: Vec::new(), writer, changed: false })
     }
 
     /// Whether there was another batch in the run.
@@ -292,7 +254,10 @@ impl Pass {
         let error = |error| self.log.segment_error(segment.name(), error);
         let reading = match &mut run.reading {
             Some(reading) => reading,
-            empty => empty.insert(reader(&segment, start_of(segment.as_ref())).map_err(error)?),
+            empty => {
+                run.aborted = self.log.aborted_in_segment(segment.name())?;
+                empty.insert(reader(&segment, start_of(segment.as_ref())).map_err(error)?)
+            }
         };
         let Some(batch) = reading.next_batch().map_err(error)? else {
             (run.reading, run.at) = (None, run.at + 1);
@@ -302,6 +267,13 @@ impl Pass {
             .apply(&batch.header, batch.bytes, &mut self.scratch)
             .map_err(|why| malformed(&self.log, &segment, batch.mark.position, &why))?;
         *moved += batch.bytes.len() as u64;
+        // Readers skip what a marker ends until they have met it: without it they must not hear of the transaction.
+        let marker_stays = batch.header.is_control()
+            && match &kept {
+                Kept::AsIs => batch.header.record_count > 0,
+                Kept::As(bytes) => BatchHeader::parse(bytes).is_ok_and(|header| header.record_count > 0),
+                Kept::Nothing => false,
+            };
         match kept {
             Kept::AsIs => {
                 self.log.push_cleaned(&mut run.writer, batch.bytes, &batch.header)?;
@@ -315,6 +287,10 @@ impl Pass {
                 *moved += bytes.len() as u64;
             }
             Kept::Nothing => run.changed = true,
+        }
+        if marker_stays {
+            let entries = run.aborted.iter().filter(|entry| entry.last == batch.mark.base);
+            entries.for_each(|entry| run.writer.note_aborted(*entry));
         }
         Ok(true)
     }
@@ -386,7 +362,7 @@ fn segment_start(segment: &dyn Segment, from: Offset) -> Result<Boundary, Segmen
 
 fn reader(segment: &SealedSegment, from: Boundary) -> Result<BatchReader, SegmentError> {
     let file = Arc::clone(segment.open()?.file());
-    Ok(BatchReader::new(file, from, segment.end().position, Follow::of(segment.name())))
+    Ok(BatchReader::new(file, from, segment.end().position, Spacing::of(segment.name())))
 }
 
 fn malformed(log: &Log, segment: &SealedSegment, at: FilePosition, why: &Malformed) -> LogError {

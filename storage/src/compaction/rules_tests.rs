@@ -1,4 +1,5 @@
 use super::*;
+use crate::segment::AbortedTransaction;
 use esker_protocol::record::{
     BatchBuilder, Compression, ControlKind, Producer, check_stored, end_transaction_marker, records,
 };
@@ -128,9 +129,8 @@ fn aborted_records_go_and_markers_outlive_them_by_their_horizon() {
     let (data, abort) = (transactional(10, 7, b"a"), marker(11, 7, ControlKind::Abort));
     let committed = [transactional(12, 8, b"b"), marker(13, 8, ControlKind::Commit)];
     let learnt = |mut rules: Rules| {
-        for (bytes, kind) in [(&data, None), (&abort, Some(ControlKind::Abort))] {
-            rules.aborted.learn(&check_stored(bytes).unwrap(), kind);
-        }
+        let (first, last) = (Offset::new(10), Offset::new(11));
+        rules.aborted = Aborted::of(&[AbortedTransaction { producer_id: 7, first, last, last_stable: first }]);
         rules
     };
     // The map never had the aborted record's key.

@@ -1,11 +1,11 @@
 //! What a pass must know of transactions: whose records were aborted, and which markers have nothing left to mark.
 //!
-//! A transaction's records stand before its marker. [`Aborted`] is learnt from the headers ahead of the records: it says of
-//! a batch whether its transaction was aborted, and from where on transactions have not ended yet. [`Open`] goes along
-//! while records are filtered, and says of a marker whether any batch of its transaction is still there.
+//! A transaction's records stand before its marker. [`Aborted`] says of a batch whether its transaction was aborted, by the
+//! aborted index of the log. [`Open`] goes along while records are filtered, and says of a marker whether any batch of its
+//! transaction is still there.
 
-use crate::offset::Offset;
-use esker_protocol::record::{BatchHeader, ControlKind};
+use crate::segment::AbortedTransaction;
+use esker_protocol::record::BatchHeader;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The aborted transactions of a part of a log.
@@ -13,34 +13,17 @@ use std::collections::{BTreeMap, BTreeSet};
 pub struct Aborted {
     /// Of each producer, first offset and marker's offset, ascending.
     ended: BTreeMap<i64, Vec<(i64, i64)>>,
-    /// Of each producer with a transaction that has not ended so far, its first offset.
-    open: BTreeMap<i64, i64>,
 }
 
 impl Aborted {
-    /// Takes note of the next batch; `kind` is what it says if it is one of control records.
-    pub fn learn(&mut self, header: &BatchHeader, kind: Option<ControlKind>) {
-        let producer = header.producer_id;
-        match kind {
-            Some(ControlKind::Abort) => {
-                if let Some(first) = self.open.remove(&producer) {
-                    self.ended.entry(producer).or_default().push((first, header.base_offset));
-                }
-            }
-            Some(ControlKind::Commit) => {
-                self.open.remove(&producer);
-            }
-            Some(ControlKind::Other(_)) => {}
-            None if header.is_transactional() => {
-                self.open.entry(producer).or_insert(header.base_offset);
-            }
-            None => {}
+    /// Of the entries of an aborted index.
+    pub fn of(entries: &[AbortedTransaction]) -> Aborted {
+        let mut ended: BTreeMap<i64, Vec<(i64, i64)>> = BTreeMap::new();
+        for entry in entries {
+            ended.entry(entry.producer_id).or_default().push((entry.first.to_wire(), entry.last.to_wire()));
         }
-    }
-
-    /// The first offset of any transaction that has not ended: what lies from there on cannot be judged yet.
-    pub fn first_open(&self) -> Option<Offset> {
-        self.open.values().filter_map(|first| Offset::from_wire(*first)).min()
+        ended.values_mut().for_each(|ended| ended.sort_unstable());
+        Aborted { ended }
     }
 
     /// Whether the batch belongs to an aborted transaction.
@@ -78,7 +61,8 @@ impl Open {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use esker_protocol::record::{BatchBuilder, Producer, end_transaction_marker};
+    use crate::offset::Offset;
+    use esker_protocol::record::{BatchBuilder, ControlKind, Producer, end_transaction_marker};
 
     fn data(producer: i64, base: i64) -> BatchHeader {
         let producer = Producer { id: producer, epoch: 0, base_sequence: Some(0) };
@@ -93,23 +77,17 @@ mod tests {
 
     #[test]
     fn what_was_aborted_is_told_from_what_was_committed() {
-        let mut aborted = Aborted::default();
-        let batches = [
-            (data(1, 0), None),
-            (data(2, 1), None),
-            (data(1, 2), None),
-            (marker(ControlKind::Abort, 1, 3), Some(ControlKind::Abort)),
-            (data(1, 4), None),
-            (marker(ControlKind::Commit, 2, 5), Some(ControlKind::Commit)),
-            (marker(ControlKind::Commit, 1, 6), Some(ControlKind::Commit)),
-            (data(2, 7), None),
-        ];
-        for (header, kind) in &batches {
-            aborted.learn(header, *kind);
-        }
-        let judged: Vec<_> = batches.iter().map(|(header, _)| aborted.has(header)).collect();
-        assert_eq!(judged, [true, false, true, false, false, false, false, false]);
-        assert_eq!(aborted.first_open(), Some(Offset::new(7)));
+        let entry = |producer_id, first, last| AbortedTransaction {
+            producer_id,
+            first: Offset::new(first),
+            last: Offset::new(last),
+            last_stable: Offset::new(first),
+        };
+        let aborted = Aborted::of(&[entry(2, 9, 20), entry(1, 0, 3), entry(1, 5, 8)]);
+        let judged = [(1, 0), (1, 2), (1, 4), (1, 5), (1, 9), (2, 1), (2, 10), (3, 1)];
+        let judged: Vec<_> = judged.into_iter().map(|(producer, base)| aborted.has(&data(producer, base))).collect();
+        assert_eq!(judged, [true, true, false, true, false, false, true, false]);
+        assert!(!aborted.has(&marker(ControlKind::Abort, 1, 2)));
     }
 
     #[test]

@@ -3,13 +3,13 @@
 //! A [`LocalRead`] names a range; its bytes are not touched before they go to a socket. Whether they are in memory is
 //! a question of its own ([`LocalRead::is_resident`]): what was not appended recently is made resident on the cold
 //! pool first, a window at a time. To find the range, an index and some batch headers may have to be read from the
-//! disk as well, unless [`Log::is_recent`] says otherwise: such reads belong on the cold pool too.
+//! disk as well: [`Log::read_in_memory`] does not, and says so, and [`Log::read`] is for the cold pool then.
 
 use super::error::{LogError, ReadError, segment_error};
 use super::local_log::{Log, SegmentList};
 use crate::env::Timestamp;
 use crate::offset::{FilePosition, Offset};
-use crate::segment::{Boundary, MappedRange, Segment, SegmentError};
+use crate::segment::{Boundary, MappedRange, Segment, SegmentError, Target};
 use bytes::Bytes;
 use esker_protocol::record::{RecordPosition, Scratch, first_at_or_after, max_timestamp_record};
 use std::io;
@@ -79,6 +79,33 @@ impl Log {
     /// # Errors
     /// [`ReadError`].
     pub fn read(&self, from: Offset, upto: Offset, max_bytes: u64, at_least_one: bool) -> Result<LocalRead, ReadError> {
+        let read = self.look(from, upto, max_bytes, at_least_one, Patience::Waits)?;
+        Ok(read.unwrap_or_else(|| LocalRead::empty(from)))
+    }
+
+    /// As [`Log::read`], if it can be told without waiting for the disk what there is; `None` if not.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    pub fn read_in_memory(
+        &self,
+        from: Offset,
+        upto: Offset,
+        max_bytes: u64,
+        at_least_one: bool,
+    ) -> Result<Option<LocalRead>, ReadError> {
+        self.look(from, upto, max_bytes, at_least_one, Patience::InMemory)
+    }
+
+    /// `None` only for who does not wait.
+    fn look(
+        &self,
+        from: Offset,
+        upto: Offset,
+        max_bytes: u64,
+        at_least_one: bool,
+        patience: Patience,
+    ) -> Result<Option<LocalRead>, ReadError> {
         self.dir.check().map_err(LogError::from)?;
         let mut at = from;
         loop {
@@ -93,33 +120,29 @@ impl Log {
                 return Err(ReadError::BelowLocalStart { local_start });
             }
             if at >= upto.min(log_end.offset()) {
-                return Ok(LocalRead::empty(at));
+                return Ok(Some(LocalRead::empty(at)));
             }
             let Some(segment) = list.holding(at) else { return Err(ReadError::BelowLocalStart { local_start }) };
             let recent = segment.name() == list.active.name() && list.active.is_recent(at);
-            match find(segment.as_ref(), at, upto, max_bytes, at_least_one) {
-                Ok(Find::Batches(start, end, mapped)) => {
-                    return Ok(LocalRead { base: start.offset, next: end.offset, recent, mapped: Some(mapped) });
+            let patience = if recent { Patience::Waits } else { patience };
+            match find(segment.as_ref(), at, upto, max_bytes, at_least_one, patience) {
+                Ok(Find::Range(start, end, mapped)) => {
+                    return Ok(Some(LocalRead { base: start.offset, next: end.offset, recent, mapped: Some(mapped) }));
                 }
-                Ok(Find::TooLarge) => return Ok(LocalRead::empty(at)),
+                Ok(Find::TooLarge) => return Ok(Some(LocalRead::empty(at))),
+                Ok(Find::NotInMemory) => return Ok(None),
                 // Compaction left nothing from here to the segment's end: what follows is in the next one.
                 Ok(Find::Nothing) if segment.name() != list.active.name() && segment.end().offset < upto => {
                     at = segment.end().offset;
                 }
                 // The segment was sealed, and a new one has what was asked for.
                 Ok(Find::Nothing) if self.segments.load().active.name() != list.active.name() => {}
-                Ok(Find::Nothing) => return Ok(LocalRead::empty(at)),
+                Ok(Find::Nothing) => return Ok(Some(LocalRead::empty(at))),
                 // It was swapped for its rewrite meanwhile, or dropped.
                 Err(error) if is_missing(&error) && !Arc::ptr_eq(&list, &self.segments.load()) => {}
                 Err(error) => return Err(segment_error(self.id, segment.name(), error).into()),
             }
         }
-    }
-
-    /// Whether a read from `offset` needs no disk: neither to find it nor for its bytes.
-    pub fn is_recent(&self, offset: Offset) -> bool {
-        let list = self.segments.load();
-        offset >= list.active.name().base && list.active.is_recent(offset)
     }
 
     /// The first record below `upto`, at or after the local start, whose timestamp is `target` or later. Reads from the
@@ -129,7 +152,7 @@ impl Log {
     /// [`LogError`].
     pub fn offset_for_timestamp(&self, target: Timestamp, upto: Offset) -> Result<Option<RecordPosition>, LogError> {
         self.dir.check()?;
-        self.look(|list| {
+        self.on_segments(|list| {
             let start = self.local_start().offset();
             let mut scratch = Scratch::default();
             for segment in list.all() {
@@ -154,7 +177,7 @@ impl Log {
     /// [`LogError`].
     pub fn max_timestamp_offset(&self) -> Result<Option<RecordPosition>, LogError> {
         self.dir.check()?;
-        self.look(|list| self.max_timestamp_in(list))
+        self.on_segments(|list| self.max_timestamp_in(list))
     }
 
     fn max_timestamp_in(&self, list: &SegmentList) -> Result<Option<RecordPosition>, LogError> {
@@ -226,14 +249,23 @@ fn may_hold(list: &SegmentList, segment: &dyn Segment, target: Timestamp) -> boo
     latest.is_some_and(|latest| latest.timestamp >= target)
 }
 
-/// What a read finds in a segment.
+/// Whether a look-up may wait for the disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Patience {
+    Waits,
+    InMemory,
+}
+
+/// What a read gives.
 enum Find {
-    /// Batches: start, end and mapping.
-    Batches(Boundary, Boundary, MappedRange),
-    /// A first batch that is larger than the reader wants.
-    TooLarge,
     /// No batch below the bound.
     Nothing,
+    /// A first batch that is larger than the reader wants.
+    TooLarge,
+    /// The disk must be asked.
+    NotInMemory,
+    /// Start, end, and the mapping of what lies between.
+    Range(Boundary, Boundary, MappedRange),
 }
 
 fn find(
@@ -242,8 +274,13 @@ fn find(
     upto: Offset,
     max_bytes: u64,
     at_least_one: bool,
+    patience: Patience,
 ) -> Result<Find, SegmentError> {
     let published = segment.end();
+    let must_wait = |target| patience == Patience::InMemory && !segment.is_in_memory(target, published);
+    if must_wait(Target::Offset(from)) || upto < published.offset && must_wait(Target::Offset(upto)) {
+        return Ok(Find::NotInMemory);
+    }
     let start = segment.boundary_at_offset(from, published)?;
     let mut end = segment.boundary_at_offset(upto, published)?;
     if start.position >= end.position {
@@ -251,6 +288,9 @@ fn find(
     }
     if end.position.get() - start.position.get() > max_bytes {
         let limit = FilePosition::new(start.position.get().saturating_add(max_bytes));
+        if must_wait(Target::Position(limit)) {
+            return Ok(Find::NotInMemory);
+        }
         end = segment.boundary_at_position(limit, end)?;
         if end.position <= start.position {
             let first = if at_least_one { segment.batch_at(start, published)? } else { None };
@@ -259,7 +299,7 @@ fn find(
         }
     }
     let mapped = segment.map(start.position..end.position)?;
-    Ok(Find::Batches(start, end, mapped))
+    Ok(Find::Range(start, end, mapped))
 }
 
 fn is_missing(error: &SegmentError) -> bool {

@@ -161,7 +161,10 @@ impl Log {
 
     /// What `look` finds in the list of segments as it is now; if a segment was replaced or dropped while it looked, and its
     /// file is gone, it looks again.
-    pub(super) fn look<T, E: MissingFile>(&self, look: impl Fn(&Arc<SegmentList>) -> Result<T, E>) -> Result<T, E> {
+    pub(super) fn on_segments<T, E: MissingFile>(
+        &self,
+        look: impl Fn(&Arc<SegmentList>) -> Result<T, E>,
+    ) -> Result<T, E> {
         loop {
             let list = self.segments.load_full();
             match look(&list) {

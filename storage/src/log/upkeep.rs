@@ -14,7 +14,7 @@ use super::producers_codec;
 use crate::env::{Timestamp, write_atomically};
 use crate::offset::{FilePosition, LocalStart};
 use crate::segment::scan::{Stop, scan};
-use crate::segment::{ActiveWriter, Boundary, DataHeader, FileName, Follow, HEADER_LEN, Segment, SegmentName};
+use crate::segment::{ActiveWriter, Boundary, DataHeader, FileName, HEADER_LEN, Segment, SegmentName, Spacing};
 use parking_lot::MutexGuard;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -141,7 +141,7 @@ impl Log {
             let end = appender.writer.end();
             appender.since_checkpoint = 0;
             let producers = appender.remember_snapshot(end.offset);
-            let (_, index) = active.index();
+            let ((_, index), aborted) = (active.index(), active.aborted());
             let point = RecoveryPoint { serial: active.name().serial, at: end };
             let epochs = self.epochs.read().clone();
             let checkpoint = Checkpoint {
@@ -150,6 +150,7 @@ impl Log {
                 point,
                 epochs,
                 index,
+                aborted,
                 producers: (*producers).clone(),
             };
             (checkpoint, active, appender.unfinished.clone())
@@ -182,8 +183,8 @@ impl Log {
         let start = Boundary { offset: name.base, position: FilePosition::new(HEADER_LEN) };
         let checked = match segment.open() {
             Ok(open) => {
-                let (follow, limit) = (Follow::of(name), Some(segment.end().offset));
-                scan(open.file().as_ref(), start, follow, limit, (None, None), |_, _| {})
+                let (spacing, limit) = (Spacing::of(name), Some(segment.end().offset));
+                scan(open.file().as_ref(), start, spacing, limit, (None, None), |_, _, _| {})
             }
             Err(_) if segment.is_removed() => return Ok(None),
             Err(error) => return Err(segment_error(self.id, name, error)),

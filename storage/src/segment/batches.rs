@@ -5,7 +5,7 @@
 
 use super::index::BatchMark;
 use super::lookup::Boundary;
-use super::walk::{Follow, SegmentError, parse_mark};
+use super::walk::{SegmentError, Spacing, parse_mark};
 use crate::env::File;
 use crate::offset::FilePosition;
 use esker_protocol::record::{BatchHeader, check_stored};
@@ -31,15 +31,15 @@ pub struct BatchReader {
     file: Arc<dyn File>,
     at: Boundary,
     end: FilePosition,
-    follow: Follow,
+    spacing: Spacing,
     window: Vec<u8>,
     window_at: u64,
 }
 
 impl BatchReader {
     /// The batches from the one at `from` to the batch end `end`.
-    pub fn new(file: Arc<dyn File>, from: Boundary, end: FilePosition, follow: Follow) -> BatchReader {
-        BatchReader { file, at: from, end, follow, window: Vec::new(), window_at: 0 }
+    pub fn new(file: Arc<dyn File>, from: Boundary, end: FilePosition, spacing: Spacing) -> BatchReader {
+        BatchReader { file, at: from, end, spacing, window: Vec::new(), window_at: 0 }
     }
 
     /// Where the next batch would start.
@@ -66,7 +66,7 @@ impl BatchReader {
         if u64::from(mark.len) > room {
             return Err(broken("the batch reaches beyond the end of the segment"));
         }
-        if !self.follow.holds(self.at.offset, &mark) {
+        if !self.spacing.holds(self.at.offset, &mark) {
             return Err(broken("its base offset does not follow the batch before"));
         }
         let bytes = self.fill(u64::from(mark.len))?;

@@ -10,9 +10,11 @@
 //! Until it is published the file has a name that a start removes; afterwards its own name says what it stands for (see
 //! `name`). All of it is synced before, so nothing in it can be a torn tail. It is never appended to again.
 
+use super::aborted::AbortedTransaction;
 use super::header::{DataHeader, HEADER_LEN};
 use super::index::SparseIndex;
 use super::index_file::{self, Summary};
+use super::lookup::Boundary;
 use super::name::{FileName, SegmentName};
 use super::open_files::OpenFiles;
 use super::sealed::SealedSegment;
@@ -36,6 +38,7 @@ pub struct CleanedWriter {
     stands_to: Offset,
     file: Arc<dyn File>,
     index: SparseIndex,
+    aborted: Vec<AbortedTransaction>,
     /// Where the next batch goes, and the least offset that it may have.
     end: FilePosition,
     next: Offset,
@@ -70,6 +73,7 @@ impl CleanedWriter {
             stands_to,
             file,
             index: SparseIndex::default(),
+            aborted: Vec::new(),
             end: FilePosition::new(HEADER_LEN),
             next: name.base,
             unwritten: Vec::new(),
@@ -90,6 +94,11 @@ impl CleanedWriter {
         (self.end, self.next) = (mark.end(), mark.next);
         self.unwritten.extend_from_slice(batch);
         if self.unwritten.len() >= BUFFER { Ok(self.flush()?) } else { Ok(()) }
+    }
+
+    /// Takes note of an aborted transaction whose marker is the batch that was added last.
+    pub fn note_aborted(&mut self, entry: AbortedTransaction) {
+        self.aborted.push(entry);
     }
 
     /// Bytes of the file so far, its header included.
@@ -118,9 +127,10 @@ impl CleanedWriter {
         if !mutation::active(Mutation::SwapWithoutSync) {
             self.file.sync_data()?;
         }
-        let summary = Summary { name: self.name, end: self.stands_to, data_end: self.end, latest: self.index.latest() };
+        let end = Boundary { offset: self.stands_to, position: self.end };
+        let summary = Summary::of(self.name, end, &self.index, &self.aborted);
         let index = self.directory.join(FileName::Index(self.name).to_string());
-        let bytes = index_file::encode(&summary, &self.index, attachment);
+        let bytes = index_file::encode(&summary, &self.index, &self.aborted, attachment);
         write_atomically(self.files.disk().as_ref(), &index, &bytes)?;
         Ok(CleanedFile { files: self.files, directory: self.directory, summary })
     }

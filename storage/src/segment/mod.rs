@@ -13,6 +13,7 @@
 //! the grammar of names; a [`Boundary`] is where a batch starts or ends; a [`SparseIndex`] says where to start
 //! looking; a [`Walk`] goes from batch to batch; a [`Segment`] is anything that can be looked into.
 
+pub mod aborted;
 pub mod active;
 pub mod batches;
 pub mod cleaned;
@@ -27,6 +28,7 @@ pub mod scan;
 pub mod sealed;
 pub mod walk;
 
+pub use aborted::AbortedTransaction;
 pub use active::{ActiveSegment, ActiveWriter};
 pub use cleaned::{CleanedFile, CleanedWriter};
 pub use header::{DataHeader, HEADER_LEN};
@@ -36,4 +38,4 @@ pub use lookup::{Boundary, MappedRange, Segment, Target};
 pub use name::{FileName, SegmentName};
 pub use open_files::OpenFiles;
 pub use sealed::SealedSegment;
-pub use walk::{Follow, SegmentError, Walk};
+pub use walk::{SegmentError, Spacing, Walk};

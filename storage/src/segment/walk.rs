@@ -33,24 +33,24 @@ pub enum SegmentError {
 
 /// How the batches of a file follow each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Follow {
+pub enum Spacing {
     /// Without gap, as they were appended.
     Chained,
     /// With gaps, where compaction took batches away.
     Ascending,
 }
 
-impl Follow {
+impl Spacing {
     /// How they do in the file of that name.
-    pub fn of(name: super::name::SegmentName) -> Follow {
-        if name.is_cleaned() { Follow::Ascending } else { Follow::Chained }
+    pub fn of(name: super::name::SegmentName) -> Spacing {
+        if name.is_cleaned() { Spacing::Ascending } else { Spacing::Chained }
     }
 
     /// Whether `mark` may come after a batch that ended at `expected`.
     pub fn holds(self, expected: Offset, mark: &BatchMark) -> bool {
         match self {
-            Follow::Chained => offsets_chain(expected, mark),
-            Follow::Ascending => offsets_ascend(expected, mark),
+            Spacing::Chained => offsets_chain(expected, mark),
+            Spacing::Ascending => offsets_ascend(expected, mark),
         }
     }
 }
@@ -61,15 +61,15 @@ pub struct Walk {
     at: u64,
     end: u64,
     expected: Option<Offset>,
-    follow: Follow,
+    spacing: Spacing,
     window: Vec<u8>,
     window_at: u64,
 }
 
 impl Walk {
     /// A walk from the batch that starts at `from` to the batch end `end`.
-    pub fn new(file: Arc<dyn File>, from: FilePosition, end: FilePosition, follow: Follow) -> Walk {
-        Walk { file, at: from.get(), end: end.get(), expected: None, follow, window: Vec::new(), window_at: 0 }
+    pub fn new(file: Arc<dyn File>, from: FilePosition, end: FilePosition, spacing: Spacing) -> Walk {
+        Walk { file, at: from.get(), end: end.get(), expected: None, spacing, window: Vec::new(), window_at: 0 }
     }
 
     /// Demands that the next batch starts at `offset`, or in a cleaned file not before it.
@@ -111,7 +111,7 @@ impl Walk {
         if u64::from(mark.len) > room {
             return Err(broken("the batch reaches beyond the end of what was published"));
         }
-        if self.expected.is_some_and(|expected| !self.follow.holds(expected, &mark)) {
+        if self.expected.is_some_and(|expected| !self.spacing.holds(expected, &mark)) {
             return Err(broken("its base offset does not follow the batch before"));
         }
         self.at += u64::from(mark.len);
