@@ -14,6 +14,7 @@ mod simulation {
     mod mutations;
     mod net;
     mod rewrites;
+    mod rot;
     mod sample;
     mod stage;
     mod store;
