@@ -67,7 +67,7 @@ impl GroupMachine {
                     self.groups.insert(group.clone(), Group { offsets, ..Group::new(&group, since) });
                 }
             }
-            GroupRecord::Other { .. } => {}
+            GroupRecord::Consumer { .. } | GroupRecord::Other { .. } => {}
         }
     }
 
