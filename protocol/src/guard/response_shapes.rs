@@ -4,7 +4,8 @@
 //! than requests. The same shapes fill the responses on which the encoder's tests run.
 
 use super::shape::{
-    Shape, blob, boolean, int8, int16, int32, int64, list, list_of_int32, nested, optional, text, uuid,
+    Field, Shape, blob, boolean, int8, int16, int32, int64, list, list_of_int32, list_of_text, nested, optional, text,
+    uuid,
 };
 
 pub(crate) static PRODUCE: Shape = Shape(&[
@@ -443,3 +444,55 @@ pub(crate) static DESCRIBE_TOPIC_PARTITIONS: Shape = Shape(&[
     ),
     optional("next_cursor", &[text("topic_name"), int32("partition_index")]),
 ]);
+
+pub(crate) static OFFSET_DELETE: Shape = Shape(&[
+    int16("error_code"),
+    int32("throttle_time_ms"),
+    list("topics", &[text("name"), list("partitions", &[int32("partition_index"), int16("error_code")])]),
+]);
+
+pub(crate) static CONSUMER_GROUP_HEARTBEAT: Shape = Shape(&[
+    int32("throttle_time_ms"),
+    int16("error_code"),
+    text("error_message").nullable(),
+    text("member_id").nullable(),
+    int32("member_epoch"),
+    int32("heartbeat_interval_ms"),
+    optional("assignment", &[list("topic_partitions", &[uuid("topic_id"), list_of_int32("partitions")])]),
+]);
+
+pub(crate) static CONSUMER_GROUP_DESCRIBE: Shape = Shape(&[
+    int32("throttle_time_ms"),
+    list(
+        "groups",
+        &[
+            int16("error_code"),
+            text("error_message").nullable(),
+            text("group_id"),
+            text("group_state"),
+            int32("group_epoch"),
+            int32("assignment_epoch"),
+            text("assignor_name"),
+            list(
+                "members",
+                &[
+                    text("member_id"),
+                    text("instance_id").nullable(),
+                    text("rack_id").nullable(),
+                    int32("member_epoch"),
+                    text("client_id"),
+                    text("client_host"),
+                    list_of_text("subscribed_topic_names"),
+                    text("subscribed_topic_regex").nullable(),
+                    nested("assignment", CONSUMER_ASSIGNMENT),
+                    nested("target_assignment", CONSUMER_ASSIGNMENT),
+                    int8("member_type").since(1),
+                ],
+            ),
+            int32("authorized_operations"),
+        ],
+    ),
+]);
+
+const CONSUMER_ASSIGNMENT: &[Field] =
+    &[list("topic_partitions", &[uuid("topic_id"), text("topic_name"), list_of_int32("partitions")])];

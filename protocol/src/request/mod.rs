@@ -213,7 +213,8 @@ keys! {
     Produce Fetch ListOffsets Metadata OffsetCommit OffsetFetch FindCoordinator JoinGroup Heartbeat LeaveGroup
     SyncGroup DescribeGroups ListGroups ApiVersions CreateTopics DeleteTopics InitProducerId OffsetForLeaderEpoch
     DescribeAcls DescribeConfigs AlterConfigs CreatePartitions DeleteGroups IncrementalAlterConfigs
-    ListPartitionReassignments DescribeCluster DescribeTopicPartitions
+    ListPartitionReassignments OffsetDelete DescribeCluster ConsumerGroupHeartbeat ConsumerGroupDescribe
+    DescribeTopicPartitions
 }
 
 #[cfg(test)]

@@ -166,6 +166,18 @@ pub struct RegexValue {
 }
 
 impl ConsumerRecord {
+    /// Whether the record says that something is gone.
+    pub fn is_tombstone(&self) -> bool {
+        match self {
+            ConsumerRecord::Group(value) => value.is_none(),
+            ConsumerRecord::Member { value, .. } => value.is_none(),
+            ConsumerRecord::TargetEpoch(value) => value.is_none(),
+            ConsumerRecord::Target { value, .. } => value.is_none(),
+            ConsumerRecord::Current { value, .. } => value.is_none(),
+            ConsumerRecord::Regex { value, .. } => value.is_none(),
+        }
+    }
+
     /// Puts the record's key; its value's bytes.
     pub(super) fn encode(&self, group: &str, key: &mut Writer) -> Result<Option<Bytes>, RecordError> {
         let code = match self {
