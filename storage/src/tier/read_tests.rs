@@ -5,6 +5,7 @@ use super::super::key::ObjectKey;
 use super::super::persist::write_page;
 use super::super::record::TierRecord;
 use super::super::testing::{batches_of, epoch, offset, open, partition};
+use super::super::unit::Revision;
 use super::super::writer::{ObjectWriter, UnitRange};
 use super::*;
 use crate::env::Timestamp;
@@ -31,7 +32,9 @@ async fn tiered(units: u64, paged: usize, size: usize) -> Tiered {
         let key = ObjectKey::Partition { partition: partition(0), base: offset(start), attempt: env.random.uuid() };
         let mut writer = ObjectWriter::new(Arc::clone(&store), key);
         let (start, upto) = (offset(start), offset(end));
-        writer.begin_unit(UnitRange { partition: partition(0), start, upto, leader_epoch: epoch(1) }).unwrap();
+        writer
+            .begin_unit(UnitRange { partition: partition(0), start, upto, leader_epoch: epoch(1), revision: None })
+            .unwrap();
         for batch in batches_of(start.get(), end, 1, size) {
             writer.data(&batch).await.unwrap();
             batches.push(batch);
@@ -44,7 +47,7 @@ async fn tiered(units: u64, paged: usize, size: usize) -> Tiered {
     }
     if paged > 0 {
         let units = image.get(&partition(0)).unwrap().recent()[..paged].to_vec();
-        let page = write_page(&*store, &env, Uuid::nil(), &units).await.unwrap();
+        let page = write_page(&*store, &env, Uuid::nil(), Revision::default(), &units).await.unwrap();
         let (folded, verdicts) = image.replay(99, &[TierRecord::Page { partition: partition(0), page }]);
         assert!(verdicts[0].is_applied());
         image = folded;
@@ -127,6 +130,30 @@ fn a_sequential_reader_finds_what_it_wants_there_already() {
         }
         let counts = reader.counts();
         assert!(counts.misses <= 8 && counts.hits >= 50, "{counts:?}");
+    });
+}
+
+#[test]
+fn a_reader_that_begins_gets_a_piece_soon_and_then_chunks() {
+    block_on(async {
+        // Units of 100 kB in batches of 10 kB: pieces of 20 kB in chunks of 60 kB and 40 kB.
+        let tiered = tiered(2, 0, 1000).await;
+        let config = ReadConfig { chunk_bytes: 50_000, piece_bytes: 15_000, ..ReadConfig::default() };
+        let (reader, manifest) = (tiered.reader(config), tiered.manifest());
+        let read = async |at: u64| reader.read(partition(0), &manifest, offset(at), 1 << 20, true).await.unwrap();
+        let first = read(25).await;
+        assert_eq!((first.base.get(), first.next.get()), (20, 40), "two batches, from where the index points");
+        assert_eq!(first.pieces.concat(), tiered.batches[2..4].concat());
+        assert_eq!(first.aborted.len(), 0);
+        // The chunk around it is on its way already: the reader goes on in it without a load of its own.
+        let misses = reader.counts().misses;
+        tiered.env.sleep(Duration::from_millis(5)).await;
+        let second = read(first.next.get()).await;
+        assert_eq!((second.base, reader.counts().misses), (first.next, misses));
+        assert!(second.next.get() >= 60);
+        // Who begins where the chunk is here already needs no piece.
+        let again = read(20).await;
+        assert!(again.next.get() >= 60 && reader.counts().misses == misses);
     });
 }
 
@@ -218,7 +245,9 @@ fn a_unit_may_end_after_its_last_batch() {
         let key = ObjectKey::Partition { partition: partition(0), base: offset(100), attempt: Uuid::nil() };
         let mut writer = ObjectWriter::new(store, key);
         let (start, upto) = (offset(100), offset(150));
-        writer.begin_unit(UnitRange { partition: partition(0), start, upto, leader_epoch: epoch(1) }).unwrap();
+        writer
+            .begin_unit(UnitRange { partition: partition(0), start, upto, leader_epoch: epoch(1), revision: None })
+            .unwrap();
         writer.data(&batches_of(100, 110, 1, 10)[0]).await.unwrap();
         writer.end_unit(upto, UnitState::default()).await.unwrap();
         let records: Vec<TierRecord> = writer.finish().await.unwrap().into_iter().map(TierRecord::Unit).collect();

@@ -9,7 +9,7 @@
 //! Chunks begin at batches, so each is checked once, when it is loaded, and readers get slices of it.
 
 use super::TierError;
-use super::object::check_section;
+use super::object::slice_of;
 use super::sections::{Epochs, UnitIndex, decode_aborted, decode_epochs};
 use super::unit::{AbortedTransaction, UnitMeta};
 use super::writer::UnitState;
@@ -47,12 +47,7 @@ impl UnitView {
     ) -> Result<UnitView, TierError> {
         let (start, end) = (meta.index.position(), meta.aborted.range().end);
         let all = store.get_range(&meta.key, start..end).await?;
-        let section = |section: super::unit::Section| {
-            let from = section.position().saturating_sub(start) as usize;
-            let bytes = from.checked_add(section.len() as usize).filter(|until| *until <= all.len());
-            let bytes = bytes.map(|until| all.slice(from..until)).unwrap_or_default();
-            check_section(&meta.key, section, &bytes).map(|()| bytes)
-        };
+        let section = |section| slice_of(&meta.key, section, start, &all);
         let index = UnitIndex::decode(&section(meta.index)?)?;
         let starts = chunk_starts(&index, meta.data.len(), chunk_len);
         Ok(UnitView {
@@ -76,6 +71,17 @@ impl UnitView {
         let end = self.starts.get(chunk + 1).copied().unwrap_or(self.meta.data.len());
         let data = self.meta.data.position();
         Some(data + start..data + end)
+    }
+
+    /// Where a piece of a chunk lies in the object: at least `bytes` from where the index says to look for `offset`, as
+    /// far as the chunk has them.
+    pub(super) fn piece_range(&self, chunk: usize, offset: Offset, bytes: u64) -> Option<Range<u64>> {
+        let (data, whole) = (self.meta.data.position(), self.chunk_range(chunk)?);
+        let start = whole.start.max(data + self.index.floor_offset(offset));
+        let entries = self.index.entries();
+        let next = entries.partition_point(|entry| data + entry.position < start.saturating_add(bytes));
+        let end = entries.get(next).map_or(whole.end, |entry| whole.end.min(data + entry.position));
+        (start < end).then_some(start..end)
     }
 
     /// The chunk to look for `offset` in.
