@@ -21,6 +21,9 @@ use std::sync::Arc;
 use std::time::Duration;
 use uuid::Uuid;
 
+/// Something of partitions, by the name of their topic, in the order of a request.
+type ByTopic<P> = Vec<(String, Vec<P>)>;
+
 /// How often a partition is asked to forget deleted topics while it cannot commit that.
 const DELETION_ATTEMPTS: usize = 10;
 
@@ -184,11 +187,7 @@ impl GroupCoordinator {
     }
 
     /// The topics that exist; and in the order of the request `None` for each of them, and the answer for the others.
-    fn sort_out<P>(
-        &self,
-        topics: Vec<(String, Vec<P>)>,
-        index: impl Fn(&P) -> i32,
-    ) -> (Vec<(String, Vec<P>)>, Vec<Option<CommitResults>>) {
+    fn sort_out<P>(&self, topics: ByTopic<P>, index: impl Fn(&P) -> i32) -> (ByTopic<P>, Vec<Option<CommitResults>>) {
         let image = self.topics.image();
         let mut known = Vec::new();
         let mut answers = Vec::new();
