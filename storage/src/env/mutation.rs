@@ -27,16 +27,19 @@ pub enum Mutation {
     /// A commit whose answer was lost is written again under the next number, without a look at the first. (The
     /// numbered log's append.)
     LostAnswerNewNumber,
+    /// DeleteRecords is answered before the new log start would survive a crash. (The log's start.)
+    LogStartNotSaved,
 }
 
 impl Mutation {
     /// Every mutation.
-    pub const ALL: [Mutation; 5] = [
+    pub const ALL: [Mutation; 6] = [
         Mutation::SyncLeftOut,
         Mutation::AnswerBeforeWrite,
         Mutation::LocalDropBeforeCommit,
         Mutation::StaleUnitAccepted,
         Mutation::LostAnswerNewNumber,
+        Mutation::LogStartNotSaved,
     ];
 
     /// Its name, as `ESKER_MUTATION` and reports write it.
@@ -47,6 +50,7 @@ impl Mutation {
             Mutation::LocalDropBeforeCommit => "local-drop-before-commit",
             Mutation::StaleUnitAccepted => "stale-unit-accepted",
             Mutation::LostAnswerNewNumber => "lost-answer-new-number",
+            Mutation::LogStartNotSaved => "log-start-not-saved",
         }
     }
 

@@ -282,7 +282,7 @@ impl Recovery<'_> {
     ) -> Result<ActiveWriter, LogError> {
         let header = file.header.ok_or(LogError::Invalid("a data file without header"))?;
         let resume = |end, index| {
-            ActiveWriter::resume(self.dir.files(), &self.path, header, self.config.segment_bytes, end, index)
+            ActiveWriter::resume(self.dir.files(), &self.path, header, self.config.file_plan(), end, index)
                 .map_err(LogError::Io)
         };
         if self.dir.was_clean() && from.position.get() > HEADER_LEN {
@@ -290,7 +290,7 @@ impl Recovery<'_> {
         }
         let scanned = self.scan_file(file, from, None, &mut index, Some(from))?;
         let writer =
-            ActiveWriter::resume(self.dir.files(), &self.path, header, self.config.segment_bytes, scanned.end, index)
+            ActiveWriter::resume(self.dir.files(), &self.path, header, self.config.file_plan(), scanned.end, index)
                 .map_err(LogError::Io)?;
         if scanned.end != from || scanned.stop != Stop::EndOfFile {
             let open = writer.segment().open().map_err(|error| segment_error(self.id, file.name, error))?;
@@ -376,7 +376,7 @@ impl Recovery<'_> {
     fn create(&mut self, base: Offset, highest_serial: u32) -> Result<ActiveWriter, LogError> {
         let serial = highest_serial.checked_add(1).ok_or(LogError::Invalid("out of segment serials"))?;
         let header = DataHeader { partition: self.id, name: SegmentName { base, serial }, created: self.now };
-        ActiveWriter::create(self.dir.files(), &self.path, header, self.config.segment_bytes)
+        ActiveWriter::create(self.dir.files(), &self.path, header, self.config.file_plan())
             .map_err(|error| self.dir.write_failed("making a data file", error))
     }
 
