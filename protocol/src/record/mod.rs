@@ -45,7 +45,7 @@ mod window;
 pub use builder::{BatchBuilder, BuildError, RecordHeader};
 pub use codec::{Compression, Scratch};
 pub use compress::{GZIP_DEFAULT, GZIP_LEVELS, LZ4_DEFAULT, LZ4_LEVELS, StoredAs, ZSTD_DEFAULT, ZSTD_LEVELS};
-pub use control::{ControlKind, end_transaction_marker};
+pub use control::{ControlKind, Marker, end_transaction_marker};
 pub use header::{BatchHeader, Damage, Producer, TimestampType, check_stored};
 pub use lookup::{RecordPosition, first_at_or_after, max_timestamp_record};
 pub use patch::{StampedBatch, ValidatedBatch};

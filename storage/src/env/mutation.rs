@@ -29,17 +29,23 @@ pub enum Mutation {
     LostAnswerNewNumber,
     /// DeleteRecords is answered before the new log start would survive a crash. (The log's start.)
     LogStartNotSaved,
+    /// Units are replaced by a rewrite although one of them was replaced since it was made. (The tier log's replay.)
+    ChangedUnitSwapped,
+    /// An object that was replaced is deleted while readers may still be on it. (The sweeper.)
+    ReplacedDeletedAtOnce,
 }
 
 impl Mutation {
     /// Every mutation.
-    pub const ALL: [Mutation; 6] = [
+    pub const ALL: [Mutation; 8] = [
         Mutation::SyncLeftOut,
         Mutation::AnswerBeforeWrite,
         Mutation::LocalDropBeforeCommit,
         Mutation::StaleUnitAccepted,
         Mutation::LostAnswerNewNumber,
         Mutation::LogStartNotSaved,
+        Mutation::ChangedUnitSwapped,
+        Mutation::ReplacedDeletedAtOnce,
     ];
 
     /// Its name, as `ESKER_MUTATION` and reports write it.
@@ -51,6 +57,8 @@ impl Mutation {
             Mutation::StaleUnitAccepted => "stale-unit-accepted",
             Mutation::LostAnswerNewNumber => "lost-answer-new-number",
             Mutation::LogStartNotSaved => "log-start-not-saved",
+            Mutation::ChangedUnitSwapped => "changed-unit-swapped",
+            Mutation::ReplacedDeletedAtOnce => "replaced-deleted-at-once",
         }
     }
 

@@ -126,6 +126,8 @@ impl Log {
         }
         let producers = self.producers_at(appender, &list, at.offset)?;
         let index = index_up_to(segment.as_ref(), at).map_err(error)?;
+        let mut aborted = self.aborted_of(&list, segment.name())?;
+        aborted.retain(|entry| entry.last < at.offset);
         let serial = next_serial(appender)?;
         let writer = self.create_writer(SegmentName { base: at.offset, serial }, now)?;
         // The record of the cut must survive before anything relies on it.
@@ -141,7 +143,7 @@ impl Log {
         appender.unfinished.retain(|(segment, _)| segment.summary().end <= at.offset);
         let producers = Arc::new(producers);
         if !whole_segment_gone && !sealed.iter().any(|sealed| sealed.summary().name == segment.name()) {
-            let part = SealedSegment::cut(self.dir.files(), &self.path, segment.name(), at, index);
+            let part = SealedSegment::cut(self.dir.files(), &self.path, segment.name(), at, (index, aborted));
             let part = Arc::new(part);
             appender.unfinished.push((Arc::clone(&part), Some(Arc::clone(&producers))));
             sealed.push(part);
@@ -151,8 +153,7 @@ impl Log {
         appender.writer = writer;
         appender.first_append = None;
         self.epochs.write().truncate_end(at.offset);
-        let open = appender.producers.first_open_transaction();
-        self.first_open_transaction.store(open.map_or(u64::MAX, Offset::get), Ordering::Release);
+        self.unstable.reset(appender.producers.first_open_transaction(), at.offset);
         {
             let mut truncations = self.truncations.lock();
             *truncations += 1;

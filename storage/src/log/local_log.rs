@@ -25,10 +25,9 @@ use super::epochs::{EpochEnd, EpochStart};
 use super::error::LogError;
 use super::group_commit::{Capture, Member};
 use super::synced_record::SyncedMark;
+use super::unstable::Unstable;
 use crate::env::Timestamp;
-use crate::offset::{
-    HighWatermark, LastStable, LeaderEpoch, LocalStart, LogEnd, LogStart, Offset, PartitionId, SyncedEnd,
-};
+use crate::offset::{LeaderEpoch, LocalStart, LogEnd, LogStart, Offset, PartitionId, SyncedEnd};
 use crate::segment::{ActiveSegment, SealedSegment, Segment, SegmentName};
 use arc_swap::ArcSwap;
 use parking_lot::{Mutex, RwLock};
@@ -59,8 +58,7 @@ pub struct Log {
     pub(super) log_start: AtomicU64,
     pub(super) log_end: AtomicU64,
     pub(super) synced_end: AtomicU64,
-    /// The first offset of the oldest open transaction; `u64::MAX` stands for none, here only.
-    pub(super) first_open_transaction: AtomicU64,
+    pub(super) unstable: Unstable,
     pub(super) wants_maintenance: AtomicBool,
     pub(super) closed: AtomicBool,
     pub(super) abandoned: AtomicBool,
@@ -147,7 +145,7 @@ impl Log {
             log_start: AtomicU64::new(parts.log_start.offset().get()),
             log_end: AtomicU64::new(end.get()),
             synced_end: AtomicU64::new(end.get()),
-            first_open_transaction: AtomicU64::new(open.map_or(u64::MAX, Offset::get)),
+            unstable: Unstable::new(open),
             wants_maintenance: AtomicBool::new(false),
             closed: AtomicBool::new(false),
             abandoned: AtomicBool::new(false),
@@ -220,12 +218,6 @@ impl Log {
     pub(super) fn wants_flush(&self) -> bool {
         let synced = self.synced_end.load(Ordering::Acquire);
         self.log_end.load(Ordering::Acquire).saturating_sub(synced) >= self.config.load().flush_messages
-    }
-
-    /// Up to where `read_committed` may read, below `high_watermark`: where the oldest open transaction began.
-    pub fn last_stable(&self, high_watermark: HighWatermark) -> LastStable {
-        let open = Offset::new(self.first_open_transaction.load(Ordering::Acquire));
-        LastStable::at(high_watermark.offset().min(open))
     }
 
     /// The newest leader epoch in which anything was appended, or that was begun here.

@@ -5,6 +5,7 @@
 //!     |-- SyncGroup  rounds of syncs across all its partitions (group_commit, rounds)
 //!     `-- Log        one partition: append, read, seal, checkpoint, recover (local_log, append, read, upkeep, recovery)
 //!           |-- Producers     who wrote what lately: sequences, duplicates (producers)
+//!           |-- Unstable      which transactions hold back committed readers (unstable, transactions)
 //!           |-- LeaderEpochs  who led from which offset on (epochs)
 //!           `-- segments      the bytes (crate::segment)
 //! ```
@@ -29,11 +30,14 @@ pub mod producers;
 pub mod producers_codec;
 mod read;
 mod recovery;
+mod recovery_scan;
 pub mod retention;
 mod rounds;
 mod survey;
 pub mod synced_record;
+mod transactions;
 mod unit_source;
+mod unstable;
 mod upkeep;
 
 pub use append::Appended;
@@ -46,7 +50,8 @@ pub use local_log::{Log, LogObserver, SegmentInfo, local_reaches_tier, synced_no
 pub use open_dir::{LogDirConfig, OpenDirError};
 pub use producers::{ProducerError, Producers};
 pub use read::LocalRead;
-pub use recovery::OpenReport;
+pub use recovery_scan::OpenReport;
+pub use transactions::EndTransaction;
 pub use unit_source::UploadChunk;
 
 #[cfg(test)]

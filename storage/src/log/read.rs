@@ -3,13 +3,13 @@
 //! A [`LocalRead`] names a range; its bytes are not touched before they go to a socket. Whether they are in memory is
 //! a question of its own ([`LocalRead::is_resident`]): what was not appended recently is made resident on the cold
 //! pool first, a window at a time. To find the range, an index and some batch headers may have to be read from the
-//! disk as well, unless [`Log::is_recent`] says otherwise: such reads belong on the cold pool too.
+//! disk as well: [`Log::read_in_memory`] does not, and says so, and [`Log::read`] is for the cold pool then.
 
 use super::error::{LogError, ReadError, segment_error};
 use super::local_log::{Log, SegmentList};
 use crate::env::Timestamp;
 use crate::offset::{FilePosition, Offset};
-use crate::segment::{Boundary, MappedRange, Segment, SegmentError};
+use crate::segment::{Boundary, MappedRange, Segment, SegmentError, Target};
 use bytes::Bytes;
 use esker_protocol::record::{RecordPosition, Scratch, first_at_or_after, max_timestamp_record};
 use std::io;
@@ -78,6 +78,33 @@ impl Log {
     /// # Errors
     /// [`ReadError`].
     pub fn read(&self, from: Offset, upto: Offset, max_bytes: u64, at_least_one: bool) -> Result<LocalRead, ReadError> {
+        let read = self.look(from, upto, max_bytes, at_least_one, Patience::Waits)?;
+        Ok(read.unwrap_or_else(|| LocalRead::empty(from)))
+    }
+
+    /// As [`Log::read`], if it can be told without waiting for the disk what there is; `None` if not.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    pub fn read_in_memory(
+        &self,
+        from: Offset,
+        upto: Offset,
+        max_bytes: u64,
+        at_least_one: bool,
+    ) -> Result<Option<LocalRead>, ReadError> {
+        self.look(from, upto, max_bytes, at_least_one, Patience::InMemory)
+    }
+
+    /// `None` only for who does not wait.
+    fn look(
+        &self,
+        from: Offset,
+        upto: Offset,
+        max_bytes: u64,
+        at_least_one: bool,
+        patience: Patience,
+    ) -> Result<Option<LocalRead>, ReadError> {
         self.dir.check().map_err(LogError::from)?;
         let list = self.segments.load_full();
         // The end first: a segment of the list that is rolled meanwhile still holds all up to there.
@@ -90,27 +117,23 @@ impl Log {
             return Err(ReadError::BelowLocalStart { local_start });
         }
         if from >= upto.min(log_end.offset()) {
-            return Ok(LocalRead::empty(from));
+            return Ok(Some(LocalRead::empty(from)));
         }
         let Some(segment) = list.holding(from) else { return Err(ReadError::BelowLocalStart { local_start }) };
         let recent = segment.name() == list.active.name() && list.active.is_recent(from);
-        match find(segment.as_ref(), from, upto, max_bytes, at_least_one) {
-            Ok(Some((start, end, mapped))) => {
-                Ok(LocalRead { base: start.offset, next: end.offset, recent, mapped: Some(mapped) })
+        let patience = if recent { Patience::Waits } else { patience };
+        match find(segment.as_ref(), from, upto, max_bytes, at_least_one, patience) {
+            Ok(Find::Range(start, end, mapped)) => {
+                Ok(Some(LocalRead { base: start.offset, next: end.offset, recent, mapped: Some(mapped) }))
             }
+            Ok(Find::NotInMemory) => Ok(None),
             // The segment was sealed, and a new one has what was asked for.
-            Ok(None) if self.segments.load().active.name() != list.active.name() => {
-                self.read(from, upto, max_bytes, at_least_one)
+            Ok(Find::Nothing) if self.segments.load().active.name() != list.active.name() => {
+                self.look(from, upto, max_bytes, at_least_one, patience)
             }
-            Ok(None) => Ok(LocalRead::empty(from)),
+            Ok(Find::Nothing) => Ok(Some(LocalRead::empty(from))),
             Err(error) => Err(self.read_error(from, segment.as_ref(), error)),
         }
-    }
-
-    /// Whether a read from `offset` needs no disk: neither to find it nor for its bytes.
-    pub fn is_recent(&self, offset: Offset) -> bool {
-        let list = self.segments.load();
-        offset >= list.active.name().base && list.active.is_recent(offset)
     }
 
     /// The first record below `upto`, at or after the local start, whose timestamp is `target` or later. Reads from the
@@ -224,31 +247,54 @@ fn may_hold(list: &SegmentList, segment: &dyn Segment, target: Timestamp) -> boo
     latest.is_some_and(|latest| latest.timestamp >= target)
 }
 
-/// Start, end and mapping of what a read gives; `None` for nothing.
+/// Whether a look-up may wait for the disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Patience {
+    Waits,
+    InMemory,
+}
+
+/// What a read gives.
+enum Find {
+    Nothing,
+    /// The disk must be asked.
+    NotInMemory,
+    /// Start, end, and the mapping of what lies between.
+    Range(Boundary, Boundary, MappedRange),
+}
+
 fn find(
     segment: &dyn Segment,
     from: Offset,
     upto: Offset,
     max_bytes: u64,
     at_least_one: bool,
-) -> Result<Option<(Boundary, Boundary, MappedRange)>, SegmentError> {
+    patience: Patience,
+) -> Result<Find, SegmentError> {
     let published = segment.end();
+    let must_wait = |target| patience == Patience::InMemory && !segment.is_in_memory(target, published);
+    if must_wait(Target::Offset(from)) || upto < published.offset && must_wait(Target::Offset(upto)) {
+        return Ok(Find::NotInMemory);
+    }
     let start = segment.boundary_at_offset(from, published)?;
     let mut end = segment.boundary_at_offset(upto, published)?;
     if start.position >= end.position {
-        return Ok(None);
+        return Ok(Find::Nothing);
     }
     if end.position.get() - start.position.get() > max_bytes {
         let limit = FilePosition::new(start.position.get().saturating_add(max_bytes));
+        if must_wait(Target::Position(limit)) {
+            return Ok(Find::NotInMemory);
+        }
         end = segment.boundary_at_position(limit, end)?;
         if end.position <= start.position {
             let first = if at_least_one { segment.batch_at(start, published)? } else { None };
-            let Some(first) = first else { return Ok(None) };
+            let Some(first) = first else { return Ok(Find::Nothing) };
             end = Boundary { offset: first.next, position: first.end() };
         }
     }
     let mapped = segment.map(start.position..end.position)?;
-    Ok(Some((start, end, mapped)))
+    Ok(Find::Range(start, end, mapped))
 }
 
 /// The batch at `at`, read and not mapped: it is for our own eyes.

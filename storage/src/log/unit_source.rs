@@ -9,11 +9,11 @@ use super::error::{LogError, ReadError, segment_error};
 use super::local_log::{Log, SegmentList};
 use super::producers::Producers;
 use super::producers_codec;
+use super::unstable::note_in;
 use crate::offset::{FilePosition, Offset};
-use crate::segment::{Boundary, Segment};
+use crate::segment::{AbortedTransaction, Boundary, Segment};
 use bytes::Bytes;
 use esker_protocol::record::{batches, check_stored};
-use std::sync::Arc;
 
 /// Whole batches of a log, in a row, each checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,6 +22,14 @@ pub struct UploadChunk {
     pub bytes: Bytes,
     /// One past the last offset: where the next chunk starts.
     pub next: Offset,
+}
+
+/// What a walk over batches tells of their producers.
+pub(super) struct Replayed {
+    /// The producers after the last one.
+    pub(super) producers: Producers,
+    /// The transactions that were aborted in them.
+    pub(super) aborted: Vec<AbortedTransaction>,
 }
 
 impl Log {
@@ -117,7 +125,8 @@ impl Log {
         if offset > end {
             return Err(LogError::Invalid("there is no such offset yet"));
         }
-        self.replay_producers(&list, base, offset)
+        let base = base.map_or_else(|| self.stored_snapshot(&list, offset), Ok)?;
+        Ok(self.replay_producers(&list, base, offset)?.producers)
     }
 
     /// As [`Log::producer_snapshot_at`], by who has the append lock.
@@ -127,19 +136,18 @@ impl Log {
         list: &SegmentList,
         offset: Offset,
     ) -> Result<Producers, LogError> {
-        self.replay_producers(list, best_snapshot(appender, offset), offset)
+        let base = best_snapshot(appender, offset).map_or_else(|| self.stored_snapshot(list, offset), Ok)?;
+        Ok(self.replay_producers(list, base, offset)?.producers)
     }
 
-    fn replay_producers(
+    /// The producers at `offset`, from those at a point before it.
+    pub(super) fn replay_producers(
         &self,
         list: &SegmentList,
-        in_memory: Option<(Offset, Arc<Producers>)>,
+        (mut at, mut producers): (Offset, Producers),
         offset: Offset,
-    ) -> Result<Producers, LogError> {
-        let (mut at, mut producers) = match in_memory {
-            Some((at, producers)) => (at, (*producers).clone()),
-            None => self.stored_snapshot(list, offset)?,
-        };
+    ) -> Result<Replayed, LogError> {
+        let mut aborted = Vec::new();
         let now = self.dir.env().wall();
         while at < offset {
             let Some(segment) = list.holding(at) else {
@@ -150,19 +158,21 @@ impl Log {
             let start = segment.boundary_at_offset(at, published).map_err(error)?;
             let end = segment.boundary_at_offset(offset, published).map_err(error)?;
             let mut walk = segment.walk(start.position, end).map_err(error)?;
-            while let Some((_, header)) = walk.next_header().map_err(error)? {
-                producers.record(&header, now);
+            let file = segment.open().map_err(error)?;
+            while let Some((mark, header)) = walk.next_header().map_err(error)? {
+                let ended = note_in(file.file().as_ref(), &mut producers, (&mark, &header), now).map_err(error)?;
+                aborted.extend(ended.and_then(|ended| ended.aborted()));
             }
             if end.offset <= at {
                 break;
             }
             at = end.offset;
         }
-        Ok(producers)
+        Ok(Replayed { producers, aborted })
     }
 
     /// The newest snapshot with a sealed segment's index that is not beyond `offset`, or nothing at the local start.
-    fn stored_snapshot(&self, list: &SegmentList, offset: Offset) -> Result<(Offset, Producers), LogError> {
+    pub(super) fn stored_snapshot(&self, list: &SegmentList, offset: Offset) -> Result<(Offset, Producers), LogError> {
         for segment in list.sealed.iter().rev().filter(|segment| segment.summary().end <= offset) {
             if let Some(bytes) = segment.attachment().map_err(LogError::Io)?
                 && let Ok(producers) = producers_codec::decode(&bytes)
@@ -174,10 +184,10 @@ impl Log {
     }
 }
 
-fn best_snapshot(appender: &Appender, offset: Offset) -> Option<(Offset, Arc<Producers>)> {
+fn best_snapshot(appender: &Appender, offset: Offset) -> Option<(Offset, Producers)> {
     if appender.writer.end().offset == offset {
-        return Some((offset, Arc::new(appender.producers.clone())));
+        return Some((offset, appender.producers.clone()));
     }
     let known = appender.snapshots.iter().filter(|(at, _)| *at <= offset);
-    known.max_by_key(|(at, _)| *at).map(|(at, producers)| (*at, Arc::clone(producers)))
+    known.max_by_key(|(at, _)| *at).map(|(at, producers)| (*at, Producers::clone(producers)))
 }

@@ -143,7 +143,7 @@ impl Log {
             let end = appender.writer.end();
             appender.since_checkpoint = 0;
             let producers = appender.remember_snapshot(end.offset);
-            let (_, index) = active.index();
+            let ((_, index), aborted) = (active.index(), active.aborted());
             let point = RecoveryPoint { serial: active.name().serial, at: end };
             let epochs = self.epochs.read().clone();
             let checkpoint = Checkpoint {
@@ -152,6 +152,7 @@ impl Log {
                 point,
                 epochs,
                 index,
+                aborted,
                 producers: (*producers).clone(),
             };
             (checkpoint, active, appender.unfinished.clone())
@@ -183,7 +184,7 @@ impl Log {
         let Some(segment) = list.sealed.iter().find(|segment| segment.name() == name) else { return Ok(None) };
         let start = Boundary { offset: name.base, position: FilePosition::new(HEADER_LEN) };
         let checked = match segment.open() {
-            Ok(open) => scan(open.file().as_ref(), start, Some(segment.end().offset), (None, None), |_, _| {}),
+            Ok(open) => scan(open.file().as_ref(), start, Some(segment.end().offset), (None, None), |_, _, _| {}),
             Err(_) if segment.is_removed() => return Ok(None),
             Err(error) => return Err(segment_error(self.id, name, error)),
         };

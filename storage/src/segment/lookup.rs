@@ -43,6 +43,12 @@ pub(super) fn floor_in(index: &SparseIndex, target: Target) -> FilePosition {
     }
 }
 
+/// The bytes from the index's entry at or before the target to the next one.
+pub(super) fn span_in(index: &SparseIndex, target: Target, end: Boundary) -> Range<FilePosition> {
+    let (from, to) = index.span(floor_in(index, target));
+    from..to.unwrap_or(end.position).min(end.position)
+}
+
 /// A segment that can be looked into.
 pub trait Segment: Send + Sync {
     /// Which one.
@@ -54,6 +60,8 @@ pub trait Segment: Send + Sync {
     /// # Errors
     /// [`SegmentError`] if an index had to be read and could not be.
     fn floor(&self, target: Target) -> Result<FilePosition, SegmentError>;
+    /// The bytes that a walk to the target may look at; `None` if the index or the file is not in memory.
+    fn span(&self, target: Target, end: Boundary) -> Option<Range<FilePosition>>;
     /// Its file.
     ///
     /// # Errors
@@ -99,6 +107,12 @@ impl dyn Segment + '_ {
     /// [`SegmentError`].
     pub fn batch_at_timestamp(&self, target: Timestamp, end: Boundary) -> Result<Option<BatchMark>, SegmentError> {
         self.seek(Target::Timestamp(target), end, |mark| mark.max_timestamp >= target)
+    }
+
+    /// Whether the batch of the target can be found, and its header read, without waiting for the disk.
+    pub fn is_in_memory(&self, target: Target, end: Boundary) -> bool {
+        let Some(span) = self.span(target, end) else { return false };
+        span.start >= span.end || self.map(span).is_ok_and(|mapped| mapped.is_resident(0..mapped.len()))
     }
 
     /// The batch that starts at `boundary`.

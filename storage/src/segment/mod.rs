@@ -11,6 +11,7 @@
 //! the grammar of names; a [`Boundary`] is where a batch starts or ends; a [`SparseIndex`] says where to start
 //! looking; a [`Walk`] goes from batch to batch; a [`Segment`] is anything that can be looked into.
 
+pub mod aborted;
 pub mod active;
 pub mod fields;
 pub mod header;
@@ -23,6 +24,7 @@ pub mod scan;
 pub mod sealed;
 pub mod walk;
 
+pub use aborted::AbortedTransaction;
 pub use active::{ActiveSegment, ActiveWriter, FilePlan};
 pub use header::{DataHeader, HEADER_LEN};
 pub use index::{BatchMark, IndexEntry, IndexLimits, LatestTimestamp, SparseIndex};

@@ -37,7 +37,7 @@ pub struct ScanEnd {
     pub stop: Stop,
 }
 
-/// Checks the batches of `file` from `from` on, and shows each to `seen`.
+/// Checks the batches of `file` from `from` on, and shows each to `seen`: its mark, its header, and all of it.
 ///
 /// `limit` is where a newer file takes over; `epochs` are the least and the greatest leader epoch that the next batch may
 /// have: that of the batch before, and the newest one.
@@ -49,7 +49,7 @@ pub fn scan(
     from: Boundary,
     limit: Option<Offset>,
     epochs: (Option<LeaderEpoch>, Option<LeaderEpoch>),
-    mut seen: impl FnMut(&BatchMark, &BatchHeader),
+    mut seen: impl FnMut(&BatchMark, &BatchHeader, &[u8]),
 ) -> io::Result<ScanEnd> {
     let len = file.len()?;
     let mut window = Window { file, len, at: from.position.get(), bytes: Vec::new() };
@@ -90,7 +90,7 @@ pub fn scan(
         if check_stored(batch).is_err() {
             return broken("its checksum is wrong");
         }
-        seen(&mark, &header);
+        seen(&mark, &header, batch);
         epoch = Some(mark.epoch);
         end = Boundary { offset: mark.next, position: mark.end() };
     }
