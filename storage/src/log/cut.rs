@@ -53,6 +53,7 @@ impl Log {
     /// their files has them back.
     pub fn drop_local_before(&self, offset: Offset) -> Result<u64, LogError> {
         self.dir.check()?;
+        let one = self.upkeep.lock();
         let dropped = {
             // The append lock is what orders changes of the list.
             let mut appender = self.appender.lock();
@@ -68,7 +69,7 @@ impl Log {
             dropped
         };
         // The names may vanish in any order if the power goes now: the checkpoint says that none of them counts.
-        self.checkpoint()?;
+        self.checkpoint_locked(&one)?;
         let freed = dropped.iter().map(|segment| segment.summary().data_end.get()).sum();
         let now = self.dir.env().wall();
         self.dropped.lock().extend(dropped.into_iter().map(|segment| (now, segment)));
@@ -121,6 +122,8 @@ impl Log {
         let Some(segment) = list.holding(to) else { return Err(LogError::Invalid("no segment holds the offset")) };
         let error = |error| segment_error(self.id, segment.name(), error);
         let at = segment.boundary_at_offset(to, segment.end()).map_err(error)?;
+        // A cleaned segment may have nothing there, and the next batch only beyond.
+        let at = Boundary { offset: at.offset.min(to), ..at };
         if at.offset < self.local_start().offset() {
             return Err(LogError::Invalid("the cut lies in the batch of the log start: nothing would be left"));
         }
@@ -129,7 +132,7 @@ impl Log {
         let mut aborted = self.aborted_of(&list, segment.name())?;
         aborted.retain(|entry| entry.last < at.offset);
         let serial = next_serial(appender)?;
-        let writer = self.create_writer(SegmentName { base: at.offset, serial }, now)?;
+        let writer = self.create_writer(SegmentName::appended(at.offset, serial), now)?;
         // The record of the cut must survive before anything relies on it.
         let disk = self.dir.env().disk.as_ref();
         let open = writer.segment().open().map_err(error)?;

@@ -16,7 +16,7 @@
 //! one before, see [`synced_not_beyond_end`].
 //!
 //! This file is the state and its simple questions. What acts on it: `append`, `read`, `upkeep` (sealing, checkpoints),
-//! `cut` (dropping at the start, truncating at the end), `recovery` (opening), `unit_source` (what the tier uploads).
+//! `cut` (dropping at the start, truncating at the end), `swap` (a cleaned segment for a run), `recovery` (opening), `unit_source` (what the tier uploads).
 
 use super::appender::Appender;
 use super::config::LogConfig;
@@ -32,8 +32,8 @@ use crate::segment::{ActiveSegment, SealedSegment, Segment, SegmentName};
 use arc_swap::ArcSwap;
 use parking_lot::{Mutex, RwLock};
 use std::collections::VecDeque;
-use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -62,9 +62,11 @@ pub struct Log {
     pub(super) wants_maintenance: AtomicBool,
     pub(super) closed: AtomicBool,
     pub(super) abandoned: AtomicBool,
-    /// Held while segments are finished and a checkpoint is taken and written, so that an older one never replaces a
-    /// newer one.
+    /// Held while segments are finished, dropped, cut or swapped, and while a checkpoint is taken and written, so that an
+    /// older one never replaces a newer one.
     pub(super) upkeep: Mutex<()>,
+    /// The serial of the file in which the recovery point of the last checkpoint lies; 0 before the first.
+    pub(super) checkpointed: AtomicU32,
     /// How often the log was truncated: a sync that was under way then says nothing about the log as it is now.
     pub(super) truncations: Mutex<u64>,
     /// Segments that were dropped and whose files are still there, each with when they go: `file.delete.delay.ms`.
@@ -150,6 +152,7 @@ impl Log {
             closed: AtomicBool::new(false),
             abandoned: AtomicBool::new(false),
             upkeep: Mutex::new(()),
+            checkpointed: AtomicU32::new(0),
             truncations: Mutex::new(0),
             dropped: Mutex::new(VecDeque::new()),
             log_start_saved: AtomicU64::new(0),
@@ -167,6 +170,11 @@ impl Log {
     /// Where it is.
     pub fn dir(&self) -> &Arc<LogDir> {
         &self.dir
+    }
+
+    /// The directory of its files.
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 
     /// Its settings.
