@@ -65,7 +65,6 @@ pub struct BrokerConfig {
     pub fetch_max_bytes: u32,
     pub fetch_session_slots: u32,
     pub max_request_partition_size_limit: u32,
-    pub producer_id_expiration_ms: u64,
     pub retention_check_interval_ms: u64,
 
     /// The default first.
@@ -158,7 +157,6 @@ impl BrokerConfig {
             fetch_max_bytes: read.small("fetch.max.bytes"),
             fetch_session_slots: read.small("max.incremental.fetch.session.cache.slots"),
             max_request_partition_size_limit: read.small("max.request.partition.size.limit"),
-            producer_id_expiration_ms: read.count("producer.id.expiration.ms"),
             retention_check_interval_ms: read.count("log.retention.check.interval.ms"),
             group_consumer_assignors: list_items(&read.text("group.consumer.assignors").unwrap_or_default())
                 .map(str::to_owned)
