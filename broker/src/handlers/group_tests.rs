@@ -6,7 +6,8 @@ use super::{
     consumer_group_describe, consumer_group_heartbeat, delete_groups, describe_groups, find_coordinator, heartbeat,
     join_group, leave_group, list_groups, offset_commit, offset_delete, offset_fetch, sync_group,
 };
-use crate::coordinators::group::testbed::{Bench, MemoryLog, config, coordinator, topic_id};
+use crate::coordinators::group::fixed_topics::topic_id;
+use crate::coordinators::group::testbed::{Bench, MemoryLog, config, coordinator};
 use crate::coordinators::group::{Caller, GroupCoordinator};
 use bytes::{Bytes, BytesMut};
 use futures_util::future::BoxFuture;

@@ -24,6 +24,8 @@ pub mod assignor;
 pub mod config;
 pub mod consumer_request;
 pub mod coordinator;
+#[cfg(test)]
+pub(crate) mod fixed_topics;
 pub mod log;
 pub mod records;
 pub mod request;

@@ -1,6 +1,5 @@
-//! What an assignor is given, and the choice of an assignor by its name.
+//! What an assignor is given, and what it gives.
 
-use super::{range, uniform};
 use crate::coordinators::group::records::Partitions;
 use std::collections::{BTreeMap, BTreeSet};
 use uuid::Uuid;
@@ -41,35 +40,3 @@ impl Spec {
 
 /// What each member is to have, by its id; every member is there.
 pub type Targets = BTreeMap<String, Partitions>;
-
-/// A way to assign.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Assignor {
-    /// Even over all topics together, and sticky.
-    Uniform,
-    /// Even topic by topic, in ranges.
-    Range,
-}
-
-impl Assignor {
-    /// The assignor with Kafka's `name`.
-    pub fn named(name: &str) -> Option<Assignor> {
-        [Assignor::Uniform, Assignor::Range].into_iter().find(|assignor| assignor.name() == name)
-    }
-
-    /// Kafka's name.
-    pub fn name(self) -> &'static str {
-        match self {
-            Assignor::Uniform => "uniform",
-            Assignor::Range => "range",
-        }
-    }
-
-    /// What each member is to have.
-    pub fn assign(self, spec: &Spec) -> Targets {
-        match self {
-            Assignor::Uniform => uniform::assign(spec),
-            Assignor::Range => range::assign(spec),
-        }
-    }
-}
