@@ -1,6 +1,6 @@
 //! The keys of a topic, sorted by name: Kafka's, and `tail.max.*` of ours.
 
-use super::key::{Check, Key, Kind};
+use super::key::{Check, Key, Kind, check_ratio};
 
 const fn int(name: &'static str, default: &'static str, doc: &'static str) -> Key {
     Key::new(name, Kind::Int, Some(default), doc).dynamic()
@@ -20,8 +20,8 @@ pub static TOPIC_KEYS: &[Key] = &[
         Kind::List,
         "cleanup.policy",
         "delete",
-        "What becomes of old records: 'delete' drops them by age and size, 'compact' will keep the newest of each key. \
-         Compaction does not run yet: such a topic demands keys, keeps everything and is not tiered.",
+        "What becomes of old records: 'delete' drops them by age and size, 'compact' keeps only the newest of each key. \
+         A compacted topic demands keys, and is not tiered yet.",
     )
     .check(Check::OneOf(&["compact", "delete"]))
     .falls_back_to(&[("log.cleanup.policy", 1)]),
@@ -33,6 +33,13 @@ pub static TOPIC_KEYS: &[Key] = &[
     )
     .check(Check::OneOf(&["producer"]))
     .falls_back_to(&[("compression.type", 1)]),
+    long(
+        "delete.retention.ms",
+        "86400000",
+        "Milliseconds that a compacted topic keeps a record without value (a tombstone) after it was first compacted.",
+    )
+    .check(Check::AtLeast(0))
+    .falls_back_to(&[("log.cleaner.delete.retention.ms", 1)]),
     long(
         "local.retention.bytes",
         "-2",
@@ -48,6 +55,13 @@ pub static TOPIC_KEYS: &[Key] = &[
     )
     .check(Check::AtLeast(-2))
     .falls_back_to(&[("log.local.retention.ms", 1)]),
+    long(
+        "max.compaction.lag.ms",
+        "9223372036854775807",
+        "Milliseconds after which a record is compacted however little there is to compact.",
+    )
+    .check(Check::AtLeast(1))
+    .falls_back_to(&[("log.cleaner.max.compaction.lag.ms", 1)]),
     int("max.message.bytes", "1048588", "The largest batch that is accepted, in bytes, after compression.")
         .check(Check::AtLeast(0))
         .falls_back_to(&[("message.max.bytes", 1)]),
@@ -73,6 +87,17 @@ pub static TOPIC_KEYS: &[Key] = &[
     )
     .check(Check::OneOf(&["CreateTime", "LogAppendTime"]))
     .falls_back_to(&[("log.message.timestamp.type", 1)]),
+    of(
+        Kind::Double,
+        "min.cleanable.dirty.ratio",
+        "0.5",
+        "The share of a log that must be new since it was last compacted, before it is compacted again.",
+    )
+    .check(Check::By(check_ratio))
+    .falls_back_to(&[("log.cleaner.min.cleanable.ratio", 1)]),
+    long("min.compaction.lag.ms", "0", "Milliseconds for which a record is not compacted away.")
+        .check(Check::AtLeast(0))
+        .falls_back_to(&[("log.cleaner.min.compaction.lag.ms", 1)]),
     int(
         "min.insync.replicas",
         "1",
