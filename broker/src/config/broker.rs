@@ -67,6 +67,12 @@ pub struct BrokerConfig {
     pub max_request_partition_size_limit: u32,
     pub retention_check_interval_ms: u64,
 
+    pub log_cleaner_enable: bool,
+    pub log_cleaner_threads: u32,
+    pub log_cleaner_dedupe_buffer_size: u64,
+    pub log_cleaner_io_max_bytes_per_second: f64,
+    pub log_cleaner_backoff_ms: u64,
+
     /// The default first.
     pub group_consumer_assignors: Vec<String>,
     pub group_consumer_heartbeat_interval_ms: u64,
@@ -158,6 +164,11 @@ impl BrokerConfig {
             fetch_session_slots: read.small("max.incremental.fetch.session.cache.slots"),
             max_request_partition_size_limit: read.small("max.request.partition.size.limit"),
             retention_check_interval_ms: read.count("log.retention.check.interval.ms"),
+            log_cleaner_enable: read.flag("log.cleaner.enable"),
+            log_cleaner_threads: read.small("log.cleaner.threads"),
+            log_cleaner_dedupe_buffer_size: read.count("log.cleaner.dedupe.buffer.size"),
+            log_cleaner_io_max_bytes_per_second: read.decimal("log.cleaner.io.max.bytes.per.second"),
+            log_cleaner_backoff_ms: read.count("log.cleaner.backoff.ms"),
             group_consumer_assignors: list_items(&read.text("group.consumer.assignors").unwrap_or_default())
                 .map(str::to_owned)
                 .collect(),
