@@ -73,10 +73,8 @@ impl Api {
     }
 }
 
-/// The answer to ApiVersions: every API that Esker has.
-///
-/// It names no features, hence has no tagged field: nothing here depends on a feature yet, and librdkafka 2.0 cannot
-/// read a tagged field in this answer.
+/// The answer to ApiVersions: every API that Esker has, and no features, which [`features`](crate::features) adds for
+/// those who can read them.
 pub fn versions() -> ApiVersionsResponse {
     ApiVersionsResponse::default().with_api_keys(APIS.iter().map(Api::range).collect())
 }
@@ -133,16 +131,21 @@ pub static APIS: &[Api] = apis! {
     ApiVersions 0..=4, flexible 3, API_VERSIONS;
     CreateTopics 2..=7, flexible 5, CREATE_TOPICS;
     DeleteTopics 1..=6, flexible 4, DELETE_TOPICS;
+    DeleteRecords 0..=2, flexible 2, DELETE_RECORDS;
     InitProducerId 0..=5, flexible 2, INIT_PRODUCER_ID;
     OffsetForLeaderEpoch 2..=4, flexible 4, OFFSET_FOR_LEADER_EPOCH;
     DescribeAcls 1..=3, flexible 2, DESCRIBE_ACLS;
     DescribeConfigs 1..=4, flexible 4, DESCRIBE_CONFIGS;
     AlterConfigs 0..=2, flexible 2, ALTER_CONFIGS;
+    DescribeLogDirs 1..=4, flexible 2, DESCRIBE_LOG_DIRS;
     CreatePartitions 0..=3, flexible 2, CREATE_PARTITIONS;
     DeleteGroups 0..=2, flexible 2, DELETE_GROUPS;
     IncrementalAlterConfigs 0..=1, flexible 1, INCREMENTAL_ALTER_CONFIGS;
     ListPartitionReassignments 0..=0, flexible 0, LIST_PARTITION_REASSIGNMENTS;
+    OffsetDelete 0..=0, flexible 32767, OFFSET_DELETE;
     DescribeCluster 0..=2, flexible 0, DESCRIBE_CLUSTER;
+    ConsumerGroupHeartbeat 0..=1, flexible 0, CONSUMER_GROUP_HEARTBEAT;
+    ConsumerGroupDescribe 0..=1, flexible 0, CONSUMER_GROUP_DESCRIBE;
     DescribeTopicPartitions 0..=0, flexible 0, DESCRIBE_TOPIC_PARTITIONS;
 };
 

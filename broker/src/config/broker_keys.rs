@@ -4,8 +4,9 @@
 //! every change of the metadata. The others are read once, at the start.
 
 use super::id_text::parse_id;
-use super::key::{Check, Key, Kind};
+use super::key::{Check, Key, Kind, check_positive, check_ratio};
 use super::listener::{check_advertised, check_listeners, check_protocol_map};
+use super::topic_keys::{CLEAN_ONLY, COMPRESSION_TYPES, GZIP, LZ4, ZSTD};
 
 const fn int(name: &'static str, default: &'static str, doc: &'static str) -> Key {
     Key::new(name, Kind::Int, Some(default), doc)
@@ -25,6 +26,10 @@ const fn string(name: &'static str, default: &'static str, doc: &'static str) ->
 
 const fn list(name: &'static str, default: &'static str, doc: &'static str) -> Key {
     Key::new(name, Kind::List, Some(default), doc)
+}
+
+const fn of_double(name: &'static str, default: &'static str, doc: &'static str) -> Key {
+    Key::new(name, Kind::Double, Some(default), doc)
 }
 
 const fn unset(kind: Kind, name: &'static str, doc: &'static str) -> Key {
@@ -57,9 +62,12 @@ pub static BROKER_KEYS: &[Key] = &[
         "Partitions that may exist in the cluster; creating more is refused. Metadata of all of them is in memory.",
     )
     .check(Check::AtLeast(1)),
-    string("compression.type", "producer", "The default of topics: only 'producer' is supported.")
-        .check(Check::OneOf(&["producer"]))
+    int("compression.gzip.level", "-1", "The default of topics' compression.gzip.level.").check(GZIP).dynamic(),
+    int("compression.lz4.level", "9", "The default of topics' compression.lz4.level.").check(LZ4).dynamic(),
+    string("compression.type", "producer", "The default of topics' compression.type.")
+        .check(Check::OneOf(COMPRESSION_TYPES))
         .dynamic(),
+    int("compression.zstd.level", "3", "The default of topics' compression.zstd.level.").check(ZSTD).dynamic(),
     long("connections.max.idle.ms", "600000", "Milliseconds without a request after which a connection is closed.")
         .check(Check::AtLeast(1)),
     int("default.replication.factor", "1", "Replicas of a topic that is created without saying how many.")
@@ -67,6 +75,29 @@ pub static BROKER_KEYS: &[Key] = &[
     boolean("delete.topic.enable", "true", "Whether topics can be deleted."),
     int("fetch.max.bytes", "57671680", "The most bytes that one fetch is answered with, apart from its first batch.")
         .check(Check::AtLeast(1024)),
+    list("group.consumer.assignors", "uniform,range", "The assignors that members of consumer groups choose from.")
+        .check(Check::OneOf(&["uniform", "range"])),
+    int("group.consumer.heartbeat.interval.ms", "5000", "Milliseconds between two heartbeats of a consumer group's member.")
+        .check(Check::AtLeast(1)),
+    int("group.consumer.max.heartbeat.interval.ms", "15000", "The longest heartbeat interval that a consumer group may have.")
+        .check(Check::AtLeast(1)),
+    int("group.consumer.max.session.timeout.ms", "60000", "The longest session timeout that a consumer group may have.")
+        .check(Check::AtLeast(1)),
+    int("group.consumer.max.size", "10000", "Members that a consumer group may have.").check(Check::AtLeast(1)),
+    string(
+        "group.consumer.migration.policy",
+        "bidirectional",
+        "Whether a group with members becomes a consumer group when the first member of the consumer protocol joins \
+         ('upgrade'), a classic group when the last one leaves ('downgrade'), both ('bidirectional') or neither \
+         ('disabled').",
+    )
+    .check(Check::OneOf(&["bidirectional", "disabled", "downgrade", "upgrade"])),
+    int("group.consumer.min.heartbeat.interval.ms", "5000", "The shortest heartbeat interval that a consumer group may have.")
+        .check(Check::AtLeast(1)),
+    int("group.consumer.min.session.timeout.ms", "45000", "The shortest session timeout that a consumer group may have.")
+        .check(Check::AtLeast(1)),
+    int("group.consumer.session.timeout.ms", "45000", "Milliseconds that a consumer group's member may be silent.")
+        .check(Check::AtLeast(1)),
     int(
         "group.initial.rebalance.delay.ms",
         "0",
@@ -93,6 +124,38 @@ pub static BROKER_KEYS: &[Key] = &[
          batch's checksum.",
     )
     .check(Check::OneOf(&["header", "strict"])),
+    long("log.cleaner.backoff.ms", "15000", "Milliseconds that a cleaner pauses when there is nothing to compact.")
+        .check(Check::AtLeast(1)),
+    long(
+        "log.cleaner.dedupe.buffer.size",
+        "134217728",
+        "Bytes of memory for keys that all cleaners have together; a pass covers as many records as fit.",
+    )
+    .check(Check::AtLeast(MIB)),
+    long("log.cleaner.delete.retention.ms", "86400000", "The default of topics' delete.retention.ms.")
+        .check(Check::AtLeast(0))
+        .dynamic(),
+    boolean("log.cleaner.enable", "true", "Whether topics with cleanup.policy=compact are compacted."),
+    of_double(
+        "log.cleaner.io.max.bytes.per.second",
+        "1.7976931348623157E308",
+        "Bytes per second that all cleaners together read and write at most.",
+    )
+    .check(Check::By(check_positive)),
+    long(
+        "log.cleaner.max.compaction.lag.ms",
+        "9223372036854775807",
+        "The default of topics' max.compaction.lag.ms.",
+    )
+    .check(Check::AtLeast(1))
+    .dynamic(),
+    of_double("log.cleaner.min.cleanable.ratio", "0.5", "The default of topics' min.cleanable.dirty.ratio.")
+        .check(Check::By(check_ratio))
+        .dynamic(),
+    long("log.cleaner.min.compaction.lag.ms", "0", "The default of topics' min.compaction.lag.ms.")
+        .check(Check::AtLeast(0))
+        .dynamic(),
+    int("log.cleaner.threads", "1", "Logs that are compacted at a time.").check(Check::Between(1, 64)),
     list("log.cleanup.policy", "delete", "The default of topics' cleanup.policy.")
         .check(Check::OneOf(&["compact", "delete"]))
         .dynamic(),
@@ -107,6 +170,25 @@ pub static BROKER_KEYS: &[Key] = &[
          process, as Kafka does.",
     )
     .check(Check::OneOf(&["fsync", "os"])),
+    long("log.flush.interval.messages", "9223372036854775807", "The default of topics' flush.messages.")
+        .check(Check::AtLeast(1))
+        .dynamic(),
+    unset(Kind::Long, "log.flush.interval.ms", "The default of topics' flush.ms.")
+        .check(Check::AtLeast(0))
+        .dynamic()
+        .falls_back_to(&[("log.flush.scheduler.interval.ms", 1)]),
+    long(
+        "log.flush.scheduler.interval.ms",
+        "9223372036854775807",
+        "The default of topics' flush.ms where 'log.flush.interval.ms' is not set.",
+    )
+    .check(Check::AtLeast(0)),
+    int("log.index.interval.bytes", "4096", "The default of topics' index.interval.bytes.")
+        .check(Check::AtLeast(0))
+        .dynamic(),
+    int("log.index.size.max.bytes", "10485760", "The default of topics' segment.index.bytes.")
+        .check(Check::AtLeast(4))
+        .dynamic(),
     long("log.local.retention.bytes", "-2", "The default of topics' local.retention.bytes.")
         .check(Check::AtLeast(-2))
         .dynamic(),
@@ -124,6 +206,7 @@ pub static BROKER_KEYS: &[Key] = &[
     string("log.message.timestamp.type", "CreateTime", "The default of topics' message.timestamp.type.")
         .check(Check::OneOf(&["CreateTime", "LogAppendTime"]))
         .dynamic(),
+    boolean("log.preallocate", "false", "The default of topics' preallocate.").dynamic(),
     long("log.retention.bytes", "-1", "The default of topics' retention.bytes.").check(Check::AtLeast(-1)).dynamic(),
     long("log.retention.check.interval.ms", "300000", "Milliseconds between two looks for what retention drops.")
         .check(Check::AtLeast(1)),
@@ -136,12 +219,20 @@ pub static BROKER_KEYS: &[Key] = &[
         .dynamic()
         .falls_back_to(&[("log.retention.minutes", 60_000), ("log.retention.hours", 3_600_000)]),
     int("log.roll.hours", "168", "The default of topics' segment.ms, in hours.").check(Check::AtLeast(1)),
+    int("log.roll.jitter.hours", "0", "The default of topics' segment.jitter.ms, in hours.").check(Check::AtLeast(0)),
+    unset(Kind::Long, "log.roll.jitter.ms", "The default of topics' segment.jitter.ms.")
+        .check(Check::AtLeast(0))
+        .dynamic()
+        .falls_back_to(&[("log.roll.jitter.hours", 3_600_000)]),
     unset(Kind::Long, "log.roll.ms", "The default of topics' segment.ms.")
         .check(Check::AtLeast(1))
         .dynamic()
         .falls_back_to(&[("log.roll.hours", 3_600_000)]),
     int("log.segment.bytes", "1073741824", "The default of topics' segment.bytes.")
         .check(Check::AtLeast(1024))
+        .dynamic(),
+    long("log.segment.delete.delay.ms", "0", "The default of topics' file.delete.delay.ms.")
+        .check(Check::AtLeast(0))
         .dynamic(),
     int("max.connections", "10000", "Connections that are open at a time; more are closed at once.")
         .check(Check::AtLeast(1)),
@@ -193,7 +284,8 @@ pub static BROKER_KEYS: &[Key] = &[
     int("offsets.topic.replication.factor", "1", "Replicas of __consumer_offsets when it is created.")
         .check(Check::AtLeast(1)),
     int("producer.id.expiration.ms", "86400000", "Milliseconds after which an idle idempotent producer is forgotten.")
-        .check(Check::AtLeast(1)),
+        .check(Check::AtLeast(1))
+        .dynamic(),
     long(
         "queued.max.request.bytes",
         "268435456",
@@ -209,7 +301,7 @@ pub static BROKER_KEYS: &[Key] = &[
     .check(Check::AtLeast(1)),
     int("remote.log.manager.copier.thread.pool.size", "4", "Uploads to the object store that run at a time.")
         .check(Check::Between(1, 1024)),
-    int("remote.log.reader.threads", "16", "Reads from the object store that run at a time.").check(Check::Between(1, 1024)),
+    int("remote.log.reader.threads", "24", "Reads from the object store that run at a time.").check(Check::Between(1, 1024)),
     int("socket.request.max.bytes", "104857600", "The largest request that is read, in bytes.").check(Check::AtLeast(1024)),
     unset(
         Kind::String,
@@ -223,6 +315,13 @@ pub static BROKER_KEYS: &[Key] = &[
         .check(Check::AtLeast(MIB)),
     int("topic.max.partitions", "10000", "Partitions that one topic may have; creating more is refused.")
         .check(Check::AtLeast(1)),
+    boolean(
+        "unclean.leader.election.enable",
+        "false",
+        "The default of topics' unclean.leader.election.enable. Only false is supported.",
+    )
+    .check(CLEAN_ONLY)
+    .dynamic(),
 ];
 
 /// A cluster's id is a UUID in Kafka's spelling.

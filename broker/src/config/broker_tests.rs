@@ -104,7 +104,7 @@ fn refuses_and_says_what_was_meant() {
         ("num.partitions", "4294967297"),
         ("log.durability", "none"),
         ("auto.create.topics.enable", "yes"),
-        ("compression.type", "zstd"),
+        ("compression.type", "brotli"),
         ("listeners", ""),
         ("listeners", "SSL://:9093"),
         ("advertised.listeners", "PLAINTEXT://0.0.0.0:9092"),
@@ -112,6 +112,11 @@ fn refuses_and_says_what_was_meant() {
         ("cluster.id", "a/b"),
         ("log.dirs", " , "),
         ("group.min.session.timeout.ms", "1800001"),
+        ("group.consumer.assignors", "uniform,sticky"),
+        ("group.consumer.assignors", " , "),
+        ("group.consumer.heartbeat.interval.ms", "4999"),
+        ("group.consumer.session.timeout.ms", "60001"),
+        ("group.consumer.migration.policy", "sometimes"),
         ("log.cleanup.policy", "delete,shrink"),
     ] {
         assert!(message(&[(name, value)]).starts_with("Invalid value "), "{name}={value}");

@@ -66,6 +66,18 @@ pub struct Key {
     pub synonyms: &'static [(&'static str, i64)],
 }
 
+/// A number from 0 to 1.
+pub(super) fn check_ratio(text: &str) -> Result<(), String> {
+    let ratio = text.parse::<f64>().is_ok_and(|ratio| (0.0..=1.0).contains(&ratio));
+    if ratio { Ok(()) } else { Err("must be between 0 and 1".to_owned()) }
+}
+
+/// A number above 0.
+pub(super) fn check_positive(text: &str) -> Result<(), String> {
+    let positive = text.parse::<f64>().is_ok_and(|number| number > 0.0);
+    if positive { Ok(()) } else { Err("must be more than 0".to_owned()) }
+}
+
 /// The items of a LIST value, trimmed, without empty ones.
 pub fn list_items(value: &str) -> impl Iterator<Item = &str> {
     value.split(',').map(str::trim).filter(|item| !item.is_empty())
@@ -111,9 +123,8 @@ impl Key {
         }
         let text = value.trim();
         let number = match self.kind {
-            Kind::Boolean => {
-                return (!text.eq_ignore_ascii_case("true") && !text.eq_ignore_ascii_case("false"))
-                    .then(|| "must be true or false".to_owned());
+            Kind::Boolean if !text.eq_ignore_ascii_case("true") && !text.eq_ignore_ascii_case("false") => {
+                return Some("must be true or false".to_owned());
             }
             Kind::Int => match text.parse::<i32>() {
                 Ok(number) => Some(i64::from(number)),
@@ -127,7 +138,7 @@ impl Key {
                 Ok(number) if number.is_finite() => None,
                 _ => return Some("must be a decimal number".to_owned()),
             },
-            Kind::String | Kind::List | Kind::Class | Kind::Password => None,
+            Kind::Boolean | Kind::String | Kind::List | Kind::Class | Kind::Password => None,
         };
         match (self.check, number) {
             (Check::Any, _) => None,

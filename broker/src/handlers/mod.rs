@@ -4,14 +4,18 @@
 //! A handler gets what it needs and returns a response; it knows neither the connection nor the encoding.
 
 pub mod alter_configs;
+pub mod consumer_group_describe;
+pub mod consumer_group_heartbeat;
 pub mod create_partitions;
 pub mod create_topics;
 pub mod delete_groups;
+mod delete_records;
 pub mod delete_topics;
 pub mod describe_acls;
 pub mod describe_cluster;
 pub mod describe_configs;
 pub mod describe_groups;
+mod describe_log_dirs;
 pub mod describe_topic_partitions;
 mod dispatch;
 pub mod fetch;
@@ -31,6 +35,7 @@ mod list_offsets;
 pub mod list_partition_reassignments;
 pub mod metadata;
 pub mod offset_commit;
+pub mod offset_delete;
 pub mod offset_fetch;
 mod offset_for_leader_epoch;
 mod produce;

@@ -183,6 +183,11 @@ pub(crate) static DELETE_TOPICS: Shape = Shape(&[
     int32("timeout_ms"),
 ]);
 
+pub(crate) static DELETE_RECORDS: Shape = Shape(&[
+    list("topics", &[text("name"), list("partitions", &[int32("partition_index"), int64("offset")])]),
+    int32("timeout_ms"),
+]);
+
 pub(crate) static INIT_PRODUCER_ID: Shape = Shape(&[
     text("transactional_id").nullable(),
     int32("transaction_timeout_ms"),
@@ -225,6 +230,9 @@ pub(crate) static ALTER_CONFIGS: Shape = Shape(&[
     boolean("validate_only"),
 ]);
 
+pub(crate) static DESCRIBE_LOG_DIRS: Shape =
+    Shape(&[list("topics", &[text("topic"), list_of_int32("partitions")]).nullable()]);
+
 pub(crate) static CREATE_PARTITIONS: Shape = Shape(&[
     list("topics", &[text("name"), int32("count"), list("assignments", &[list_of_int32("broker_ids")]).nullable()]),
     int32("timeout_ms"),
@@ -259,3 +267,22 @@ pub(crate) static DESCRIBE_TOPIC_PARTITIONS: Shape = Shape(&[
     int32("response_partition_limit"),
     optional("cursor", &[text("topic_name"), int32("partition_index")]),
 ]);
+
+pub(crate) static OFFSET_DELETE: Shape =
+    Shape(&[text("group_id"), list("topics", &[text("name"), list("partitions", &[int32("partition_index")])])]);
+
+pub(crate) static CONSUMER_GROUP_HEARTBEAT: Shape = Shape(&[
+    text("group_id"),
+    text("member_id"),
+    int32("member_epoch"),
+    text("instance_id").nullable(),
+    text("rack_id").nullable(),
+    int32("rebalance_timeout_ms"),
+    list_of_text("subscribed_topic_names").nullable(),
+    text("subscribed_topic_regex").nullable().since(1),
+    text("server_assignor").nullable(),
+    list("topic_partitions", &[uuid("topic_id"), list_of_int32("partitions")]).nullable(),
+]);
+
+pub(crate) static CONSUMER_GROUP_DESCRIBE: Shape =
+    Shape(&[list_of_text("group_ids"), boolean("include_authorized_operations")]);

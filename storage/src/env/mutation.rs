@@ -45,6 +45,8 @@ pub enum Mutation {
     /// A commit whose answer was lost is written again under the next number, without a look at the first. (The
     /// numbered log's append.)
     LostAnswerNewNumber,
+    /// DeleteRecords is answered before the new log start would survive a crash. (The log's start.)
+    LogStartNotSaved,
     /// A cleaned segment takes the place of its run without being synced. (The swap of compaction.)
     SwapWithoutSync,
     /// A tombstone goes at once, not after `delete.retention.ms`. (Compaction's filter.)
@@ -61,7 +63,7 @@ pub enum Mutation {
 
 impl Mutation {
     /// Every mutation.
-    pub const ALL: [Mutation; 20] = [
+    pub const ALL: &[Mutation] = &[
         Mutation::SyncLeftOut,
         Mutation::DirectorySyncLeftOut,
         Mutation::FailedSyncIgnored,
@@ -76,6 +78,7 @@ impl Mutation {
         Mutation::LocalDropBeforeCommit,
         Mutation::StaleUnitAccepted,
         Mutation::LostAnswerNewNumber,
+        Mutation::LogStartNotSaved,
         Mutation::SwapWithoutSync,
         Mutation::TombstoneRemovedEarly,
         Mutation::NewestRecordDropped,
@@ -101,6 +104,7 @@ impl Mutation {
             Mutation::LocalDropBeforeCommit => "local-drop-before-commit",
             Mutation::StaleUnitAccepted => "stale-unit-accepted",
             Mutation::LostAnswerNewNumber => "lost-answer-new-number",
+            Mutation::LogStartNotSaved => "log-start-not-saved",
             Mutation::SwapWithoutSync => "swap-without-sync",
             Mutation::TombstoneRemovedEarly => "tombstone-removed-early",
             Mutation::NewestRecordDropped => "newest-record-dropped",
@@ -112,7 +116,7 @@ impl Mutation {
 
     /// The mutation of a name.
     pub fn named(name: &str) -> Option<Mutation> {
-        Mutation::ALL.into_iter().find(|mutation| mutation.name() == name)
+        Mutation::ALL.iter().copied().find(|mutation| mutation.name() == name)
     }
 }
 
@@ -173,7 +177,7 @@ mod tests {
     #[test]
     fn names_are_found_again() {
         for mutation in Mutation::ALL {
-            assert_eq!(Mutation::named(mutation.name()), Some(mutation));
+            assert_eq!(Mutation::named(mutation.name()), Some(*mutation));
         }
         assert_eq!(Mutation::named("none"), None);
     }
