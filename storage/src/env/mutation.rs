@@ -25,7 +25,8 @@ pub enum Mutation {
     TornBatchKept,
     /// A batch that was appended before is appended again. (The log's append.)
     DuplicateAppended,
-    /// A batch whose checksum is wrong is uploaded. (The source of units.)
+    /// A batch whose checksum is wrong is uploaded. (The source of units, and the
+    /// writer of objects.)
     RotUploaded,
     /// Consumers are given what is appended and not committed. (The partition leader's read.)
     UncommittedRead,

@@ -3,7 +3,7 @@
 use super::judge::judge_store;
 use super::stage::Stage;
 use esker_bench::batch::Codec;
-use esker_tests::checker::{self, Event, History, Outcome, Sent, SentRecord, Span};
+use esker_tests::checker::{self, Event, History, Outcome, Sent, SentRecord, Span, Tombstones};
 use esker_tests::sim::Chance;
 use esker_tests::sim::client::{CallError, Fetched, SimClient, records_batch, value_of};
 use parking_lot::Mutex;
@@ -45,9 +45,9 @@ impl Cast {
     }
 
     /// The clients of the compacted topic.
-    pub(crate) fn of_compacted(stage: &Stage) -> Arc<Cast> {
+    pub(crate) fn of_compacted(stage: &Stage, tombstones: Tombstones) -> Arc<Cast> {
         let mut history = History::default();
-        (0..PARTITIONS as u32).for_each(|partition| history.compacts(partition));
+        (0..PARTITIONS as u32).for_each(|partition| history.compacts(partition, tombstones));
         let history = Mutex::new(history);
         let (topic, expires) = (COMPACTED, false);
         Arc::new(Cast { stage: stage.clone(), topic, history, expires, generations: Mutex::default() })

@@ -21,12 +21,13 @@ pub(crate) const UNKNOWN_TOPIC: i16 = 3;
 pub(crate) const TOPIC_EXISTS: i16 = 36;
 
 /// Segments, tails and local retention so small that a partition moves into the tier while one looks on.
-const SETTINGS: [&str; 6] = [
+const SETTINGS: [&str; 7] = [
     "log.segment.bytes=1024",
     "tail.max.bytes=1024",
     "tail.max.ms=2000",
     "log.local.retention.bytes=1",
     "log.retention.check.interval.ms=700",
+    "log.cleaner.backoff.ms=700",
     "offsets.topic.num.partitions=1",
 ];
 
@@ -47,7 +48,8 @@ const STORE_TROUBLE: [&str; 9] = [
 ];
 
 /// What it says of a disk that has one.
-const DISK_TROUBLE: [&str; 9] = [
+const DISK_TROUBLE: [&str; 10] = [
+    "compaction was put off",
     "the log directory is fenced",
     "could not close a log directory",
     "upkeep of a log failed",

@@ -7,7 +7,7 @@
 
 use super::cast::{COMPACTED, Cast, PARTITIONS, TOPIC, what_is_below};
 use super::stage::{CALM, Stage, Weather, add_broker};
-use esker_tests::checker::History;
+use esker_tests::checker::{History, Tombstones};
 use esker_tests::sim::{Crash, StoreFaults, World};
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,17 +31,27 @@ pub(crate) struct Script {
     pub(crate) tiering: Tiering,
     /// Whether records are deleted on demand.
     pub(crate) trims: bool,
+    /// What becomes of those of the compacted topic.
+    pub(crate) tombstones: Tombstones,
     /// How the last life in bad weather ends.
     pub(crate) crash: Crash,
 }
 
 /// The compacted topic's settings.
-const COMPACTION: [(&str, &str); 1] = [("cleanup.policy", "compact")];
+const COMPACTION: [(&str, &str); 2] = [("cleanup.policy", "compact"), ("min.cleanable.dirty.ratio", "0.01")];
+/// How long tombstones stay at most, where they may go; otherwise it is a day, which no story lasts.
+const TOMBSTONES_GO: (&str, &str) = ("delete.retention.ms", "1000");
 
 /// Clients, weather, and the judgement. Returns (acknowledged records, lives of the broker).
 pub(crate) async fn story(world: World, weather: Weather) -> (usize, u32) {
     let stage = add_broker(&world, "broker", 1, &[]);
-    let script = Script { topic: Vec::new(), tiering: Tiering::AndGoes, trims: false, crash: Crash::PowerCut };
+    let script = Script {
+        topic: Vec::new(),
+        tiering: Tiering::AndGoes,
+        trims: false,
+        tombstones: Tombstones::Stay,
+        crash: Crash::PowerCut,
+    };
     play(&stage, &weather, &script).await
 }
 
@@ -51,7 +61,9 @@ pub(crate) async fn play(stage: &Stage, weather: &Weather, script: &Script) -> (
     stage.keep_running();
     let topic: Vec<(&str, &str)> = script.topic.iter().map(|(key, value)| (*key, value.as_str())).collect();
     stage.create(TOPIC, PARTITIONS, &topic).await;
-    stage.create(COMPACTED, PARTITIONS, &COMPACTION).await;
+    let mut compaction = COMPACTION.to_vec();
+    compaction.extend((script.tombstones == Tombstones::MayGo).then_some(TOMBSTONES_GO));
+    stage.create(COMPACTED, PARTITIONS, &compaction).await;
     stage.set_weather(weather);
     let expires = script.trims || topic.iter().any(|(key, _)| matches!(*key, "retention.bytes" | "retention.ms"));
     let cast = Cast::with(stage, History::default(), expires);
@@ -64,8 +76,8 @@ pub(crate) async fn play(stage: &Stage, weather: &Weather, script: &Script) -> (
         clients.push(world.spawn("producer", Arc::clone(&cast).produce_surely(number, 15)));
     }
     clients.push(world.spawn("producer-once", Arc::clone(&cast).produce_once(4, 10)));
-    let keyed = Cast::of_compacted(stage);
-    clients.push(world.spawn("keyed-producer", Arc::clone(&keyed).produce_surely(1, 20)));
+    let keyed = Cast::of_compacted(stage, script.tombstones);
+    clients.push(world.spawn("keyed-producer", Arc::clone(&keyed).produce_surely(1, 30)));
     clients.push(world.spawn("keyed-producer-once", Arc::clone(&keyed).produce_once(2, 6)));
     world.spawn("keyed-consumer", Arc::clone(&keyed).consume(100, 0));
     if script.trims {

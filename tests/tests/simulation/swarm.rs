@@ -6,6 +6,7 @@
 
 use super::stage::{CALM, Weather, add_broker};
 use super::story::{Script, Tiering, play};
+use esker_tests::checker::Tombstones;
 use esker_tests::sim::{Chance, Crash, CrashOdds, DiskFaults, NetFaults, Rng, StoreFaults, World};
 
 /// What a seed decides before anything runs.
@@ -36,6 +37,7 @@ impl Plan {
             format!("tail.max.bytes={}", rng.within(1024..8000)),
             format!("tail.max.ms={}", rng.within(500..20_000)),
             format!("log.retention.check.interval.ms={}", rng.within(300..5000)),
+            format!("log.cleaner.backoff.ms={}", rng.within(200..5000)),
             format!("metadata.snapshot.commits={}", rng.within(3..40)),
             format!("log.durability={}", if page_cache { "os" } else { "fsync" }),
         ];
@@ -57,7 +59,8 @@ impl Plan {
         }
         let tiering = if tiered { Tiering::Copied } else { Tiering::None };
         let trims = rng.happens(Chance::percent(20));
-        let script = Script { topic, tiering, trims, crash: last_crash(page_cache) };
+        let tombstones = if half(rng) { Tombstones::Stay } else { Tombstones::MayGo };
+        let script = Script { topic, tiering, trims, tombstones, crash: last_crash(page_cache) };
         Plan { settings, script, weather: weather(rng, page_cache, dirs) }
     }
 }
