@@ -14,4 +14,5 @@ mod simulation {
     mod sample;
     mod store;
     mod story;
+    mod trickle;
 }

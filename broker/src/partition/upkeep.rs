@@ -105,7 +105,11 @@ impl Upkeep {
         if partition.log().is_failed() {
             return;
         }
-        let retention = Retention { keep, epoch: partition.leader_epoch(), committed: partition.high_watermark() };
+        // A commit costs a PUT; of a tiered partition nothing local waits for it, and an upload's will come by.
+        let tail = partition.topic_config().tail_max_ms;
+        let patience = if keep.tiered { Duration::from_millis(tail) } else { Duration::ZERO };
+        let (epoch, committed) = (partition.leader_epoch(), partition.high_watermark());
+        let retention = Retention { keep, epoch, committed, patience };
         // What needs the store waits for it as long as it is away, and the others must not.
         match self.env.timeout(LIMIT, partition.log().retain(retention, self.env.wall())).await {
             Ok(Ok(())) => {}

@@ -44,7 +44,14 @@ impl Bench {
         synced(log);
         let sources: Arc<dyn UnitSources> = Arc::new(One(Arc::clone(log), LeaderEpoch::new(epoch)));
         let commits = self.tier.commits.clone();
-        let uploader = Uploader::start(&real_env(), Arc::clone(&self.store), commits, sources, UploadConfig::default());
+        let uploader = Uploader::start(
+            &real_env(),
+            Arc::clone(&self.store),
+            Uuid::from_u128(1),
+            commits,
+            sources,
+            UploadConfig::default(),
+        );
         eventually(|| log.manifest().is_some_and(|manifest| manifest.end().offset() == log.log_end().offset()));
         uploader.stop();
     }
@@ -72,7 +79,8 @@ fn synced(log: &PartitionLog) {
 fn drop_local(log: &PartitionLog, epoch: u32) {
     let keep = RetentionConfig { local_bytes: Some(0), tiered: true, ..RetentionConfig::default() };
     let committed = HighWatermark::at(log.synced_end().offset());
-    block_on(log.retain(Retention { keep, epoch: LeaderEpoch::new(epoch), committed }, NOW)).unwrap();
+    block_on(log.retain(Retention { keep, epoch: LeaderEpoch::new(epoch), committed, patience: Duration::ZERO }, NOW))
+        .unwrap();
 }
 
 /// Everything from `from` on, wherever it is; and how many reads were cold.
@@ -202,7 +210,7 @@ fn total_retention_moves_the_log_start_through_the_tier() {
     // The first unit's latest record is from 2400: older than the limit by one millisecond.
     let keep = RetentionConfig { total_ms: Some(NOW.millis() - 2401), tiered: true, ..RetentionConfig::default() };
     let committed = HighWatermark::at(log.synced_end().offset());
-    let retention = Retention { keep, epoch: LeaderEpoch::new(0), committed };
+    let retention = Retention { keep, epoch: LeaderEpoch::new(0), committed, patience: Duration::ZERO };
     block_on(log.retain(retention, NOW)).unwrap();
     assert_eq!(log.log_start().offset(), middle);
     assert_eq!(log.manifest().unwrap().log_start(), log.log_start());

@@ -15,6 +15,7 @@ use crate::log::retention::{RetentionConfig, RetentionState, active_is_expired, 
 use crate::offset::{HighWatermark, LeaderEpoch, LogStart, Offset, TierEnd};
 use crate::tier::{Manifest, TierError, TierRecord, TotalRetention, Verdict, expired_before};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// What a partition keeps, and who asks.
 #[derive(Clone, Copy, Debug)]
@@ -25,6 +26,9 @@ pub struct Retention {
     pub epoch: LeaderEpoch,
     /// Nothing at or beyond it is taken.
     pub committed: HighWatermark,
+    /// How long a commit that moves the log start through the tier may wait for others; what it frees is freed by a
+    /// later call then.
+    pub patience: Duration,
 }
 
 impl PartitionLog {
@@ -56,7 +60,7 @@ impl PartitionLog {
         };
         let plan = plan(&state, &retention.keep, now);
         if let Some(start) = plan.log_start {
-            self.move_log_start(start, retention.epoch).await?;
+            self.move_log_start(start, &retention).await?;
         }
         if let Some(before) = plan.drop_before {
             let log = Arc::clone(&self.log);
@@ -87,15 +91,18 @@ impl PartitionLog {
         let tail_bytes = bytes_beyond(&self.log.segments(), manifest);
         let expired = expired_before(&self.tier.reader, manifest, total, tail_bytes, now).await?;
         if let Some(before) = expired.filter(|before| *before > self.log_start().offset()) {
-            self.move_log_start(LogStart::at(before), retention.epoch).await?;
+            self.move_log_start(LogStart::at(before), retention).await?;
         }
         Ok(())
     }
 
     /// Moves the log start, in the tier first: a broker that starts with an empty disk must not have records back that
     /// others were told are gone.
-    async fn move_log_start(&self, start: LogStart, epoch: LeaderEpoch) -> Result<(), LookupError> {
-        let record = TierRecord::LogStart { partition: self.id(), epoch, offset: start.offset() };
+    async fn move_log_start(&self, start: LogStart, retention: &Retention) -> Result<(), LookupError> {
+        let record = TierRecord::LogStart { partition: self.id(), epoch: retention.epoch, offset: start.offset() };
+        if !retention.patience.is_zero() {
+            return Ok(self.tier.commits.post(retention.patience, vec![record]).await?);
+        }
         let verdicts = self.tier.commits.commit(vec![record]).await?;
         if let Some(Verdict::Ignored(refusal)) = verdicts.first()
             && self.manifest().is_none_or(|manifest| manifest.log_start() < start)

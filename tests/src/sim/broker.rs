@@ -114,7 +114,12 @@ pub async fn serve(node: NodeEnv, id: u32, settings: &[String], watch: &Watch) -
         Outside { env: node.env.clone(), network: Arc::new(node.net.clone()), store: Arc::clone(&node.store) };
     let server = server::start(outside, config, Gauges::new()).await?;
     watch.began(&node, server.hosted());
-    node.terminated().await;
+    tokio::select! {
+        biased;
+        () = node.terminated() => {}
+        // As the command line does it.
+        reason = server.failed() => tracing::error!(%reason, "stopping"),
+    }
     server.stop().await;
     Ok(())
 }

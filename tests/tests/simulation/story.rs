@@ -202,7 +202,7 @@ impl Stage {
     }
 
     /// Whether a topic is there, however often it must be asked for.
-    async fn exists(&self, topic: &str) {
+    pub(crate) async fn exists(&self, topic: &str) {
         let mut client = self.client();
         loop {
             match client.create_topic(topic, 1, &[]).await {
@@ -572,7 +572,7 @@ pub(crate) async fn story_of_a_late_leader(world: World, store: fn() -> StoreFau
     let late = world.draw(|rng| format!("tail.max.ms={}", rng.within(3000..9000)));
     let settings = ["log.segment.bytes=65536", "tail.max.bytes=65536", &late];
     let old = add_broker(&world, "old", 1, &settings);
-    world.announce(&["another controller was elected"]);
+    world.announce(&["another controller was elected", "stopping"]);
     world.start(old.node);
     old.create(TOPIC, PARTITIONS).await;
     let before = Cast::on(&old);
