@@ -8,7 +8,7 @@ use super::leader::Partition;
 use crate::config::{BrokerConfig, TopicConfig};
 use esker_storage::env::{Env, Pool};
 use esker_storage::log::retention::RetentionConfig;
-use esker_storage::offset::{PartitionId, TierEnd};
+use esker_storage::offset::{LogStart, PartitionId, TierEnd};
 use esker_storage::partition_log::Retention;
 use esker_storage::tier::{TierCommits, TierImage};
 use std::collections::BTreeMap;
@@ -28,7 +28,7 @@ pub struct Upkeep {
     hosted: Arc<Hosted>,
     images: watch::Receiver<Arc<TierImage>>,
     every: Duration,
-    seen: BTreeMap<PartitionId, TierEnd>,
+    seen: BTreeMap<PartitionId, (TierEnd, LogStart)>,
 }
 
 impl Upkeep {
@@ -75,13 +75,13 @@ impl Upkeep {
         }
     }
 
-    /// The partitions of which the tier has more than it had.
+    /// The partitions of which the tier has more than it had, or less.
     fn grown(&mut self) -> Vec<Arc<Partition>> {
         let image = Arc::clone(&self.images.borrow_and_update());
         let mut grown = Vec::new();
         for (id, manifest) in image.partitions() {
-            if self.seen.get(id) != Some(&manifest.end()) {
-                self.seen.insert(*id, manifest.end());
+            let now = (manifest.end(), manifest.log_start());
+            if self.seen.insert(*id, now) != Some(now) {
                 if let Some(Here::Led(partition)) = self.hosted.get(*id) {
                     grown.push(partition);
                 }

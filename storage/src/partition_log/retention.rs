@@ -39,7 +39,7 @@ impl PartitionLog {
     pub async fn retain(&self, retention: Retention, now: Timestamp) -> Result<(), LookupError> {
         if let Some(manifest) = self.manifest() {
             // Its commit may have been waited for in vain, and have come later.
-            if manifest.log_start() > self.log_start() {
+            if manifest.log_start() > self.log.log_start() {
                 self.move_local_start(manifest.log_start()).await?;
             }
             self.retain_tier(&manifest, &retention, now).await?;
@@ -62,7 +62,10 @@ impl PartitionLog {
         if let Some(start) = plan.log_start {
             self.move_log_start(start, &retention).await?;
         }
-        if let Some(before) = plan.drop_before {
+        // What total retention takes goes once the log start has moved, and that may have to wait.
+        let taken = self.log_start().offset().max(state.tier_end.map(TierEnd::offset).unwrap_or_default());
+        let drop_before = plan.drop_before.map(|before| before.min(taken)).filter(|before| *before > Offset::ZERO);
+        if let Some(before) = drop_before {
             let log = Arc::clone(&self.log);
             let freed = self.env.blocking(Pool::Maintenance, move || log.drop_local_before(before)).await??;
             if freed > 0 {

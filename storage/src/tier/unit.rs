@@ -6,6 +6,7 @@
 
 use crate::env::Timestamp;
 use crate::offset::{LeaderEpoch, Offset, PartitionId};
+pub use crate::segment::AbortedTransaction;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::ops::Range;
@@ -141,17 +142,4 @@ pub fn unit_is_sound(unit: &UnitMeta) -> bool {
         adjoins
     });
     tiles && unit.start < unit.end && !unit.data.is_empty() && unit.last_epoch <= unit.leader_epoch
-}
-
-/// A transaction that was aborted, as Kafka's aborted index has it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct AbortedTransaction {
-    /// The producer.
-    pub producer_id: i64,
-    /// The first offset of the transaction.
-    pub first: Offset,
-    /// The offset of its abort marker.
-    pub last: Offset,
-    /// The last stable offset when it was aborted.
-    pub last_stable: Offset,
 }

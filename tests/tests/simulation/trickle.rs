@@ -97,11 +97,9 @@ struct Trickle {
     hundred_megabytes: f64,
 }
 
-/// Of what was written.
+/// What is left of a trickle.
 #[derive(Debug)]
 struct Cost {
-    puts: u64,
-    bytes: u64,
     objects: usize,
     largest_manifest: usize,
     snapshots: usize,
@@ -143,6 +141,7 @@ async fn trickle(world: World, of: Trickle) -> Cost {
         logs.iter().flat_map(|log| log.batches.lock().iter().map(Bytes::len).collect::<Vec<_>>()).sum::<usize>() as u64;
     let allowed = (10.0 * bytes as f64 / of.hundred_megabytes).max(2.0 * (periods.ceil() + 1.0));
     assert!(puts as f64 <= allowed, "{puts} PUTs for {bytes} bytes in {periods} periods, {allowed} are allowed");
+    println!("{puts} PUTs for {bytes} bytes in {periods} periods, {allowed} are allowed");
     drop(uploader);
 
     // It is all there, and small units were merged.
@@ -169,7 +168,7 @@ async fn trickle(world: World, of: Trickle) -> Cost {
     let objects = world.store().objects();
     let count = |prefix: &str| objects.keys().filter(|key| key.starts_with(prefix)).count();
     let largest_manifest = image.partitions().map(|(_, manifest)| manifest.recent().len()).max().unwrap();
-    Cost { puts, bytes, objects: count("data/"), largest_manifest, snapshots: count("tier/snapshot/") }
+    Cost { objects: count("data/"), largest_manifest, snapshots: count("tier/snapshot/") }
 }
 
 fn cost(of: Trickle) -> Cost {

@@ -12,8 +12,9 @@ use esker_protocol::error_code::ErrorCode;
 use esker_protocol::record::batches;
 use esker_storage::env::Monotonic;
 use esker_storage::offset::{LeaderEpoch, Offset};
+use esker_storage::partition_log::Records;
 use futures_util::future::join_all;
-use kafka_protocol::messages::fetch_response::{EpochEndOffset, PartitionData};
+use kafka_protocol::messages::fetch_response::{AbortedTransaction, EpochEndOffset, PartitionData};
 use std::sync::Arc;
 
 /// Versions that name topics by id (KIP-516).
@@ -36,6 +37,8 @@ pub(super) struct Look {
     pub(super) partitions: Vec<Arc<Partition>>,
     /// Bytes of records in the answers.
     pub(super) bytes: usize,
+    /// Whether something had to be read from the disk or the tier.
+    pub(super) reads_history: bool,
     /// Something that must not wait: an error, a diverged log, a partition that gave all it may.
     urgent: bool,
     /// One past what each partition of `answers` was asked to give, where it was read.
@@ -64,6 +67,7 @@ impl Look {
             answers: Vec::with_capacity(plan.partitions.len()),
             partitions: Vec::new(),
             bytes: 0,
+            reads_history: false,
             urgent: false,
             reads: Vec::with_capacity(plan.partitions.len()),
         };
@@ -73,6 +77,7 @@ impl Look {
             look.partition(handlers, request, name, wanted, &mut room, &mut cold);
         }
         if !cold.is_empty() {
+            look.reads_history = true;
             look.warm(handlers, request, cold).await;
         }
         look
@@ -145,7 +150,7 @@ impl Look {
         answer.high_watermark = partition.high_watermark().offset().to_wire();
         answer.last_stable_offset = partition.last_stable().offset().to_wire();
         if request.read_committed {
-            // Nothing is aborted as long as there are no transactions; read_uncommitted keeps its null.
+            // Of none so far; read_uncommitted keeps its null.
             answer.aborted_transactions = Some(Vec::new());
         }
         let offset = Offset::from_wire(wanted.offset).ok_or(ErrorCode::OFFSET_OUT_OF_RANGE)?;
@@ -220,10 +225,16 @@ impl Look {
         }
     }
 
-    fn give(&mut self, answer: &mut PartitionData, records: Bytes, limit: usize) {
+    fn give(&mut self, answer: &mut PartitionData, records: Records, limit: usize) {
         self.bytes += records.len();
         self.urgent |= records.len() >= limit;
-        answer.records = Some(records);
+        if let Some(aborted) = &mut answer.aborted_transactions {
+            aborted.extend(records.aborted.iter().map(|entry| {
+                let producer = AbortedTransaction::default().with_producer_id(entry.producer_id.into());
+                producer.with_first_offset(entry.first.to_wire())
+            }));
+        }
+        answer.records = Some(records.bytes);
     }
 }
 
