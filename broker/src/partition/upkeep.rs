@@ -106,10 +106,15 @@ impl Upkeep {
             return;
         }
         // A commit costs a PUT; of a tiered partition nothing local waits for it, and an upload's will come by.
-        let tail = partition.topic_config().tail_max_ms;
-        let patience = if keep.tiered { Duration::from_millis(tail) } else { Duration::ZERO };
-        let (epoch, committed) = (partition.leader_epoch(), partition.high_watermark());
-        let retention = Retention { keep, epoch, committed, patience };
+        let config = partition.topic_config();
+        let patience = if keep.tiered { Duration::from_millis(config.tail_max_ms) } else { Duration::ZERO };
+        let retention = Retention {
+            keep,
+            leaves_tier: config.leaves_tier(),
+            epoch: partition.leader_epoch(),
+            committed: partition.high_watermark(),
+            patience,
+        };
         // What needs the store waits for it as long as it is away, and the others must not.
         match self.env.timeout(LIMIT, partition.log().retain(retention, self.env.wall())).await {
             Ok(Ok(())) => {}
