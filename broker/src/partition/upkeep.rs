@@ -81,10 +81,9 @@ impl Upkeep {
         let mut grown = Vec::new();
         for (id, manifest) in image.partitions() {
             let now = (manifest.end(), manifest.log_start());
-            if self.seen.insert(*id, now) != Some(now) {
-                if let Some(Here::Led(partition)) = self.hosted.get(*id) {
-                    grown.push(partition);
-                }
+            let changed = self.seen.insert(*id, now) != Some(now);
+            if let Some(Here::Led(partition)) = self.hosted.get(*id).filter(|_| changed) {
+                grown.push(partition);
             }
         }
         self.seen.retain(|id, _| image.get(id).is_some());

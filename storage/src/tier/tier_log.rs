@@ -45,14 +45,6 @@ struct Saved {
     shards: Vec<(Arc<Shard>, Option<ShardRef>)>,
 }
 
-/// A step of opening a log.
-enum Step {
-    /// It is at its newest snapshot.
-    Snapshot(TierLog),
-    /// It has followed as far as it could; whether that is the tail.
-    Followed(bool),
-}
-
 /// An opened tier log and its newest image.
 pub struct TierLog {
     store: Arc<dyn Store>,
@@ -89,24 +81,29 @@ impl TierLog {
     ) -> Result<TierLog, TierError> {
         let mut known: Option<TierLog> = None;
         loop {
-            let step = match &mut known {
-                None => TierLog::at_snapshot(Arc::clone(&store), env.clone(), cluster).await.map(Step::Snapshot),
-                Some(tier) => tier.follow().await.map(Step::Followed),
-            };
-            match step {
-                Ok(Step::Snapshot(tier)) => known = Some(tier),
-                Ok(Step::Followed(true)) => {
-                    if let Some(tier) = known.take() {
-                        return Ok(tier);
+            let failed = match known.take() {
+                None => match TierLog::at_snapshot(Arc::clone(&store), env.clone(), cluster).await {
+                    Ok(tier) => {
+                        known = Some(tier);
+                        continue;
                     }
-                }
-                Ok(Step::Followed(false)) => known = None,
-                Err(error) if error.is_retry() => {
-                    told(&error);
-                    env.sleep(PAUSE).await;
-                }
-                Err(error) => return Err(error),
+                    Err(error) => error,
+                },
+                Some(mut tier) => match tier.follow().await {
+                    Ok(true) => return Ok(tier),
+                    // Behind a newer snapshot: begin again there.
+                    Ok(false) => continue,
+                    Err(error) => {
+                        known = Some(tier);
+                        error
+                    }
+                },
+            };
+            if !failed.is_retry() {
+                return Err(failed);
             }
+            told(&failed);
+            env.sleep(PAUSE).await;
         }
     }
 
