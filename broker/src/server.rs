@@ -10,7 +10,7 @@
 //! that cannot serve takes nobody's place. The same code runs in the simulation: everything outside comes in through
 //! [`Outside`].
 
-use crate::config::{BrokerConfig, Durability, Listener};
+use crate::config::{BrokerConfig, Durability, Listener, LogLevel};
 use crate::controller::{
     Controller, ControllerState, Journal, JournalError, ProducerIdPool, RegisterBroker, SubmitError,
 };
@@ -67,14 +67,17 @@ pub struct Gauges {
     pub metrics: Arc<Metrics>,
     /// What is missing before requests are served.
     pub readiness: Arc<Readiness>,
+    /// How much is logged.
+    pub log_level: Arc<LogLevel>,
 }
 
 impl Gauges {
-    /// Nothing counted, nothing ready.
+    /// Nothing counted, nothing ready, and a log whose level somebody else decides.
     pub fn new() -> Gauges {
         let readiness = Arc::new(Readiness::default());
         readiness.not_ready("broker", "starting");
-        Gauges { metrics: Arc::new(Metrics::new(APIS.iter().map(|api| (api.key as i16, api.name)))), readiness }
+        let metrics = Arc::new(Metrics::new(APIS.iter().map(|api| (api.key as i16, api.name))));
+        Gauges { metrics, readiness, log_level: Arc::default() }
     }
 }
 
@@ -105,7 +108,7 @@ pub struct Server {
 /// Whatever a person must mend first: the configuration, a log directory of another broker, a store that refuses.
 pub async fn start(outside: Outside, mut config: BrokerConfig, gauges: Gauges) -> anyhow::Result<Server> {
     let Outside { env, network, store } = outside;
-    let Gauges { metrics, readiness } = gauges;
+    let Gauges { metrics, readiness, log_level } = gauges;
     let cluster = format_store(&env, &config, store.as_ref(), &readiness).await?;
     let dirs = open_dirs(&env, &config, cluster).await?;
     let listeners = bind(network.as_ref(), &mut config).await?;
@@ -171,6 +174,7 @@ pub async fn start(outside: Outside, mut config: BrokerConfig, gauges: Gauges) -
         hosted: Arc::clone(&hosted),
         groups: Arc::clone(coordinators.groups()),
         metrics: Arc::clone(&metrics),
+        log_level,
     });
     let limits = guard::Limits { max_array_elements: usize::try_from(config.max_request_array_elements)? };
     let service = Arc::new(Dispatch::new(handlers, limits));
