@@ -5,6 +5,7 @@ mod simulation {
     mod admin;
     mod broker;
     mod cast;
+    mod compaction;
     mod disk;
     mod executor;
     mod failures;

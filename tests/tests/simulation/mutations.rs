@@ -108,11 +108,6 @@ fn mutation_newest_record_dropped_is_caught() {
     catches(Mutation::NewestRecordDropped, STORM_SEEDS, |world| story(world, STORM));
 }
 
-#[test]
-fn mutation_cleaned_beyond_stable_is_caught() {
-    catches(Mutation::CleanedBeyondStable, POWER_CUT_SEEDS, |world| story(world, POWER_CUTS));
-}
-
 /// A mistake that no simulation is asked to find proves nothing: whoever adds one shows it caught, here or beside its story.
 #[test]
 fn every_mutation_has_a_test_that_catches_it() {
