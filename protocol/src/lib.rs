@@ -15,6 +15,8 @@
 pub mod api;
 pub mod error_code;
 pub mod frame;
+#[cfg(feature = "fuzz")]
+pub mod fuzz;
 pub mod guard;
 mod lengths;
 pub mod record;

@@ -13,6 +13,8 @@
 
 pub mod active;
 pub mod fields;
+#[cfg(feature = "fuzz")]
+pub mod fuzz;
 pub mod header;
 pub mod index;
 pub mod index_file;

@@ -28,7 +28,7 @@ use uuid::Uuid;
 const FORMAT: u32 = 1;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-enum Kind {
+pub(super) enum Kind {
     #[serde(rename = "tier-shard")]
     Shard,
     #[serde(rename = "tier-page")]
@@ -69,7 +69,7 @@ pub struct ShardRef {
 }
 
 #[derive(Serialize, Deserialize)]
-struct PartitionLine {
+pub(super) struct PartitionLine {
     partition: PartitionId,
     open: Option<LeaderEpoch>,
     log_start: LogStart,
@@ -97,7 +97,20 @@ async fn read<R: DeserializeOwned>(
         Err(StoreError::NotFound { .. }) => return Err(TierError::corrupt(key, "it is missing")),
         other => other?,
     };
-    let (header, records): (Header, Vec<R>) = unseal(&bytes).map_err(|error| TierError::corrupt(key, error))?;
+    decode(kind, cluster, key, &bytes)
+}
+
+/// The records of an object of `kind`.
+///
+/// # Errors
+/// [`TierError::Corrupt`] if it is another, or was not written so.
+pub(super) fn decode<R: DeserializeOwned>(
+    kind: Kind,
+    cluster: Uuid,
+    key: &str,
+    bytes: &[u8],
+) -> Result<Vec<R>, TierError> {
+    let (header, records): (Header, Vec<R>) = unseal(bytes).map_err(|error| TierError::corrupt(key, error))?;
     if header.esker == kind && header.format == FORMAT && header.cluster == cluster {
         Ok(records)
     } else {
@@ -143,16 +156,9 @@ pub async fn read_page(store: &dyn Store, cluster: Uuid, page: &PageRef) -> Resu
     if whole { Ok(units) } else { Err(TierError::corrupt(&page.key, "it holds other units than its manifest says")) }
 }
 
-/// Writes a shard under a key of its own.
-pub(super) async fn write_shard(
-    store: &dyn Store,
-    env: &Env,
-    cluster: Uuid,
-    index: u16,
-    number: u64,
-    shard: &Shard,
-) -> Result<ShardRef, TierError> {
-    let lines: Vec<PartitionLine> = shard
+/// A shard's lines, one for each of its partitions.
+pub(super) fn shard_lines(shard: &Shard) -> Vec<PartitionLine> {
+    shard
         .iter()
         .map(|(partition, manifest)| PartitionLine {
             partition: *partition,
@@ -163,9 +169,20 @@ pub(super) async fn write_shard(
             pages: manifest.pages.clone(),
             recent: manifest.recent.clone(),
         })
-        .collect();
+        .collect()
+}
+
+/// Writes a shard under a key of its own.
+pub(super) async fn write_shard(
+    store: &dyn Store,
+    env: &Env,
+    cluster: Uuid,
+    index: u16,
+    number: u64,
+    shard: &Shard,
+) -> Result<ShardRef, TierError> {
     let key = ObjectKey::Shard { shard: index, number, attempt: env.random.uuid() }.to_string();
-    store.put(&key, sealed(Kind::Shard, cluster, &lines)?).await?;
+    store.put(&key, sealed(Kind::Shard, cluster, &shard_lines(shard))?).await?;
     Ok(ShardRef { index, of: SHARDS as u16, key: Arc::from(key) })
 }
 
@@ -196,7 +213,7 @@ pub(super) async fn read_image(
 }
 
 impl PartitionLine {
-    fn manifest(self) -> (PartitionId, Arc<Manifest>) {
+    pub(super) fn manifest(self) -> (PartitionId, Arc<Manifest>) {
         let PartitionLine { partition, open, log_start, end, bytes, pages, recent } = self;
         (partition, Arc::new(Manifest { open, log_start, end, bytes, pages, recent }))
     }
