@@ -23,11 +23,14 @@ mod broker_id;
 mod broker_keys;
 mod describe;
 mod error;
+#[cfg(feature = "fuzz")]
+pub mod fuzz;
 mod id_text;
 mod key;
 mod layers;
 mod listener;
 mod nearest;
+mod per_ip;
 mod properties;
 mod registry;
 mod topic;

@@ -70,8 +70,8 @@ impl Coordinators {
 struct Topics(Arc<Publisher>);
 
 impl GroupTopics for Topics {
-    fn exists(&self, topic: &str) -> bool {
-        self.0.load().topic(topic).is_some()
+    fn partitions(&self, topic: &str) -> Option<i32> {
+        i32::try_from(self.0.load().topic(topic)?.partition_count()).ok()
     }
 
     fn offsets_partitions(&self) -> Option<i32> {
@@ -86,6 +86,7 @@ fn group_config(config: &BrokerConfig) -> GroupConfig {
         min_session_timeout: Duration::from_millis(config.group_min_session_timeout_ms),
         max_session_timeout: Duration::from_millis(config.group_max_session_timeout_ms),
         max_size: usize::try_from(config.group_max_size).unwrap_or(usize::MAX),
+        max_bytes: usize::try_from(config.group_coordinator_max_bytes).unwrap_or(usize::MAX),
         offset_metadata_max_bytes: usize::try_from(config.offset_metadata_max_bytes).unwrap_or(usize::MAX),
         offsets_retention: Duration::from_secs(config.offsets_retention_minutes.saturating_mul(60)),
         offsets_retention_check_interval: Duration::from_millis(config.offsets_retention_check_interval_ms),

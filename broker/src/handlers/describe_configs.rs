@@ -1,5 +1,6 @@
 //! DescribeConfigs: every key with its value, source, synonyms, type and documentation.
 
+use super::answer_room::{AnswerRoom, TOO_MUCH};
 use super::resource::resource;
 use super::wire::text;
 use crate::config::{BrokerConfig, Described, Source, describe_broker, describe_topic};
@@ -11,6 +12,7 @@ use kafka_protocol::messages::describe_configs_response::{
     DescribeConfigsResourceResult, DescribeConfigsResult, DescribeConfigsSynonym,
 };
 use kafka_protocol::messages::{DescribeConfigsRequest, DescribeConfigsResponse};
+use kafka_protocol::protocol::StrBytes;
 
 /// Answers a DescribeConfigs request.
 pub fn handle(
@@ -20,24 +22,35 @@ pub fn handle(
     config: &BrokerConfig,
 ) -> DescribeConfigsResponse {
     let image = publisher.image();
+    let mut room = AnswerRoom::new();
     let results = request.resources.iter().map(|asked| {
         let result = DescribeConfigsResult::default()
             .with_resource_type(asked.resource_type)
             .with_resource_name(asked.resource_name.clone());
-        match describe(&image, config, asked) {
-            Ok(described) => {
-                let configs = described
-                    .into_iter()
-                    .filter(|described| is_asked(asked, described.key.name))
-                    .map(|described| entry(described, request, version));
-                result.with_error_message(None).with_configs(configs.collect())
-            }
+        let described = describe(&image, config, asked).and_then(|described| {
+            let configs = described
+                .into_iter()
+                .filter(|described| is_asked(asked, described.key.name))
+                .map(|described| entry(described, request, version));
+            let configs: Vec<_> = configs.collect();
+            let fits = room.take(configs.iter().map(size).sum());
+            if fits { Ok(configs) } else { Err(Refusal::new(ResponseError::InvalidRequest, TOO_MUCH)) }
+        });
+        match described {
+            Ok(configs) => result.with_error_message(None).with_configs(configs),
             Err(refusal) => {
                 result.with_error_code(refusal.error.code()).with_error_message(Some(text(refusal.message)))
             }
         }
     });
     DescribeConfigsResponse::default().with_results(results.collect())
+}
+
+/// What an entry takes on the wire and beside it, about.
+fn size(entry: &DescribeConfigsResourceResult) -> usize {
+    let text = |text: &Option<StrBytes>| text.as_ref().map_or(0, |text| text.len());
+    let synonyms = entry.synonyms.iter().map(|synonym| 32 + synonym.name.len() + text(&synonym.value));
+    64 + entry.name.len() + text(&entry.value) + text(&entry.documentation) + synonyms.sum::<usize>()
 }
 
 /// No keys mean all keys, and so does an empty list of them.

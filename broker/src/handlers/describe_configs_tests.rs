@@ -115,3 +115,18 @@ fn the_default_of_all_brokers_is_what_was_set_for_them() {
         assert_eq!((own.value.as_ref().unwrap().as_str(), own.config_source, own.read_only), ("6", 2, false));
     });
 }
+
+#[test]
+fn what_is_asked_for_a_thousand_times_is_answered_as_far_as_there_is_room() {
+    block_on(async {
+        let bench = Bench::new(&[]);
+        let node = bench.start().await;
+        let answer = ask(&node, vec![resource_of(4, "1"); 5000], 4);
+        let answered = answer.results.iter().take_while(|result| result.error_code == 0).count();
+        assert!((100..4000).contains(&answered), "{answered} answered");
+        let rest = answer.results.iter().skip(answered);
+        assert!(rest.clone().all(|result| result.error_code == ResponseError::InvalidRequest.code()));
+        assert_eq!(rest.count() + answered, 5000);
+        assert!(answer.results.last().unwrap().configs.is_empty());
+    });
+}

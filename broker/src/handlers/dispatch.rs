@@ -1,7 +1,8 @@
 //! From a frame to an answer: decode, find the handler, encode.
 //!
-//! Produce appends before [`Service::call`] returns, so that a connection's appends happen in arrival order. Everything
-//! else runs as the answer's future.
+//! Produce appends before [`Service::call`] returns, so that a connection's appends happen in arrival order. Fetch, JoinGroup
+//! and SyncGroup may wait for other clients, so that they run beside each other; everything else runs when it is its turn,
+//! which is what bounds the large answers that small requests can ask for.
 
 use super::group_lookup::GroupLookup;
 use super::produce::{self, Outcome};
@@ -12,9 +13,9 @@ use super::{
     list_partition_reassignments, metadata, offset_commit, offset_fetch, offset_for_leader_epoch, sync_group,
 };
 use crate::coordinators::group::Caller;
-use crate::net::{Answer, Client, Service};
+use crate::net::{Answer, Client, Rarely, Service};
 use bytes::Bytes;
-use esker_protocol::api::{self, Api};
+use esker_protocol::api::{self, Api, ApiKey};
 use esker_protocol::error_code::ErrorCode;
 use esker_protocol::guard::Limits;
 use esker_protocol::request::{self, DecodeError, Request};
@@ -31,6 +32,7 @@ const OFFLINE_REPLICAS_VERSION: i16 = 5;
 pub struct Dispatch {
     handlers: Arc<Handlers>,
     limits: Limits,
+    closed: Rarely,
 }
 
 /// How an answer is to be encoded.
@@ -61,7 +63,7 @@ impl Envelope {
 impl Dispatch {
     /// Serves with `handlers`, refusing requests beyond `limits`.
     pub fn new(handlers: Arc<Handlers>, limits: Limits) -> Dispatch {
-        Dispatch { handlers, limits }
+        Dispatch { handlers, limits, closed: Rarely::default() }
     }
 }
 
@@ -75,7 +77,9 @@ impl Service for Dispatch {
                 return envelope.now(api::versions_refused(refused.error).into());
             }
             Err(DecodeError::Close(reason)) => {
-                tracing::info!(peer = %client.peer, %reason, "closed a connection");
+                if let Some(others) = self.closed.now(self.handlers.env.now()) {
+                    tracing::info!(peer = %client.peer, %reason, others, "closed a connection");
+                }
                 return Answer::Close;
             }
         };
@@ -88,10 +92,14 @@ impl Service for Dispatch {
             body => {
                 let handlers = Arc::clone(&self.handlers);
                 let client = Arc::clone(client);
-                Answer::Later(Box::pin(async move {
+                let answer = Box::pin(async move {
                     let response = answer(&handlers, &client, client_id.as_deref(), version, body).await;
                     envelope.seal(response)
-                }))
+                });
+                match api.key {
+                    ApiKey::Fetch | ApiKey::JoinGroup | ApiKey::SyncGroup => Answer::Later(answer),
+                    _ => Answer::InTurn(answer),
+                }
             }
         }
     }

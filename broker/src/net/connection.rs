@@ -5,10 +5,14 @@
 //! connection's appends happen in arrival order; only the waiting of several requests overlaps. Answers leave in the
 //! order of their requests. Then it writes what it can, then reads what there is, and sleeps when neither moves.
 //!
+//! A request whose answer depends on nobody else's requests is handled *in turn*, as in Kafka: when those before it are
+//! answered, and before those behind it are looked at. Its answer may be large, so that one of them is in progress.
+//!
 //! Bounds: requests whose answers are not written, bytes of answers that wait for their client, the frame size, the
-//! bytes charged to the shared [`ByteBudget`] (see [`super::incoming`]), and idle time. A client that sends and does not
-//! read is not read from either.
+//! bytes charged to the shared [`ByteBudget`] (see [`super::incoming`]) and [`AnswerBudget`], and idle time. A client that
+//! sends and does not read is not read from either.
 
+use super::answers::{AnswerBudget, Room};
 use super::budget::{ByteBudget, Charge};
 use super::env::Stream;
 use super::incoming::Incoming;
@@ -33,6 +37,8 @@ pub enum Answer {
     Ready(Segments),
     /// The answer comes when this ends; `None` if there is none after all: close.
     Later(BoxFuture<'static, Option<Segments>>),
+    /// The answer is made by this, once it is its turn and there is room for it; `None` as above.
+    InTurn(BoxFuture<'static, Option<Segments>>),
     /// There is no answer.
     Silence,
     /// The frame makes no sense: close once the answers before it are sent.
@@ -67,15 +73,16 @@ pub struct Limits {
     pub max_in_flight: usize,
     /// `connections.max.idle.ms`
     pub max_idle: Duration,
-    /// `queued.max.request.stall.ms`: how long an incomplete long frame may hold bytes of the budget without a MiB of
-    /// progress while others wait for them.
+    /// `queued.max.request.stall.ms`: how long an incomplete long frame, or an answer that is not fetched, may hold bytes
+    /// of a budget without a MiB of progress while others wait for them.
     pub max_stall: Duration,
 }
 
 /// While more bytes than this wait to be written, no request is taken in.
 const MAX_UNWRITTEN: usize = 1024 * 1024;
-/// What a client must send within `max_stall` of a long frame that it began, while others wait for the budget.
-const FRAME_PROGRESS: u64 = 1024 * 1024;
+/// What a client must send of a long frame that it began, or fetch of its answers, within `max_stall` while others wait
+/// for what that holds.
+const PROGRESS: u64 = 1024 * 1024;
 /// Turns before other tasks of the runtime get theirs.
 const TURNS: usize = 32;
 /// A connection that worked longer than this in one go, on requests of very many elements, ...
@@ -95,9 +102,15 @@ pub(super) struct Connection {
     incoming: Incoming,
     patience: Option<Patience>,
     pending: FuturesOrdered<Pending>,
-    output: VecDeque<Segments>,
+    /// The request behind those that are pending, which waits for its turn.
+    in_turn: Option<InTurn>,
+    answers: AnswerBudget,
+    /// Answers, those that were made in turn with their room.
+    output: VecDeque<(Segments, Option<Room>)>,
     /// Bytes in `output`.
     unwritten: usize,
+    /// Bytes written since the connection began.
+    written: u64,
     /// No more requests are taken; the connection ends when everything is answered.
     closing: bool,
     /// Why, if the client is at fault.
@@ -105,10 +118,19 @@ pub(super) struct Connection {
     last_activity: Monotonic,
 }
 
+/// A request that is handled when those before it are answered.
+struct InTurn {
+    answer: Pending,
+    /// For its answer; while there is none, what waits for it.
+    room: Option<Room>,
+    waiting: Option<BoxFuture<'static, Room>>,
+    _charge: Charge,
+}
+
 /// Looks after a while whether a client went on.
 struct Patience {
     end: BoxFuture<'static, ()>,
-    /// Bytes that it had sent at the start.
+    /// Bytes that it had sent and fetched at the start.
     total: u64,
 }
 
@@ -124,7 +146,7 @@ impl Connection {
         service: Arc<dyn Service>,
         client: Arc<Client>,
         limits: Limits,
-        budget: ByteBudget,
+        (budget, answers): (ByteBudget, AnswerBudget),
         now: Monotonic,
     ) -> Connection {
         Connection {
@@ -135,8 +157,11 @@ impl Connection {
             limits,
             patience: None,
             pending: FuturesOrdered::new(),
+            in_turn: None,
+            answers,
             output: VecDeque::new(),
             unwritten: 0,
+            written: 0,
             closing: false,
             fault: None,
             last_activity: now,
@@ -174,7 +199,7 @@ impl Connection {
                         idle = env.sleep(self.limits.max_idle.saturating_sub(quiet));
                     }
                     if self.is_in_the_way(cx, &env) {
-                        let error = "others waited for the bytes that an incomplete frame held";
+                        let error = "others waited for the bytes that an incomplete frame or an unread answer held";
                         return Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, error)));
                     }
                     if is_long() {
@@ -201,22 +226,16 @@ impl Connection {
         let mut moved = self.take_frames(cx, is_long);
         // The first answer is looked for in every turn, so that there is somebody to wake us.
         while let Poll::Ready(Some(answer)) = self.pending.poll_next_unpin(cx) {
-            match answer {
-                Some(answer) => self.put(answer),
-                None => {
-                    // A later answer would be taken for this one.
-                    self.pending = FuturesOrdered::new();
-                    self.close(None);
-                }
-            }
+            self.answered(answer, None);
             moved = true;
             if is_long() {
                 break;
             }
         }
+        moved |= self.take_turn(cx);
         moved |= self.write(cx)?;
         if self.closing {
-            let ended = self.pending.is_empty() && self.output.is_empty();
+            let ended = self.pending.is_empty() && self.in_turn.is_none() && self.output.is_empty();
             return Ok(Turn { moved, ended });
         }
         match self.incoming.read(&mut self.stream, cx) {
@@ -230,6 +249,42 @@ impl Connection {
         Ok(Turn { moved: true, ended: false })
     }
 
+    /// Goes on with the request whose turn it is.
+    fn take_turn(&mut self, cx: &mut Context<'_>) -> bool {
+        if !self.pending.is_empty() || self.unwritten >= MAX_UNWRITTEN {
+            return false;
+        }
+        let Some(turn) = &mut self.in_turn else { return false };
+        if turn.room.is_none() {
+            let answers = &self.answers;
+            turn.room = match &mut turn.waiting {
+                None => answers.try_room(),
+                Some(_) => None,
+            };
+            if turn.room.is_none() {
+                let waiting = turn.waiting.get_or_insert_with(|| Box::pin(answers.clone().room()));
+                let Poll::Ready(room) = waiting.as_mut().poll(cx) else { return false };
+                (turn.waiting, turn.room) = (None, Some(room));
+            }
+        }
+        let Poll::Ready(answer) = turn.answer.as_mut().poll(cx) else { return false };
+        let room = self.in_turn.take().and_then(|turn| turn.room);
+        self.answered(answer, room);
+        true
+    }
+
+    fn answered(&mut self, answer: Option<Segments>, room: Option<Room>) {
+        match answer {
+            Some(answer) => self.put(answer, room),
+            None => {
+                // A later answer would be taken for this one.
+                self.pending = FuturesOrdered::new();
+                self.in_turn = None;
+                self.close(None);
+            }
+        }
+    }
+
     /// Takes no more requests: what is in progress is answered, what was not taken in is let go.
     fn close(&mut self, fault: Option<io::Error>) {
         self.closing = true;
@@ -240,7 +295,10 @@ impl Connection {
     /// Whether another request may be taken in.
     fn has_room(&self) -> bool {
         let unanswered = self.pending.len() + self.output.len();
-        !self.closing && unanswered < self.limits.max_in_flight && self.unwritten < MAX_UNWRITTEN
+        !self.closing
+            && self.in_turn.is_none()
+            && unanswered < self.limits.max_in_flight
+            && self.unwritten < MAX_UNWRITTEN
     }
 
     fn take_frames(&mut self, cx: &mut Context<'_>, is_long: &impl Fn() -> bool) -> bool {
@@ -259,16 +317,22 @@ impl Connection {
         moved
     }
 
-    /// Whether the client holds bytes that others wait for, and for too long did not send what it announced.
+    /// Whether the client holds bytes that others wait for, and for too long did not send what it announced, or fetch
+    /// what it asked for.
     fn is_in_the_way(&mut self, cx: &mut Context<'_>, env: &Env) -> bool {
-        while self.incoming.holds_part() {
-            let total = self.incoming.total();
+        loop {
+            let (holds_part, holds_answer) = (self.incoming.holds_part(), self.holds_answer());
+            if !holds_part && !holds_answer {
+                break;
+            }
+            let total = self.incoming.total() + self.written;
             let patience =
                 self.patience.get_or_insert_with(|| Patience { end: env.sleep(self.limits.max_stall), total });
             if patience.end.as_mut().poll(cx).is_pending() {
                 return false;
             }
-            if self.incoming.is_contended() && total - patience.total < FRAME_PROGRESS {
+            let wanted = (holds_part && self.incoming.is_contended()) || (holds_answer && self.answers.is_wanted());
+            if wanted && total - patience.total < PROGRESS {
                 return true;
             }
             self.patience = None;
@@ -277,20 +341,31 @@ impl Connection {
         false
     }
 
-    fn put(&mut self, answer: Segments) {
+    /// Whether an answer that was made in turn waits for its client.
+    fn holds_answer(&self) -> bool {
+        self.output.iter().any(|(_, room)| room.is_some())
+    }
+
+    fn put(&mut self, answer: Segments, mut room: Option<Room>) {
+        if let Some(room) = &mut room {
+            room.settle(answer.len());
+        }
         self.unwritten += answer.len();
-        self.output.push_back(answer);
+        self.output.push_back((answer, room));
     }
 
     fn accept(&mut self, frame: Bytes, charge: Charge) {
         match self.service.call(&self.client, frame) {
-            Answer::Ready(bytes) if self.pending.is_empty() => self.put(bytes),
+            Answer::Ready(bytes) if self.pending.is_empty() => self.put(bytes, None),
             Answer::Ready(bytes) => self.pending.push_back(Box::pin(std::future::ready(Some(bytes)))),
             Answer::Later(answer) => self.pending.push_back(Box::pin(async move {
                 let answer = answer.await;
                 drop(charge);
                 answer
             })),
+            Answer::InTurn(answer) => {
+                self.in_turn = Some(InTurn { answer, room: None, waiting: None, _charge: charge });
+            }
             Answer::Silence => {}
             Answer::Close => self.close(None),
         }
@@ -301,7 +376,7 @@ impl Connection {
         while !self.output.is_empty() {
             let mut slices = [IoSlice::new(&[]); MAX_BUFFERS];
             let mut count = 0;
-            for (slice, bytes) in slices.iter_mut().zip(self.output.iter().flat_map(Segments::io_slices)) {
+            for (slice, bytes) in slices.iter_mut().zip(self.output.iter().flat_map(|(answer, _)| answer.io_slices())) {
                 *slice = bytes;
                 count += 1;
             }
@@ -319,7 +394,8 @@ impl Connection {
 
     fn consume(&mut self, mut written: usize) {
         self.unwritten = self.unwritten.saturating_sub(written);
-        while let Some(front) = self.output.front_mut() {
+        self.written += written as u64;
+        while let Some((front, _)) = self.output.front_mut() {
             let whole = front.len();
             if whole > written {
                 front.advance(written);

@@ -1,11 +1,14 @@
 //! Accepts connections and spreads them over the connection runtimes, each staying where it was put.
 
+use super::answers::AnswerBudget;
 use super::budget::ByteBudget;
 use super::connection::{Client, Connection, Limits, Service};
 use super::env::{Accepted, Listener, Network};
+use super::per_ip::{PerIp, PerIpLimits};
+use super::rarely::Rarely;
 use esker_storage::env::{Env, TaskHandle};
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -55,16 +58,34 @@ pub struct Acceptor {
     env: Env,
     service: Arc<dyn Service>,
     budget: ByteBudget,
+    answers: AnswerBudget,
     connections: AtomicUsize,
+    per_ip: PerIp,
+    refusals: Rarely,
     next: AtomicU64,
     stop: watch::Sender<bool>,
 }
 
 impl Acceptor {
     /// An acceptor without listeners.
-    pub fn new(env: Env, service: Arc<dyn Service>, budget: ByteBudget) -> Arc<Acceptor> {
+    pub fn new(
+        env: Env,
+        service: Arc<dyn Service>,
+        (budget, answers): (ByteBudget, AnswerBudget),
+        per_ip: PerIpLimits,
+    ) -> Arc<Acceptor> {
         let (stop, _) = watch::channel(false);
-        Arc::new(Acceptor { env, service, budget, connections: AtomicUsize::new(0), next: AtomicU64::new(0), stop })
+        Arc::new(Acceptor {
+            env,
+            service,
+            budget,
+            answers,
+            connections: AtomicUsize::new(0),
+            per_ip: PerIp::new(per_ip),
+            refusals: Rarely::default(),
+            next: AtomicU64::new(0),
+            stop,
+        })
     }
 
     /// Serves whoever connects to `bound`.
@@ -109,12 +130,20 @@ impl Acceptor {
     }
 
     fn admit(self: &Arc<Self>, accepted: Accepted, bind: &Bind) {
-        if self.connections.load(Ordering::Relaxed) >= bind.max_connections {
-            tracing::info!(peer = %accepted.peer, limit = bind.max_connections, "refused a connection: max.connections");
+        let address = accepted.peer.ip();
+        let refused = if self.connections.load(Ordering::Relaxed) >= bind.max_connections {
+            Some(("max.connections", bind.max_connections))
+        } else {
+            self.per_ip.enter(address).err().map(|limit| ("max.connections.per.ip", limit))
+        };
+        if let Some((key, limit)) = refused {
+            if let Some(others) = self.refusals.now(self.env.now()) {
+                tracing::info!(peer = %accepted.peer, key, limit, others, "refused a connection");
+            }
             return;
         }
         self.connections.fetch_add(1, Ordering::Relaxed);
-        let open = OpenConnection(Arc::clone(self));
+        let open = OpenConnection { acceptor: Arc::clone(self), address };
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let runtimes = self.env.tasks.runtimes().max(1);
         let runtime = usize::try_from(number % runtimes as u64).unwrap_or(0);
@@ -123,7 +152,7 @@ impl Acceptor {
         let limits = bind.limits.clone();
         let mut stop = self.stop.subscribe();
         let task = async move {
-            let acceptor = Arc::clone(&open.0);
+            let acceptor = Arc::clone(&open.acceptor);
             let peer = client.peer;
             let stream = match (accepted.attach)() {
                 Ok(stream) => stream,
@@ -134,7 +163,8 @@ impl Acceptor {
             };
             let env = acceptor.env.clone();
             let service = Arc::clone(&acceptor.service);
-            let connection = Connection::new(stream, service, client, limits, acceptor.budget.clone(), env.now());
+            let budgets = (acceptor.budget.clone(), acceptor.answers.clone());
+            let connection = Connection::new(stream, service, client, limits, budgets, env.now());
             if let Err(error) = connection.serve(env, async move { stopped(&mut stop).await }).await {
                 tracing::debug!(%peer, %error, "connection closed");
             }
@@ -158,10 +188,14 @@ async fn stopped(stop: &mut watch::Receiver<bool>) {
 }
 
 /// Counts a connection for as long as it is open, however it ends.
-struct OpenConnection(Arc<Acceptor>);
+struct OpenConnection {
+    acceptor: Arc<Acceptor>,
+    address: IpAddr,
+}
 
 impl Drop for OpenConnection {
     fn drop(&mut self) {
-        self.0.connections.fetch_sub(1, Ordering::Relaxed);
+        self.acceptor.per_ip.leave(self.address);
+        self.acceptor.connections.fetch_sub(1, Ordering::Relaxed);
     }
 }

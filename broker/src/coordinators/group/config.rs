@@ -13,6 +13,8 @@ pub struct GroupConfig {
     pub max_session_timeout: Duration,
     /// `group.max.size`: members of one group.
     pub max_size: usize,
+    /// `group.coordinator.max.bytes`: what the groups of one partition may take in memory, about.
+    pub max_bytes: usize,
     /// Member ids of one group that were given out and not yet joined with, beyond which a join is refused.
     pub max_pending: usize,
     /// How long a new member's first join may wait before it is taken for dead (Kafka: 5 minutes, not configurable).
@@ -44,6 +46,7 @@ impl Default for GroupConfig {
             min_session_timeout: Duration::from_secs(6),
             max_session_timeout: Duration::from_secs(30 * 60),
             max_size: i32::MAX as usize,
+            max_bytes: 64 << 20,
             max_pending: 10_000,
             new_member_join_timeout: Duration::from_secs(5 * 60),
             offset_metadata_max_bytes: 4096,

@@ -6,8 +6,8 @@
 use super::config::GroupConfig;
 use super::log::CoordinatorLog;
 use super::request::{
-    Answer, CommitRequest, CommitResults, DescribedGroup, FetchedTopics, JoinAnswer, JoinRequest, Leaver, ListedGroup,
-    MemberRequest, Request, SyncRequest, Synced,
+    Answer, CommitPartition, CommitRequest, CommitResults, DescribedGroup, FetchedTopics, JoinAnswer, JoinRequest,
+    Leaver, ListedGroup, MemberRequest, Request, SyncRequest, Synced,
 };
 use super::runtime::{Requests, Runtime};
 use esker_storage::env::Env;
@@ -23,8 +23,8 @@ const DELETION_ATTEMPTS: usize = 10;
 
 /// What group coordination must know of the cluster's topics.
 pub trait GroupTopics: Send + Sync {
-    /// Is there a topic of this name?
-    fn exists(&self, topic: &str) -> bool;
+    /// How many partitions the topic of this name has; `None` if there is none.
+    fn partitions(&self, topic: &str) -> Option<i32>;
     /// How many partitions `__consumer_offsets` has; `None` while there is no such topic.
     fn offsets_partitions(&self) -> Option<i32>;
 }
@@ -146,39 +146,45 @@ impl GroupCoordinator {
         }
     }
 
-    /// OffsetCommit: each partition with its error, in the order of the request. Topics that do not exist are
-    /// UNKNOWN_TOPIC_OR_PARTITION, the rest is committed.
+    /// OffsetCommit: each partition with its error, in the order of the request. Topics and partitions that do not exist
+    /// are UNKNOWN_TOPIC_OR_PARTITION (Kafka looks for topics only, and keeps whatever number it is told), the rest is
+    /// committed.
     ///
     /// # Errors
     /// Kafka's, for the whole request.
     pub async fn commit(&self, mut request: CommitRequest) -> Result<CommitResults, ResponseError> {
-        let mut results: Vec<Option<CommitResults>> = Vec::new();
-        let mut known = Vec::new();
-        for (topic, partitions) in std::mem::take(&mut request.topics) {
-            if self.topics.exists(&topic) {
-                known.push((topic, partitions));
-                results.push(None);
-            } else {
-                let unknown = |partition: super::request::CommitPartition| {
-                    (partition.partition, Some(ResponseError::UnknownTopicOrPartition))
-                };
-                results.push(Some(vec![(topic, partitions.into_iter().map(unknown).collect())]));
+        let asked = std::mem::take(&mut request.topics);
+        // What is not committed has its error already.
+        let mut results = Vec::with_capacity(asked.len());
+        for (topic, partitions) in asked {
+            let count = self.topics.partitions(&topic).unwrap_or(0);
+            let exists = |partition: &CommitPartition| (0..count).contains(&partition.partition);
+            let refused = |partition: &CommitPartition| {
+                let error = (!exists(partition)).then_some(ResponseError::UnknownTopicOrPartition);
+                (partition.partition, error)
+            };
+            results.push((topic.clone(), partitions.iter().map(refused).collect::<Vec<_>>()));
+            let known: Vec<_> = partitions.into_iter().filter(exists).collect();
+            if !known.is_empty() {
+                request.topics.push((topic, known));
             }
         }
-        let mut committed = Vec::new();
         // With nothing to commit the group is still asked, unless there was something and none of it exists.
-        if !known.is_empty() || results.is_empty() {
-            request.topics = known;
-            match self.ask(&request.group.clone(), Request::Commit(request)).await {
-                Answer::Commit(result) => committed = result?,
+        if !request.topics.is_empty() || results.is_empty() {
+            let committed = match self.ask(&request.group.clone(), Request::Commit(request)).await {
+                Answer::Commit(result) => result?,
                 _ => return Err(ResponseError::UnknownServerError),
+            };
+            let mut committed = committed.into_iter().flat_map(|(_, partitions)| partitions);
+            let open = results.iter_mut().flat_map(|(_, partitions)| partitions).filter(|(_, error)| error.is_none());
+            for (partition, error) in open {
+                *error = match committed.next() {
+                    Some((answered, error)) if answered == *partition => error,
+                    _ => Some(ResponseError::UnknownServerError),
+                };
             }
         }
-        let mut committed = committed.into_iter();
-        Ok(results
-            .into_iter()
-            .flat_map(|unknown| unknown.unwrap_or_else(|| committed.next().into_iter().collect()))
-            .collect())
+        Ok(results)
     }
 
     /// OffsetFetch of one group: what was asked for in its order, or with `None` everything.

@@ -19,6 +19,8 @@
 
 pub mod config;
 pub mod coordinator;
+#[cfg(feature = "fuzz")]
+pub mod fuzz;
 pub mod log;
 pub mod records;
 pub mod request;

@@ -8,7 +8,7 @@ use esker_storage::env::{Clock, Env, Monotonic, Pool, Random, RealDisk, TaskHand
 use futures_util::future::BoxFuture;
 use futures_util::stream::{self, BoxStream, StreamExt};
 use parking_lot::Mutex;
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::VecDeque;
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -295,12 +295,12 @@ impl CoordinatorLog for MemoryLog {
     }
 }
 
-/// Topics `orders` and `t` exist, and `__consumer_offsets` with one partition.
+/// Topics `orders` and `t` exist, with 100 partitions each, and `__consumer_offsets` with one partition.
 pub(crate) struct FixedTopics;
 
 impl GroupTopics for FixedTopics {
-    fn exists(&self, topic: &str) -> bool {
-        BTreeSet::from(["orders", "t"]).contains(topic)
+    fn partitions(&self, topic: &str) -> Option<i32> {
+        ["orders", "t"].contains(&topic).then_some(100)
     }
 
     fn offsets_partitions(&self) -> Option<i32> {

@@ -71,7 +71,12 @@ pub(super) struct Group {
     pub(super) offsets: Offsets,
     /// The log has metadata of this group.
     pub(super) written: bool,
+    /// What the machine counts for it: its [`Group::weight`] when it was last settled.
+    pub(super) counted: usize,
 }
+
+/// What a group takes in memory beyond its members and offsets, about.
+const EACH: usize = 512;
 
 impl Group {
     pub(super) fn new(id: &str, since: Timestamp) -> Group {
@@ -91,7 +96,15 @@ impl Group {
             subscribed: None,
             offsets: Offsets::default(),
             written: false,
+            counted: 0,
         }
+    }
+
+    /// What it takes in memory, about.
+    pub(super) fn weight(&self) -> usize {
+        let members: usize = self.members.iter().map(|(id, member)| 2 * id.len() + member.weight()).sum();
+        let pending: usize = self.pending.keys().map(|id| 64 + id.len()).sum();
+        EACH + 4 * self.id.len() + members + pending + self.offsets.weight()
     }
 
     /// Takes over what the log says of the group.

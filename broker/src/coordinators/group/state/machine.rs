@@ -3,6 +3,7 @@
 use super::committed::Offsets;
 use super::group::Group;
 use super::invariants;
+use super::member::weight_of;
 use super::step::{Output, Step};
 use crate::coordinators::group::config::GroupConfig;
 use crate::coordinators::group::records::GroupRecord;
@@ -17,6 +18,9 @@ use std::sync::Arc;
 /// The longest name that fits a record and every version of an answer, in bytes, with room for what is added to it.
 const LONGEST_NAME: usize = 32_000;
 
+/// What a member takes in memory with its ids, beyond what it says of itself, about.
+const NEW_MEMBER: usize = 2048;
+
 /// The groups of one coordinator partition.
 #[derive(Debug)]
 pub struct GroupMachine {
@@ -25,6 +29,8 @@ pub struct GroupMachine {
     /// Each group that has a deadline, by it; `indexed` is the inverse.
     deadlines: BTreeSet<(Monotonic, String)>,
     indexed: BTreeMap<String, Monotonic>,
+    /// What the groups take in memory, about: the sum of what is counted for each.
+    weight: usize,
     /// When offsets are looked through for expired ones; `None` until loaded.
     sweep: Option<Monotonic>,
 }
@@ -37,6 +43,7 @@ impl GroupMachine {
             groups: BTreeMap::new(),
             deadlines: BTreeSet::new(),
             indexed: BTreeMap::new(),
+            weight: 0,
             sweep: None,
         }
     }
@@ -74,7 +81,7 @@ impl GroupMachine {
     /// The log is replayed: sessions start anew, since nobody could reach this coordinator before.
     pub fn loaded(&mut self, now: Now, out: &mut Output) {
         let config = Arc::clone(&self.config);
-        let mut step = Step { config: &config, now, out };
+        let mut step = Step { config: &config, now, room: config.max_bytes.saturating_sub(self.weight), out };
         self.sweep = Some(now.monotonic.plus(config.offsets_retention_check_interval));
         let ids: Vec<String> = self.groups.keys().cloned().collect();
         for id in ids {
@@ -93,7 +100,7 @@ impl GroupMachine {
     /// Handles `request`. Its answer is in `out`, or will be in that of a later call.
     pub fn handle(&mut self, now: Now, token: Token, request: Request, out: &mut Output) {
         let config = Arc::clone(&self.config);
-        let mut step = Step { config: &config, now, out };
+        let mut step = Step { config: &config, now, room: config.max_bytes.saturating_sub(self.weight), out };
         if !names_fit(&request) {
             return step.reply(token, request.refused(ResponseError::InvalidRequest));
         }
@@ -153,7 +160,7 @@ impl GroupMachine {
     /// Does everything that is due at `now`.
     pub fn advance(&mut self, now: Now, out: &mut Output) {
         let config = Arc::clone(&self.config);
-        let mut step = Step { config: &config, now, out };
+        let mut step = Step { config: &config, now, room: config.max_bytes.saturating_sub(self.weight), out };
         while let Some((deadline, id)) = self.deadlines.first().cloned()
             && deadline <= now.monotonic
         {
@@ -202,6 +209,9 @@ impl GroupMachine {
         if !request.session_timeout.is_some_and(|session| bounds.contains(&session)) {
             return step.refuse_join(token, &request.member, ResponseError::InvalidSessionTimeout);
         }
+        if let Err(error) = self.check_size(&request, step) {
+            return step.refuse_join(token, &request.member, error);
+        }
         if !self.groups.contains_key(&request.group) {
             if !request.member.is_empty() {
                 return step.refuse_join(token, &request.member, ResponseError::UnknownMemberId);
@@ -213,6 +223,22 @@ impl GroupMachine {
             group.join(request, token, step);
         }
         self.settle(&id);
+    }
+
+    /// Whether what a member says of itself can be written at all, and kept in memory until it is.
+    ///
+    /// # Errors
+    /// UNKNOWN_SERVER_ERROR, which is what Kafka makes of a group that is too large to be written;
+    /// GROUP_MAX_SIZE_REACHED beyond `group.coordinator.max.bytes`.
+    fn check_size(&self, request: &JoinRequest, step: &Step<'_>) -> Result<(), ResponseError> {
+        let protocols = weight_of(&request.protocols);
+        if protocols > step.config.max_record_bytes {
+            return Err(ResponseError::UnknownServerError);
+        }
+        let present = self.groups.get(&request.group).and_then(|group| group.members.get(&request.member));
+        let new = NEW_MEMBER + protocols + request.group.len() + request.client_id.len();
+        let growth = present.map_or(new, |member| protocols.saturating_sub(member.weight()));
+        if growth > step.room { Err(ResponseError::GroupMaxSizeReached) } else { Ok(()) }
     }
 
     fn leave(&mut self, id: &str, members: Vec<Leaver>, token: Token, step: &mut Step<'_>) {
@@ -275,7 +301,9 @@ impl GroupMachine {
 
     /// Removes an empty group, from the log as well.
     fn bury(&mut self, id: &str, step: &mut Step<'_>) {
-        if self.groups.remove(id).is_some_and(|group| group.written) {
+        let group = self.groups.remove(id);
+        self.weight = self.weight.saturating_sub(group.as_ref().map_or(0, |group| group.counted));
+        if group.is_some_and(|group| group.written) {
             let tombstone = GroupRecord::Group { group: id.to_owned(), value: None };
             // The group's id was written before, so that it fits.
             step.out.records.extend(tombstone.encode());
@@ -285,16 +313,19 @@ impl GroupMachine {
 
     /// After anything happened to group `id`: drops it if nothing is known of it, and notes its next deadline.
     fn settle(&mut self, id: &str) {
-        let Some(group) = self.groups.get(id) else {
+        let Some(group) = self.groups.get_mut(id) else {
             return;
         };
         debug_assert_eq!(invariants::violated(group), None, "{group:?}");
         let is_nothing =
             !group.written && group.state == GroupState::Empty && group.offsets.is_empty() && group.pending.is_empty();
+        self.weight = self.weight.saturating_sub(group.counted);
         if is_nothing {
             self.groups.remove(id);
             return self.index(id, None);
         }
+        group.counted = group.weight();
+        self.weight += group.counted;
         let deadline = group.next_deadline();
         self.index(id, deadline);
     }
@@ -348,6 +379,12 @@ fn names_fit(request: &Request) -> bool {
 
 #[cfg(test)]
 impl GroupMachine {
+    /// What the groups are counted for, for tests.
+    pub(super) fn weight(&self) -> usize {
+        assert_eq!(self.weight, self.groups.values().map(Group::weight).sum::<usize>(), "the count is off");
+        self.weight
+    }
+
     /// Every group, for tests.
     pub(super) fn groups(&self) -> &BTreeMap<String, Group> {
         &self.groups
