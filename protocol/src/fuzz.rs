@@ -16,7 +16,8 @@ use crate::record::{
     BatchBuilder, BatchHeader, Compression, ControlKind, Producer, Rules, Scratch, TimestampType, Walk, batches,
     check_stored, end_transaction_marker, first_at_or_after, max_timestamp_record, records, stream, validate,
 };
-use crate::{request, response, samples};
+use crate::samples::{self, sealed};
+use crate::{request, response};
 use bytes::{Bytes, BytesMut};
 
 /// Something that takes any bytes and must neither panic nor allocate much.
@@ -215,36 +216,6 @@ fn response_seeds() -> Vec<Vec<u8>> {
         let flexible = api.is_flexible(version);
         vec![fill::full(api.response, version, flexible, 1), fill::some(api.response, version, flexible, 2)]
     })
-}
-
-/// A batch in which the length and the checksum are those that they should be.
-fn sealed(records: &[u8]) -> Vec<u8> {
-    let mut batch = records.to_vec();
-    if let Ok(header) = BatchHeader::parse(&with_length(batch.clone())) {
-        batch = with_length(batch);
-        let crc = crc32c(batch.get(BatchHeader::CRC_START..).unwrap_or_default());
-        let head = BatchHeader { crc, base_offset: 0, ..header }.encode();
-        if let Some(start) = batch.get_mut(..BatchHeader::SIZE) {
-            start.copy_from_slice(&head);
-        }
-    }
-    batch
-}
-
-fn crc32c(bytes: &[u8]) -> u32 {
-    crc_fast::checksum(crc_fast::CrcAlgorithm::Crc32Iscsi, bytes) as u32
-}
-
-/// `batch` with magic 2 and the length that it has.
-fn with_length(mut batch: Vec<u8>) -> Vec<u8> {
-    let length = (batch.len() as i32 - 12).to_be_bytes();
-    if let Some(field) = batch.get_mut(8..12) {
-        field.copy_from_slice(&length);
-    }
-    if let Some(magic) = batch.get_mut(16) {
-        *magic = 2;
-    }
-    batch
 }
 
 /// `rules | records` of a produce request: what is accepted can be stored, read to its end, and searched.

@@ -10,6 +10,7 @@ mod simulation {
     mod log;
     mod mutations;
     mod net;
+    mod rewrites;
     mod sample;
     mod store;
     mod story;

@@ -1,6 +1,6 @@
 //! DescribeConfigs: every key with its value, source, synonyms, type and documentation.
 
-use super::answer_room::{AnswerRoom, TOO_MUCH};
+use super::answer_room::{AnswerRoom, TOO_MUCH, make_way};
 use super::resource::resource;
 use super::wire::text;
 use crate::config::{BrokerConfig, Described, Source, describe_broker, describe_topic};
@@ -14,8 +14,11 @@ use kafka_protocol::messages::describe_configs_response::{
 use kafka_protocol::messages::{DescribeConfigsRequest, DescribeConfigsResponse};
 use kafka_protocol::protocol::StrBytes;
 
+/// Resources that are described before others get their turn.
+const AT_A_TIME: usize = 16;
+
 /// Answers a DescribeConfigs request.
-pub fn handle(
+pub async fn handle(
     request: &DescribeConfigsRequest,
     version: i16,
     publisher: &Publisher,
@@ -23,27 +26,33 @@ pub fn handle(
 ) -> DescribeConfigsResponse {
     let image = publisher.image();
     let mut room = AnswerRoom::new();
-    let results = request.resources.iter().map(|asked| {
+    let mut results = Vec::with_capacity(request.resources.len());
+    for (number, asked) in request.resources.iter().enumerate() {
+        if number % AT_A_TIME == AT_A_TIME - 1 {
+            make_way().await;
+        }
         let result = DescribeConfigsResult::default()
             .with_resource_type(asked.resource_type)
             .with_resource_name(asked.resource_name.clone());
-        let described = describe(&image, config, asked).and_then(|described| {
+        let too_much = || Refusal::new(ResponseError::InvalidRequest, TOO_MUCH);
+        let described = if room.is_full() { Err(too_much()) } else { describe(&image, config, asked) };
+        let described = described.and_then(|described| {
             let configs = described
                 .into_iter()
                 .filter(|described| is_asked(asked, described.key.name))
                 .map(|described| entry(described, request, version));
             let configs: Vec<_> = configs.collect();
             let fits = room.take(configs.iter().map(size).sum());
-            if fits { Ok(configs) } else { Err(Refusal::new(ResponseError::InvalidRequest, TOO_MUCH)) }
+            if fits { Ok(configs) } else { Err(too_much()) }
         });
-        match described {
+        results.push(match described {
             Ok(configs) => result.with_error_message(None).with_configs(configs),
             Err(refusal) => {
                 result.with_error_code(refusal.error.code()).with_error_message(Some(text(refusal.message)))
             }
-        }
-    });
-    DescribeConfigsResponse::default().with_results(results.collect())
+        });
+    }
+    DescribeConfigsResponse::default().with_results(results)
 }
 
 /// What an entry takes on the wire and beside it, about.

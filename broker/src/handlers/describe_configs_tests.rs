@@ -5,6 +5,9 @@ use crate::config::{Scope, Values, check_topic_values};
 use crate::controller::testing::{Bench, Node, block_on};
 use crate::controller::{AlterConfigs, AlterOperation, ConfigAlteration};
 use crate::handlers::testing::{create, encodes};
+use std::future::Future;
+use std::pin::pin;
+use std::task::{Context, Poll};
 
 fn resource_of(kind: i8, name: &str) -> DescribeConfigsResource {
     DescribeConfigsResource::default()
@@ -18,7 +21,14 @@ fn ask(node: &Node, resources: Vec<DescribeConfigsResource>, version: i16) -> De
         .with_resources(resources)
         .with_include_synonyms(true)
         .with_include_documentation(version >= 3);
-    let answer = handle(&request, version, &node.publisher, &node.config);
+    // It waits for nothing but its turn.
+    let mut answer = pin!(handle(&request, version, &node.publisher, &node.config));
+    let mut cx = Context::from_waker(futures_util::task::noop_waker_ref());
+    let answer = loop {
+        if let Poll::Ready(answer) = answer.as_mut().poll(&mut cx) {
+            break answer;
+        }
+    };
     encodes(&answer, version);
     answer
 }
@@ -53,7 +63,7 @@ fn all_keys_of_topics_and_brokers_in_every_version() {
             check_topic_values(&values, &node.config.layers).unwrap();
         }
         let request = DescribeConfigsRequest::default().with_resources(vec![resource_of(2, "a")]);
-        let answer = handle(&request, 4, &node.publisher, &node.config);
+        let answer = handle(&request, 4, &node.publisher, &node.config).await;
         encodes(&answer, 4);
         assert!(answer.results[0].configs.iter().all(|c| c.synonyms.is_empty() && c.documentation.is_none()));
     });

@@ -167,7 +167,9 @@ async fn metadata_request(
         RequestKind::CreatePartitions(request) => {
             create_partitions::handle(&request, publisher, controller).await.into()
         }
-        RequestKind::DescribeConfigs(request) => describe_configs::handle(&request, version, publisher, config).into(),
+        RequestKind::DescribeConfigs(request) => {
+            describe_configs::handle(&request, version, publisher, config).await.into()
+        }
         RequestKind::AlterConfigs(request) => alter_configs::handle(&request, controller).await.into(),
         RequestKind::IncrementalAlterConfigs(request) => {
             incremental_alter_configs::handle(&request, controller).await.into()

@@ -60,7 +60,7 @@ fn incoming(data: &[u8]) {
             match incoming.read(&mut drip, &mut cx) {
                 Ok(Poll::Ready(0)) => break Ok(None),
                 Ok(Poll::Ready(_)) => {}
-                Ok(Poll::Pending) => panic!("nothing is read although nothing is held"),
+                Ok(Poll::Pending) => unreachable!("nothing is read although nothing is held"),
                 Err(error) => break Err(error.kind()),
             }
         };
@@ -68,7 +68,7 @@ fn incoming(data: &[u8]) {
             (Ok(Some((frame, _))), Ok(Some(expected))) => assert_eq!(frame, expected),
             (Ok(None), Ok(None)) => return,
             (Err(io::ErrorKind::InvalidData), Err(_)) => return,
-            (found, expected) => panic!("{found:?} instead of {expected:?}"),
+            (found, expected) => unreachable!("{found:?} instead of {expected:?}"),
         }
     }
 }

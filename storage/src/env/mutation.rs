@@ -27,16 +27,22 @@ pub enum Mutation {
     /// A commit whose answer was lost is written again under the next number, without a look at the first. (The
     /// numbered log's append.)
     LostAnswerNewNumber,
+    /// Units are replaced by a rewrite although one of them was replaced since it was made. (The tier log's replay.)
+    ChangedUnitSwapped,
+    /// An object that was replaced is deleted while readers may still be on it. (The sweeper.)
+    ReplacedDeletedAtOnce,
 }
 
 impl Mutation {
     /// Every mutation.
-    pub const ALL: [Mutation; 5] = [
+    pub const ALL: [Mutation; 7] = [
         Mutation::SyncLeftOut,
         Mutation::AnswerBeforeWrite,
         Mutation::LocalDropBeforeCommit,
         Mutation::StaleUnitAccepted,
         Mutation::LostAnswerNewNumber,
+        Mutation::ChangedUnitSwapped,
+        Mutation::ReplacedDeletedAtOnce,
     ];
 
     /// Its name, as `ESKER_MUTATION` and reports write it.
@@ -47,6 +53,8 @@ impl Mutation {
             Mutation::LocalDropBeforeCommit => "local-drop-before-commit",
             Mutation::StaleUnitAccepted => "stale-unit-accepted",
             Mutation::LostAnswerNewNumber => "lost-answer-new-number",
+            Mutation::ChangedUnitSwapped => "changed-unit-swapped",
+            Mutation::ReplacedDeletedAtOnce => "replaced-deleted-at-once",
         }
     }
 

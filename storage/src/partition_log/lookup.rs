@@ -3,7 +3,7 @@
 use super::{LookupError, PartitionLog};
 use crate::env::{Pool, Timestamp};
 use crate::offset::{LeaderEpoch, Offset};
-use crate::tier::Manifest;
+use crate::tier::{Manifest, TierError};
 use esker_protocol::record::RecordPosition;
 use std::sync::Arc;
 
@@ -29,7 +29,11 @@ impl PartitionLog {
             // What is older comes first. The tier has everything from the log start to its end, so what it finds is the
             // answer, even if it is on the disk too: it may be dropped from there at any time.
             if let Some(manifest) = self.older_in_tier() {
-                let found = self.tier.reader.offset_for_timestamp(&manifest, target).await?;
+                let found = match self.tier.reader.offset_for_timestamp(&manifest, target).await {
+                    // It was replaced, or retention passed by.
+                    Err(TierError::Gone { .. }) if self.has_moved_on_from(&manifest) => continue,
+                    found => found?,
+                };
                 if let Some(found) = self.known(found) {
                     return Ok(Some(found).filter(|found| found.offset < upto));
                 }
@@ -51,8 +55,13 @@ impl PartitionLog {
         let log = Arc::clone(&self.log);
         let local = self.env.blocking(Pool::Cold, move || log.max_timestamp_offset()).await?;
         let local = self.known(local?);
-        let Some(manifest) = self.older_in_tier() else { return Ok(local) };
-        let tiered = self.known(self.tier.reader.max_timestamp_offset(&manifest).await?);
+        let tiered = loop {
+            let Some(manifest) = self.older_in_tier() else { return Ok(local) };
+            match self.tier.reader.max_timestamp_offset(&manifest).await {
+                Err(TierError::Gone { .. }) if self.has_moved_on_from(&manifest) => {}
+                found => break self.known(found?),
+            }
+        };
         // Of equal ones the first.
         Ok(match (tiered, local) {
             (Some(tiered), Some(local)) if local.timestamp > tiered.timestamp => Some(local),
@@ -67,6 +76,10 @@ impl PartitionLog {
             return None;
         }
         self.manifest()
+    }
+
+    fn has_moved_on_from(&self, manifest: &Arc<Manifest>) -> bool {
+        self.manifest().is_none_or(|newest| !Arc::ptr_eq(&newest, manifest))
     }
 
     fn known(&self, position: Option<RecordPosition>) -> Option<Found> {

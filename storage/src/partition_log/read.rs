@@ -6,6 +6,7 @@ use crate::log::{self, LocalRead};
 use crate::offset::Offset;
 use crate::tier::TierError;
 use bytes::Bytes;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Bytes that are brought into memory with one call on the cold pool.
@@ -33,6 +34,7 @@ pub enum Source {
 #[derive(Clone, Copy, Debug)]
 pub struct TierSource {
     from: Offset,
+    upto: Offset,
     max_bytes: u64,
     at_least_one: bool,
 }
@@ -50,7 +52,7 @@ impl PartitionLog {
         let read = match self.log.read(from, upto, max_bytes, at_least_one) {
             Ok(read) => read,
             Err(log::ReadError::BelowLocalStart { .. }) if from >= self.log_start().offset() => {
-                return Ok(Read::Cold(Source::Tier(TierSource { from, max_bytes, at_least_one })));
+                return Ok(Read::Cold(Source::Tier(TierSource { from, upto, max_bytes, at_least_one })));
             }
             Err(error) => return Err(error.into()),
         };
@@ -88,37 +90,70 @@ impl PartitionLog {
                 }
             }
             Source::Tier(source) => match self.env.timeout(limit, self.read_tier(source)).await {
-                Ok(read) => read,
+                Ok(Ok(Tiered::Batches(bytes))) => Ok(Some(bytes)),
+                Ok(Ok(Tiered::NoneBefore(next))) => self.read_on(source, next, limit).await,
+                Ok(Ok(Tiered::NotNow)) => Ok(None),
+                Ok(Err(error)) => Err(error),
                 // What was fetched is kept for the next attempt.
                 Err(_) => Ok(None),
             },
         }
     }
 
-    async fn read_tier(&self, source: TierSource) -> Result<Option<Bytes>, ReadError> {
-        let TierSource { from, max_bytes, at_least_one } = source;
+    /// Goes on where the tier has no batch any more: they were compacted away.
+    async fn read_on(&self, source: TierSource, from: Offset, limit: Duration) -> Result<Option<Bytes>, ReadError> {
+        if from >= source.upto {
+            return Ok(Some(Bytes::new()));
+        }
+        match self.read(from, source.upto, source.max_bytes, source.at_least_one)? {
+            Read::Nothing => Ok(Some(Bytes::new())),
+            Read::Hot(bytes) => Ok(Some(bytes)),
+            Read::Cold(rest) => Box::pin(self.complete(rest, limit)).await,
+        }
+    }
+
+    async fn read_tier(&self, source: TierSource) -> Result<Tiered, ReadError> {
+        let TierSource { from, max_bytes, at_least_one, .. } = source;
+        let mut before = None;
         for _ in 0..ATTEMPTS {
             if from < self.log_start().offset() {
                 return Err(ReadError::OutOfRange);
             }
             let Some(manifest) = self.manifest() else { return Err(ReadError::OutOfRange) };
             match self.tier.reader.read(self.id(), &manifest, from, max_bytes, at_least_one).await {
-                Ok(read) => return Ok(Some(joined(read.pieces))),
+                Ok(read) if read.is_empty() && read.next > from => return Ok(Tiered::NoneBefore(read.next)),
+                Ok(read) => return Ok(Tiered::Batches(joined(read.pieces))),
+                // The manifest has named it all the while: the store has lost it.
+                Err(error @ TierError::Gone { .. }) if before.is_some_and(|before| Arc::ptr_eq(&before, &manifest)) => {
+                    tracing::error!(partition = %self.id(), offset = %from, %error, "the store has lost an object");
+                    return Err(error.into());
+                }
                 // Look at the newest manifest: the object was replaced, or retention passed by.
                 Err(TierError::Gone { .. } | TierError::OutOfRange { .. }) => {}
                 Err(TierError::Retry { reason }) => {
                     tracing::debug!(partition = %self.id(), %reason, "a tiered read is tried again later");
-                    return Ok(None);
+                    return Ok(Tiered::NotNow);
                 }
                 Err(error) => {
                     tracing::error!(partition = %self.id(), offset = %from, %error, "a tiered read failed");
                     return Err(error.into());
                 }
             }
+            before = Some(manifest);
         }
         // Never OFFSET_OUT_OF_RANGE for a state that passes: consumers would jump.
-        if from < self.log_start().offset() { Err(ReadError::OutOfRange) } else { Ok(None) }
+        if from < self.log_start().offset() { Err(ReadError::OutOfRange) } else { Ok(Tiered::NotNow) }
     }
+}
+
+/// What a read of the tier came to.
+enum Tiered {
+    /// Whole batches.
+    Batches(Bytes),
+    /// There are none up to this offset, where the tier ends.
+    NoneBefore(Offset),
+    /// The store is away, or the manifest changes too fast to follow.
+    NotNow,
 }
 
 /// One piece is handed on as it is; several lie in chunks of their own and are put together.

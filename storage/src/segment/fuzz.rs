@@ -200,7 +200,7 @@ fn batches(data: &[u8]) {
     let mut marks = Vec::new();
     let from = Boundary { offset: base, position: start };
     let scanned = scan(file.as_ref(), from, None, (None, None), |mark, _| marks.push(*mark));
-    let Ok(scanned) = scanned else { panic!("a file in memory cannot fail: {scanned:?}") };
+    let Ok(scanned) = scanned else { unreachable!("a file in memory cannot fail: {scanned:?}") };
     assert!(scanned.end.position.get() <= size && scanned.end.position >= start);
     let mut walk = Walk::new(Arc::clone(&file), start, scanned.end.position).expecting(base);
     for mark in &marks {

@@ -9,7 +9,8 @@ use super::manifest::{PageRef, units_tile};
 use super::persist::{self, Kind, PartitionLine};
 use super::record::TierRecord;
 use super::sections::{self, UnitIndex, decode_aborted, decode_epochs};
-use super::unit::{AbortedTransaction, Section, UnitMeta};
+use super::swap::{Change, RunMark, Swap};
+use super::unit::{AbortedTransaction, Revision, Section, UnitMeta};
 use super::view;
 use crate::env::Timestamp;
 use crate::numbered_log::fuzz::resealed;
@@ -64,7 +65,12 @@ pub const TARGETS: &[Target] = &[
     },
     Target {
         name: "tier_replay",
-        covers: &["storage/src/tier/record.rs", "storage/src/tier/image.rs", "storage/src/tier/manifest.rs"],
+        covers: &[
+            "storage/src/tier/record.rs",
+            "storage/src/tier/image.rs",
+            "storage/src/tier/manifest.rs",
+            "storage/src/tier/swap.rs",
+        ],
         memory: MEMORY,
         per_byte: PER_BYTE,
         run: replay,
@@ -88,6 +94,7 @@ fn unit(start: u64, end: u64, position: u64, key: &str) -> UnitMeta {
         end: Offset::new(end),
         leader_epoch: LeaderEpoch::new(3),
         last_epoch: LeaderEpoch::new(2),
+        revision: None,
         max_timestamp: Some(Timestamp::from_millis(end as i64)),
         key: Arc::from(key),
         data: Section::new(position, data, 1),
@@ -205,7 +212,7 @@ fn key_seeds() -> Vec<Vec<u8>> {
     let keys = [
         ObjectKey::Partition { partition: partition(), base, attempt },
         ObjectKey::Shared { attempt },
-        ObjectKey::Page { partition: partition(), base, attempt },
+        ObjectKey::Page { partition: partition(), base, revision: Revision::new(2), attempt },
         ObjectKey::Shard { shard: 3, number: 9, attempt },
     ];
     keys.iter().map(|key| key.to_string().into_bytes()).collect()
@@ -248,8 +255,9 @@ fn snapshot_seeds() -> Vec<Vec<u8>> {
 /// What a partition lives through in the tier log.
 fn records(with_end: bool) -> Vec<TierRecord> {
     let (partition, epoch) = (partition(), LeaderEpoch::new(3));
-    let key: Arc<str> =
-        ObjectKey::Page { partition, base: Offset::ZERO, attempt: Uuid::from_u128(5) }.to_string().into();
+    let key =
+        ObjectKey::Page { partition, base: Offset::ZERO, revision: Revision::default(), attempt: Uuid::from_u128(5) };
+    let key: Arc<str> = key.to_string().into();
     let page = PageRef {
         key,
         start: Offset::ZERO,
@@ -257,17 +265,27 @@ fn records(with_end: bool) -> Vec<TierRecord> {
         units: 2,
         bytes: 260,
         max_timestamp: Some(Timestamp::from_millis(60)),
+        revision: Revision::default(),
     };
+    let held = [Arc::new(unit(60, 90, HEAD_LEN, KEY)), Arc::new(unit(90, 95, HEAD_LEN, KEY))];
+    let rewrite = UnitMeta { revision: Some(Revision::default()), ..unit(60, 95, HEAD_LEN, KEY) };
+    let swap = RunMark::of(&held).map(|old| {
+        let change = Change::Units { old, new: vec![rewrite] };
+        TierRecord::Swap(Swap { partition, epoch, revision: Revision::default(), change })
+    });
     let mut records = vec![
         TierRecord::Open { partition, epoch },
         TierRecord::Unit(unit(0, 50, HEAD_LEN, KEY)),
         TierRecord::Unit(unit(50, 60, HEAD_LEN, KEY)),
         TierRecord::Unit(unit(60, 90, HEAD_LEN, KEY)),
         TierRecord::Page { partition, page },
+        TierRecord::Unit(unit(90, 95, HEAD_LEN, KEY)),
+        TierRecord::Unit(unit(95, 99, HEAD_LEN, KEY)),
     ];
+    records.extend(swap);
     if with_end {
         records.extend([
-            TierRecord::Doom { key: Arc::from(KEY), starts: vec![(partition, Offset::new(90))] },
+            TierRecord::Doom { key: Arc::from(KEY), starts: vec![(partition, Offset::new(99))], rewrites: Vec::new() },
             TierRecord::LogStart { partition, epoch, offset: Offset::new(70) },
             TierRecord::Remove { partition },
         ]);

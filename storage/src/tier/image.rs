@@ -3,9 +3,9 @@
 //! Partitions are spread over shards by a hash of their topic's id. An image shares with the one before it every shard
 //! that no record touched, and a snapshot rewrites only those that differ from the last snapshot's.
 
-use super::key::ObjectKey;
 use super::manifest::{Manifest, Refusal};
 use super::record::{TierRecord, Verdict};
+use super::unit::Revision;
 use crate::offset::{Offset, PartitionId};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -96,22 +96,39 @@ impl TierImage {
                 let removed = self.shard_mut(partition).and_then(|shard| shard.remove(partition));
                 if removed.is_some() { Ok(()) } else { Err(Refusal::Stale) }
             }
-            TierRecord::Doom { key, starts } => self.doom(key, starts),
+            TierRecord::Swap(swap) if swap.units().any(|unit| self.is_doomed(&unit.key)) => Err(Refusal::Doomed),
+            TierRecord::Swap(swap) => self.change_known(&swap.partition, |manifest| manifest.swap(swap)),
+            TierRecord::Doom { key, starts, rewrites } => self.doom(key, starts, rewrites),
         }
     }
 
-    /// An object may be doomed only while none of its parts can have been accepted since its sweeper looked.
-    fn doom(&mut self, key: &Arc<str>, starts: &[(PartitionId, Offset)]) -> Result<(), Refusal> {
-        let is_page = matches!(key.parse(), Ok(ObjectKey::Page { .. }));
-        let accepted = starts.iter().any(|(partition, start)| match self.get(partition) {
-            Some(manifest) if is_page => !manifest.could_accept(*start),
-            Some(manifest) => *start < manifest.next_start(),
-            None => false,
-        });
-        if accepted || self.is_doomed(key) {
+    /// An object may be doomed only while none of its parts can have been accepted since its sweeper looked. What of it
+    /// was uploaded is remembered; what was rewritten needs no more than that its revision is over.
+    fn doom(
+        &mut self,
+        key: &Arc<str>,
+        starts: &[(PartitionId, Offset)],
+        rewrites: &[(PartitionId, Revision)],
+    ) -> Result<(), Refusal> {
+        let uploaded = |(partition, start): &(PartitionId, Offset)| {
+            self.get(partition).is_some_and(|manifest| !manifest.could_accept(*start))
+        };
+        let swapped = |(partition, revision): &(PartitionId, Revision)| {
+            self.get(partition).is_some_and(|manifest| manifest.revision() > *revision)
+        };
+        if starts.iter().any(uploaded) || rewrites.iter().any(swapped) || self.is_doomed(key) {
             return Err(Refusal::Stale);
         }
-        Arc::make_mut(&mut self.doomed).insert(Arc::clone(key), starts.to_vec());
+        for (partition, revision) in rewrites {
+            // One that is gone accepts nothing anyway.
+            let _ = self.change_known(partition, |manifest| {
+                manifest.rule_out(*revision);
+                Ok(())
+            });
+        }
+        if !starts.is_empty() {
+            Arc::make_mut(&mut self.doomed).insert(Arc::clone(key), starts.to_vec());
+        }
         Ok(())
     }
 

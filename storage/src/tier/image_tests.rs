@@ -80,15 +80,19 @@ fn the_log_start_drops_units_and_moves_where_the_next_one_starts() {
 #[test]
 fn nothing_that_names_a_doomed_object_is_accepted() {
     let late = unit(0, 1, 10, 20, 9);
-    let doom = |start| TierRecord::Doom { key: Arc::clone(&late.key), starts: vec![(partition(0), offset(start))] };
+    let doom = |start| TierRecord::Doom {
+        key: Arc::clone(&late.key),
+        starts: vec![(partition(0), offset(start))],
+        rewrites: Vec::new(),
+    };
     let (image, verdicts) = replayed(&[open(0, 1), unit_record(0, 1, 0, 10), doom(10), TierRecord::Unit(late.clone())]);
     assert_eq!(verdicts[3], Verdict::Ignored(Refusal::Doomed));
     assert!(image.is_doomed(&late.key));
     // Once another unit has its place, the object cannot be named any more and need not be remembered.
     let other = TierRecord::Unit(unit(0, 1, 10, 30, 10));
     let (image, verdicts) = image.replay(2, &[other, TierRecord::Unit(late.clone())]);
-    assert_eq!(verdicts, [Verdict::Applied, Verdict::Ignored(Refusal::Doomed)]);
-    let (image, _) = image.replay(3, &[log_start(0, 1, 30)]);
+    let misplaced = Refusal::Misplaced { expected: offset(30) };
+    assert_eq!(verdicts, [Verdict::Applied, Verdict::Ignored(misplaced)]);
     assert!(!image.is_doomed(&late.key));
     // What was accepted since the sweeper looked is not doomed.
     let (_, verdicts) = replayed(&[open(0, 1), unit_record(0, 1, 0, 10), TierRecord::Unit(late.clone()), doom(10)]);
@@ -104,6 +108,7 @@ fn page_of(image: &TierImage, n: u32, units: usize) -> PageRef {
         units: units as u32,
         bytes: held.iter().map(|unit| unit.data.len()).sum(),
         max_timestamp: held.iter().filter_map(|unit| unit.max_timestamp).max(),
+        revision: Revision::default(),
     }
 }
 
@@ -144,7 +149,7 @@ fn any_record() -> impl Strategy<Value = TierRecord> {
         match kind {
             0 => open(n, leader_epoch),
             1 => log_start(n, leader_epoch, start + 5),
-            2 => TierRecord::Doom { key: named.key, starts: vec![(partition(n), offset(start))] },
+            2 => TierRecord::Doom { key: named.key, starts: vec![(partition(n), offset(start))], rewrites: Vec::new() },
             _ => TierRecord::Unit(named),
         }
     })

@@ -10,7 +10,7 @@
 //! Pages are immutable objects of at most [`PAGE_UNITS`] units, loaded when somebody reads that far back. The recent
 //! units are held one by one; the last one always is, because it carries the state that a new replica starts from.
 
-use super::unit::{UnitMeta, unit_is_sound};
+use super::unit::{Revision, UnitMeta, total, unit_is_sound};
 use crate::env::Timestamp;
 use crate::env::mutation::{self, Mutation};
 use crate::offset::{LeaderEpoch, LogStart, Offset, TierEnd};
@@ -35,6 +35,9 @@ pub struct PageRef {
     pub bytes: u64,
     /// The latest timestamp in them.
     pub max_timestamp: Option<Timestamp>,
+    /// The revision of the manifest that it is a part of.
+    #[serde(default, skip_serializing_if = "Revision::is_first")]
+    pub revision: Revision,
 }
 
 /// Where a unit is described.
@@ -81,6 +84,7 @@ pub struct Manifest {
     pub(super) bytes: u64,
     pub(super) pages: Vec<PageRef>,
     pub(super) recent: Vec<Arc<UnitMeta>>,
+    pub(super) revision: Revision,
 }
 
 /// Whether a unit may join a manifest: it comes from the leader that has the partition open, and starts where the
@@ -100,7 +104,8 @@ pub fn unit_fits(manifest: &Manifest, unit: &UnitMeta) -> Result<(), Refusal> {
     if unit.start != expected {
         return Err(Refusal::Misplaced { expected });
     }
-    if unit_is_sound(unit) { Ok(()) } else { Err(Refusal::Unsound) }
+    // A rewrite comes by a swap only.
+    if unit_is_sound(unit) && unit.revision.is_none() { Ok(()) } else { Err(Refusal::Unsound) }
 }
 
 /// Whether units tile: each starts where the one before it ended, except where the log start had moved past that.
@@ -145,6 +150,11 @@ impl Manifest {
     /// The units that are held one by one, ascending.
     pub fn recent(&self) -> &[Arc<UnitMeta>] {
         &self.recent
+    }
+
+    /// How often its units were replaced.
+    pub fn revision(&self) -> Revision {
+        self.revision
     }
 
     /// Where its first unit starts, which the log start may have passed; the tier's end if there is none.
@@ -231,21 +241,28 @@ impl Manifest {
         Ok(())
     }
 
-    /// Whether a unit or page that starts at `start` could still be accepted.
+    /// Whether an uploaded unit that starts at `start` could still be accepted.
     pub(super) fn could_accept(&self, start: Offset) -> bool {
-        start >= self.recent.first().map_or(self.next_start(), |unit| unit.start)
+        start >= self.next_start()
+    }
+
+    /// From now on nothing is accepted that was made of `revision`.
+    pub(super) fn rule_out(&mut self, revision: Revision) {
+        self.revision = self.revision.max(revision.next());
     }
 }
 
-/// Whether a page holds exactly the oldest units that are held one by one, and leaves the last of those.
+/// Whether a page holds exactly the oldest units that are held one by one, of which none was replaced meanwhile, and
+/// leaves the last of them.
 pub fn page_fits(manifest: &Manifest, page: &PageRef) -> bool {
     let units = page.units as usize;
     let Some(held) = manifest.recent.get(..units) else { return false };
     units > 0
         && units <= PAGE_UNITS
         && units < manifest.recent.len()
+        && page.revision == manifest.revision
         && held.first().is_some_and(|first| first.start == page.start)
         && held.last().is_some_and(|last| last.end == page.end)
-        && held.iter().map(|unit| unit.data.len()).sum::<u64>() == page.bytes
+        && total(held.iter().map(|unit| unit.data.len())) == page.bytes
         && held.iter().filter_map(|unit| unit.max_timestamp).max() == page.max_timestamp
 }

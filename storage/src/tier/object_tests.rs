@@ -9,7 +9,8 @@ use crate::env::store::testing::block_on;
 use proptest::prelude::*;
 
 fn range(n: u32, start: u64, end: u64) -> UnitRange {
-    UnitRange { partition: partition(n), start: offset(start), upto: offset(end), leader_epoch: epoch(3) }
+    let (start, upto) = (offset(start), offset(end));
+    UnitRange { partition: partition(n), start, upto, leader_epoch: epoch(3), revision: None }
 }
 
 fn state() -> UnitState {

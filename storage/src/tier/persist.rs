@@ -13,10 +13,10 @@
 use super::TierError;
 use super::image::{SHARDS, Shard, TierImage};
 use super::key::ObjectKey;
-use super::manifest::{Manifest, PageRef};
-use super::unit::UnitMeta;
+use super::manifest::{Manifest, PageRef, units_tile};
+use super::unit::{Revision, UnitMeta, total};
 use crate::env::Env;
-use crate::env::store::{Store, StoreError};
+use crate::env::store::Store;
 use crate::numbered_log::lines::{seal, unseal};
 use crate::offset::{LeaderEpoch, LogStart, Offset, PartitionId, TierEnd};
 use bytes::Bytes;
@@ -75,6 +75,8 @@ pub(super) struct PartitionLine {
     log_start: LogStart,
     end: TierEnd,
     bytes: u64,
+    #[serde(default, skip_serializing_if = "Revision::is_first")]
+    revision: Revision,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pages: Vec<PageRef>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -92,11 +94,7 @@ async fn read<R: DeserializeOwned>(
     cluster: Uuid,
     key: &str,
 ) -> Result<Vec<R>, TierError> {
-    let bytes = match store.get(key).await {
-        // What a snapshot or a manifest names is there, or the store has lost it.
-        Err(StoreError::NotFound { .. }) => return Err(TierError::corrupt(key, "it is missing")),
-        other => other?,
-    };
+    let bytes = store.get(key).await?;
     decode(kind, cluster, key, &bytes)
 }
 
@@ -118,7 +116,7 @@ pub(super) fn decode<R: DeserializeOwned>(
     }
 }
 
-/// Writes units as a page, and describes it.
+/// Writes units as a page of a manifest's `revision`, and describes it.
 ///
 /// # Errors
 /// [`TierError::Invalid`] for no units; otherwise what the store says.
@@ -126,12 +124,14 @@ pub async fn write_page(
     store: &dyn Store,
     env: &Env,
     cluster: Uuid,
+    revision: Revision,
     units: &[Arc<UnitMeta>],
 ) -> Result<PageRef, TierError> {
     let (Some(first), Some(last)) = (units.first(), units.last()) else {
         return Err(TierError::Invalid { reason: "a page without units".to_owned() });
     };
-    let key = ObjectKey::Page { partition: first.partition, base: first.start, attempt: env.random.uuid() };
+    let (partition, base, attempt) = (first.partition, first.start, env.random.uuid());
+    let key = ObjectKey::Page { partition, base, revision, attempt };
     let key: Arc<str> = Arc::from(key.to_string());
     store.put(&key, sealed(Kind::Page, cluster, units)?).await?;
     Ok(PageRef {
@@ -139,20 +139,23 @@ pub async fn write_page(
         start: first.start,
         end: last.end,
         units: units.len() as u32,
-        bytes: units.iter().map(|unit| unit.data.len()).sum(),
+        bytes: total(units.iter().map(|unit| unit.data.len())),
         max_timestamp: units.iter().filter_map(|unit| unit.max_timestamp).max(),
+        revision,
     })
 }
 
 /// The units of a page.
 ///
 /// # Errors
-/// [`TierError::Corrupt`] if it is not what was written; [`TierError::Retry`], [`TierError::Refused`].
+/// [`TierError::Corrupt`] if it is not what was written; [`TierError::Gone`] if another has taken its place, or the store
+/// has lost it; [`TierError::Retry`], [`TierError::Refused`].
 pub async fn read_page(store: &dyn Store, cluster: Uuid, page: &PageRef) -> Result<Vec<Arc<UnitMeta>>, TierError> {
     let units: Vec<Arc<UnitMeta>> = read(store, Kind::Page, cluster, &page.key).await?;
     let whole = units.len() == page.units as usize
         && units.first().is_some_and(|unit| unit.start == page.start)
-        && units.last().is_some_and(|unit| unit.end == page.end);
+        && units.last().is_some_and(|unit| unit.end == page.end)
+        && units_tile(LogStart::at(page.end), &units);
     if whole { Ok(units) } else { Err(TierError::corrupt(&page.key, "it holds other units than its manifest says")) }
 }
 
@@ -166,6 +169,7 @@ pub(super) fn shard_lines(shard: &Shard) -> Vec<PartitionLine> {
             log_start: manifest.log_start,
             end: manifest.end,
             bytes: manifest.bytes,
+            revision: manifest.revision,
             pages: manifest.pages.clone(),
             recent: manifest.recent.clone(),
         })
@@ -201,7 +205,11 @@ pub(super) async fn read_image(
                 doomed.insert(Arc::clone(key), starts.clone());
             }
             RootLine::Shard(shard) => {
-                let lines: Vec<PartitionLine> = read(store, Kind::Shard, cluster, &shard.key).await?;
+                let lines: Vec<PartitionLine> = match read(store, Kind::Shard, cluster, &shard.key).await {
+                    // What a snapshot names is there, or the store has lost it.
+                    Err(TierError::Gone { key }) => return Err(TierError::corrupt(&key, "it is missing")),
+                    other => other?,
+                };
                 let slot = image.shards.get_mut(usize::from(shard.index)).filter(|_| usize::from(shard.of) == SHARDS);
                 let slot = slot.ok_or_else(|| TierError::corrupt(&shard.key, "it is of another number of shards"))?;
                 *slot = Arc::new(lines.into_iter().map(PartitionLine::manifest).collect());
@@ -214,7 +222,7 @@ pub(super) async fn read_image(
 
 impl PartitionLine {
     pub(super) fn manifest(self) -> (PartitionId, Arc<Manifest>) {
-        let PartitionLine { partition, open, log_start, end, bytes, pages, recent } = self;
-        (partition, Arc::new(Manifest { open, log_start, end, bytes, pages, recent }))
+        let PartitionLine { partition, open, log_start, end, bytes, revision, pages, recent } = self;
+        (partition, Arc::new(Manifest { open, log_start, end, bytes, pages, recent, revision }))
     }
 }

@@ -111,7 +111,8 @@ impl UploadPlanner {
         let tail = bytes_between(view, start, view.uploadable_end);
         let is_due = tail >= view.tail.max_bytes || now.since(waiting.since) >= view.tail.max_age;
         let upto = if is_due { view.uploadable_end } else { sealed_end? };
-        let range = UnitRange { partition: view.partition, start, upto, leader_epoch: view.leader_epoch };
+        let (partition, leader_epoch) = (view.partition, view.leader_epoch);
+        let range = UnitRange { partition, start, upto, leader_epoch, revision: None };
         Some(DueRange { range, bytes: bytes_between(view, start, upto).min(config.unit_max_bytes) })
     }
 }

@@ -5,6 +5,7 @@ use super::super::key::ObjectKey;
 use super::super::persist::write_page;
 use super::super::record::TierRecord;
 use super::super::testing::{batches_of, epoch, offset, open, partition};
+use super::super::unit::Revision;
 use super::super::writer::{ObjectWriter, UnitRange};
 use super::*;
 use crate::env::Timestamp;
@@ -31,7 +32,9 @@ async fn tiered(units: u64, paged: usize, size: usize) -> Tiered {
         let key = ObjectKey::Partition { partition: partition(0), base: offset(start), attempt: env.random.uuid() };
         let mut writer = ObjectWriter::new(Arc::clone(&store), key);
         let (start, upto) = (offset(start), offset(end));
-        writer.begin_unit(UnitRange { partition: partition(0), start, upto, leader_epoch: epoch(1) }).unwrap();
+        writer
+            .begin_unit(UnitRange { partition: partition(0), start, upto, leader_epoch: epoch(1), revision: None })
+            .unwrap();
         for batch in batches_of(start.get(), end, 1, size) {
             writer.data(&batch).await.unwrap();
             batches.push(batch);
@@ -44,7 +47,7 @@ async fn tiered(units: u64, paged: usize, size: usize) -> Tiered {
     }
     if paged > 0 {
         let units = image.get(&partition(0)).unwrap().recent()[..paged].to_vec();
-        let page = write_page(&*store, &env, Uuid::nil(), &units).await.unwrap();
+        let page = write_page(&*store, &env, Uuid::nil(), Revision::default(), &units).await.unwrap();
         let (folded, verdicts) = image.replay(99, &[TierRecord::Page { partition: partition(0), page }]);
         assert!(verdicts[0].is_applied());
         image = folded;
@@ -218,7 +221,9 @@ fn a_unit_may_end_after_its_last_batch() {
         let key = ObjectKey::Partition { partition: partition(0), base: offset(100), attempt: Uuid::nil() };
         let mut writer = ObjectWriter::new(store, key);
         let (start, upto) = (offset(100), offset(150));
-        writer.begin_unit(UnitRange { partition: partition(0), start, upto, leader_epoch: epoch(1) }).unwrap();
+        writer
+            .begin_unit(UnitRange { partition: partition(0), start, upto, leader_epoch: epoch(1), revision: None })
+            .unwrap();
         writer.data(&batches_of(100, 110, 1, 10)[0]).await.unwrap();
         writer.end_unit(upto, UnitState::default()).await.unwrap();
         let records: Vec<TierRecord> = writer.finish().await.unwrap().into_iter().map(TierRecord::Unit).collect();

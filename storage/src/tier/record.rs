@@ -1,7 +1,8 @@
 //! What the tier log says: the records of its commits, and what becomes of each when it is replayed.
 
 use super::manifest::{PageRef, Refusal};
-use super::unit::UnitMeta;
+use super::swap::Swap;
+use super::unit::{Revision, UnitMeta};
 use crate::offset::{LeaderEpoch, Offset, PartitionId};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -35,6 +36,8 @@ pub enum TierRecord {
         /// The page.
         page: PageRef,
     },
+    /// Adjacent units are replaced by their rewrite.
+    Swap(Swap),
     /// A partition and all of its units are gone, with its topic.
     Remove {
         /// The partition.
@@ -44,8 +47,12 @@ pub enum TierRecord {
     Doom {
         /// The object's key.
         key: Arc<str>,
-        /// What of it could still be accepted: the partitions and starts of its units, or of the page.
+        /// What of it could still be accepted as uploaded: the partitions and starts of units.
         starts: Vec<(PartitionId, Offset)>,
+        /// What of it could still be accepted as rewritten, a page included: the partitions, and the revisions that it
+        /// was made of, which end with this.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        rewrites: Vec<(PartitionId, Revision)>,
     },
 }
 

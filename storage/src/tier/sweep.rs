@@ -6,27 +6,30 @@
 //!                                                           -> delete
 //! ```
 //!
-//! Orphans come from uploads that failed or were refused, from retention, and from removed topics. An orphan that can
-//! never be named (another unit has its place) is deleted at once after the grace. One that still could be is doomed
-//! first: the commit is refused if the object was named meanwhile, and once it has taken effect nothing that names the
-//! object is accepted any more. So an upload that lands at any later time loses nothing that was promised.
+//! Orphans come from uploads that failed or were refused, from units and pages that were replaced, from retention, and
+//! from removed topics. An orphan that can never be named (another unit has its place, or the revision that it was made
+//! of is over) is deleted after the grace. One that still could be is doomed first: the commit is refused if the object
+//! was named meanwhile, and once it has taken effect nothing that names the object is accepted any more. So an upload
+//! that lands at any later time loses nothing that was promised.
 //!
 //! The image that is looked at may be old, because another controller has committed since. What it shows as final is
 //! final in every later image too, and everything else goes through a commit, which has to see the newest.
 //!
-//! The grace is a courtesy to uploads and readers that are on their way; nothing depends on its clock.
+//! The grace is what lets the readers of a replaced object finish, and a courtesy to uploads that are on their way; no
+//! acknowledged record depends on its clock.
 
 use super::TierError;
 use super::committer::TierCommits;
 use super::image::TierImage;
-use super::key::{DATA_PREFIX, ObjectKey, PAGE_PREFIX, SHARD_PREFIX};
+use super::key::{DATA_PREFIX, ObjectKey, PAGE_PREFIX, SHARD_PREFIX, is_shared};
 use super::manifest::Manifest;
 use super::object::read_footer;
 use super::persist::RootLine;
 use super::read::TierReader;
 use super::record::TierRecord;
 use super::tier_log::TIER_LOG;
-use super::unit::UnitMeta;
+use super::unit::{Revision, UnitMeta};
+use crate::env::mutation::{self, Mutation};
 use crate::env::store::{ObjectEntry, Store};
 use crate::env::{Env, Monotonic, TaskHandle};
 use crate::numbered_log::{LogName, NumberedLog};
@@ -83,10 +86,20 @@ enum Standing {
     /// Nothing names it, and nothing ever can.
     Lost,
     /// Nothing names it, but these parts of it could still be accepted.
-    Pending(Vec<(PartitionId, Offset)>),
+    Pending(Parts),
     /// What it is cannot be told.
     Unknown,
 }
+
+/// Parts of an object that could still be accepted: units as uploaded, and units or a page as rewritten.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Parts {
+    starts: Vec<(PartitionId, Offset)>,
+    rewrites: Vec<(PartitionId, Revision)>,
+}
+
+/// A unit in an object: whose, where it starts, and what it was made of if it is a rewrite.
+type Part = (PartitionId, Offset, Option<Revision>);
 
 /// Deletes orphans.
 pub struct Sweeper {
@@ -136,14 +149,14 @@ impl Sweeper {
     pub async fn pass(&mut self) -> Result<SweepCounts, TierError> {
         let mut counts = SweepCounts::default();
         let mut orphans = BTreeSet::new();
-        let named_shards = self.named_shards().await?;
+        let named = Named { shards: self.named_shards().await?, shared: shared_and_recent(&self.commits.image()) };
         for prefix in [DATA_PREFIX, PAGE_PREFIX, SHARD_PREFIX] {
             let mut after: Option<String> = None;
             loop {
                 let page = self.store.list(prefix, after.as_deref(), PAGE).await?;
                 for entry in &page {
                     counts.seen += 1;
-                    self.look_at(entry, &named_shards, &mut orphans, &mut counts).await?;
+                    self.look_at(entry, &named, &mut orphans, &mut counts).await?;
                 }
                 match page.last() {
                     Some(last) if page.len() == PAGE => after = Some(last.key.clone()),
@@ -159,11 +172,11 @@ impl Sweeper {
     async fn look_at(
         &mut self,
         entry: &ObjectEntry,
-        named_shards: &NamedShards,
+        named: &Named,
         orphans: &mut BTreeSet<String>,
         counts: &mut SweepCounts,
     ) -> Result<(), TierError> {
-        let standing = self.standing(entry, named_shards).await?;
+        let standing = self.standing(entry, named).await?;
         match standing {
             Standing::Named => return Ok(()),
             Standing::Unknown => {
@@ -174,6 +187,9 @@ impl Sweeper {
             Standing::Lost | Standing::Pending(_) => {}
         }
         let now = self.env.now();
+        if mutation::active(Mutation::ReplacedDeletedAtOnce) && standing == Standing::Lost {
+            return Ok(self.store.delete(&entry.key).await?);
+        }
         let Some(since) = self.suspects.get(&entry.key).copied() else {
             if self.suspects.len() < MAX_SUSPECTS {
                 self.suspects.insert(entry.key.clone(), now);
@@ -188,7 +204,7 @@ impl Sweeper {
                 orphans.insert(entry.key.clone());
                 return Ok(());
             }
-            Standing::Pending(starts) => self.doom(&entry.key, starts).await?,
+            Standing::Pending(parts) => self.doom(&entry.key, parts).await?,
             _ => true,
         };
         if doomed {
@@ -200,27 +216,33 @@ impl Sweeper {
     }
 
     /// Makes sure that nothing will name the object; whether it may be deleted.
-    async fn doom(&self, key: &str, starts: Vec<(PartitionId, Offset)>) -> Result<bool, TierError> {
-        let record = TierRecord::Doom { key: Arc::from(key), starts };
+    async fn doom(&self, key: &str, parts: Parts) -> Result<bool, TierError> {
+        let Parts { starts, rewrites } = parts;
+        let record = TierRecord::Doom { key: Arc::from(key), starts, rewrites };
         let applied = self.commits.commit(vec![record]).await?.iter().all(|verdict| verdict.is_applied());
         // It may have been doomed before, by a sweeper that did not come to delete it.
         Ok(applied || self.commits.image().is_doomed(key))
     }
 
-    async fn standing(&self, entry: &ObjectEntry, named_shards: &NamedShards) -> Result<Standing, TierError> {
+    async fn standing(&self, entry: &ObjectEntry, named: &Named) -> Result<Standing, TierError> {
         let Ok(key) = entry.key.parse::<ObjectKey>() else { return Ok(Standing::Unknown) };
         // Taken after the listing: whatever was committed before is in it.
         let image = self.commits.image();
         match key {
-            ObjectKey::Shard { number, .. } => Ok(named_shards.standing(&entry.key, number)),
-            ObjectKey::Page { partition, base, .. } => Ok(page_standing(&image, &entry.key, partition, base)),
+            ObjectKey::Shard { number, .. } => Ok(named.shards.standing(&entry.key, number)),
+            ObjectKey::Page { partition, revision, .. } => Ok(page_standing(&image, &entry.key, partition, revision)),
             ObjectKey::Partition { partition, base, .. } => {
-                self.units_standing(&image, &entry.key, &[(partition, base)]).await
+                self.units_standing(&image, &entry.key, &[(partition, base, None)]).await
             }
+            ObjectKey::Rewrite { partition, base, revision, .. } => {
+                self.units_standing(&image, &entry.key, &[(partition, base, Some(revision))]).await
+            }
+            ObjectKey::Shared { .. } if named.shared.contains(entry.key.as_str()) => Ok(Standing::Named),
             ObjectKey::Shared { .. } => match read_footer(&*self.store, &entry.key, entry.size).await {
                 Ok(units) => {
-                    let starts: Vec<_> = units.iter().map(|unit| (unit.partition, unit.start)).collect();
-                    self.units_standing(&image, &entry.key, &starts).await
+                    let parts: Vec<Part> =
+                        units.iter().map(|unit| (unit.partition, unit.start, unit.revision)).collect();
+                    self.units_standing(&image, &entry.key, &parts).await
                 }
                 Err(TierError::Corrupt { .. }) => Ok(Standing::Unknown),
                 Err(error) => Err(error),
@@ -228,26 +250,25 @@ impl Sweeper {
         }
     }
 
-    async fn units_standing(
-        &self,
-        image: &TierImage,
-        key: &str,
-        starts: &[(PartitionId, Offset)],
-    ) -> Result<Standing, TierError> {
-        let mut pending = Vec::new();
-        for (partition, start) in starts {
-            match image.get(partition) {
-                Some(manifest) if *start < manifest.next_start() => {
-                    let unit = unit_starting(&self.reader, manifest, *start).await?;
-                    if unit.is_some_and(|unit| &*unit.key == key) {
-                        return Ok(Standing::Named);
-                    }
+    async fn units_standing(&self, image: &TierImage, key: &str, parts: &[Part]) -> Result<Standing, TierError> {
+        let mut pending = Parts::default();
+        for (partition, start, revision) in parts {
+            let manifest = image.get(partition);
+            if let Some(manifest) = manifest.filter(|manifest| !manifest.could_accept(*start)) {
+                let unit = unit_starting(&self.reader, manifest, *start).await?;
+                if unit.is_some_and(|unit| &*unit.key == key && unit.end > manifest.log_start().offset()) {
+                    return Ok(Standing::Named);
                 }
+            }
+            match (manifest, revision) {
+                (Some(manifest), None) if !manifest.could_accept(*start) => {}
+                (Some(manifest), Some(revision)) if manifest.revision() > *revision => {}
                 // A partition that this image does not have may have been opened since.
-                _ => pending.push((*partition, *start)),
+                (_, None) => pending.starts.push((*partition, *start)),
+                (_, Some(revision)) => pending.rewrites.push((*partition, *revision)),
             }
         }
-        Ok(if pending.is_empty() { Standing::Lost } else { Standing::Pending(pending) })
+        Ok(if pending == Parts::default() { Standing::Lost } else { Standing::Pending(pending) })
     }
 
     /// The shards that the existing snapshots name.
@@ -270,6 +291,18 @@ impl std::fmt::Debug for Sweeper {
     }
 }
 
+/// What is known to be named, before a manifest is looked at.
+struct Named {
+    shards: NamedShards,
+    /// Shared objects with a unit that is held one by one: their footers need not be read.
+    shared: BTreeSet<Arc<str>>,
+}
+
+fn shared_and_recent(image: &TierImage) -> BTreeSet<Arc<str>> {
+    let units = image.partitions().flat_map(|(_, manifest)| manifest.recent());
+    units.filter(|unit| is_shared(&unit.key)).map(|unit| Arc::clone(&unit.key)).collect()
+}
+
 struct NamedShards {
     newest: Option<u64>,
     keys: BTreeSet<Arc<str>>,
@@ -283,11 +316,11 @@ impl NamedShards {
     }
 }
 
-fn page_standing(image: &TierImage, key: &str, partition: PartitionId, base: Offset) -> Standing {
+fn page_standing(image: &TierImage, key: &str, partition: PartitionId, revision: Revision) -> Standing {
     match image.get(&partition) {
         Some(manifest) if manifest.pages().iter().any(|page| &*page.key == key) => Standing::Named,
-        Some(manifest) if !manifest.could_accept(base) => Standing::Lost,
-        _ => Standing::Pending(vec![(partition, base)]),
+        Some(manifest) if manifest.revision() > revision => Standing::Lost,
+        _ => Standing::Pending(Parts { starts: Vec::new(), rewrites: vec![(partition, revision)] }),
     }
 }
 

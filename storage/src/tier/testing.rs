@@ -1,12 +1,18 @@
 //! What the tier's tests share: partitions, batches, and a store to put them into.
 
 use super::TierError;
+use super::committer::{CommitterConfig, TierCommits};
 use super::key::ObjectKey;
+use super::object::{UnitBatches, read_state};
+use super::read::{ReadConfig, TierReader};
 use super::record::TierRecord;
+use super::rewrite::{Rewriter, Run, joined_state};
+use super::scrub::{Finding, ScrubDepth, scrub};
 use super::source::{PartitionView, SegmentView, SourceChunk, UnitSource, UnitSources};
-use super::unit::{Section, UnitMeta};
-use super::writer::UnitState;
-use crate::env::store::testing::{HastyClock, hasty_env};
+use super::sweep::{SweepConfig, Sweeper};
+use super::unit::{Revision, Section, UnitMeta};
+use super::writer::{ObjectWriter, UnitRange, UnitState};
+use crate::env::store::testing::{Faults, FaultyStore, HastyClock, hasty_env};
 use crate::env::store::{MemoryStore, Store};
 use crate::env::{Env, Timestamp};
 use crate::offset::{LeaderEpoch, Offset, PartitionId};
@@ -15,6 +21,7 @@ use esker_protocol::record::{BatchBuilder, BatchHeader};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 use uuid::Uuid;
 
 pub(super) fn partition(n: u32) -> PartitionId {
@@ -55,6 +62,7 @@ pub(super) fn unit(n: u32, leader_epoch: u32, start: u64, end: u64, attempt: u12
         end: offset(end),
         leader_epoch: epoch(leader_epoch),
         last_epoch: epoch(leader_epoch),
+        revision: None,
         max_timestamp: Some(Timestamp::from_millis(end as i64 * 10)),
         key: Arc::from(key.to_string()),
         data: Section::new(32, data, 1),
@@ -63,6 +71,37 @@ pub(super) fn unit(n: u32, leader_epoch: u32, start: u64, end: u64, attempt: u12
         epochs: at(20),
         aborted: at(30),
     }
+}
+
+/// A description of a rewrite over `start..end`.
+pub(super) fn rewritten(n: u32, leader_epoch: u32, start: u64, end: u64, revision: u64) -> UnitMeta {
+    let (partition, base, attempt) = (partition(n), offset(start), Uuid::from_u128(u128::from(end)));
+    let revision = Revision::new(revision);
+    let key = ObjectKey::Rewrite { partition, base, revision, attempt };
+    UnitMeta {
+        key: Arc::from(key.to_string()),
+        revision: Some(revision),
+        ..unit(n, leader_epoch, start, end, u128::from(end))
+    }
+}
+
+/// Rewrites a run as one unit with all of its batches.
+pub(super) async fn joined(env: &Env, store: &Arc<dyn Store>, run: &Run) -> Result<Vec<UnitMeta>, TierError> {
+    let (first, last) = (run.units().first().unwrap(), run.units().last().unwrap());
+    let (partition, base, revision) = (run.partition(), first.start, run.revision());
+    let key = ObjectKey::Rewrite { partition, base, revision, attempt: env.random.uuid() };
+    let mut writer = ObjectWriter::new(Arc::clone(store), key);
+    writer.begin_unit(run.range(first.start, last.end))?;
+    let mut states = Vec::new();
+    for unit in run.units() {
+        let mut batches = UnitBatches::new(&**store, unit);
+        while let Some(batches) = batches.next().await? {
+            writer.data(&batches).await?;
+        }
+        states.push(read_state(&**store, unit).await?);
+    }
+    writer.end_unit(last.end, joined_state(states).unwrap()).await?;
+    writer.finish().await
 }
 
 pub(super) fn open(n: u32, leader_epoch: u32) -> TierRecord {
@@ -164,5 +203,83 @@ impl Bench {
 
     pub(super) fn store(&self) -> Arc<dyn Store> {
         Arc::<MemoryStore>::clone(&self.memory)
+    }
+}
+
+pub(super) const CLUSTER: Uuid = Uuid::from_u128(5);
+
+/// A tier in memory, with its committer, readers and sweepers.
+pub(super) struct Running {
+    pub(super) bench: Bench,
+    pub(super) store: Arc<dyn Store>,
+    pub(super) commits: TierCommits,
+    pub(super) reader: Arc<TierReader>,
+}
+
+pub(super) async fn start_commits(store: &Arc<dyn Store>, env: &Env, snapshot_every: u64) -> TierCommits {
+    let config = CommitterConfig { snapshot_every, keep: Duration::ZERO };
+    loop {
+        if let Ok(commits) = TierCommits::start(Arc::clone(store), env, CLUSTER, config).await {
+            return commits;
+        }
+    }
+}
+
+pub(super) async fn start(seed: u64, faults: Faults) -> (Running, FaultyStore) {
+    let bench = Bench::new(seed);
+    let faulty = FaultyStore::new(bench.store(), seed, faults);
+    let store: Arc<dyn Store> = Arc::new(faulty.clone());
+    let commits = start_commits(&store, &bench.env, 20).await;
+    let reader = TierReader::new(&bench.env, Arc::clone(&store), CLUSTER, ReadConfig::default());
+    (Running { bench, store, commits, reader }, faulty)
+}
+
+impl Running {
+    pub(super) fn sweeper(&self, grace: Duration) -> Sweeper {
+        let config = SweepConfig { grace, shard_grace: grace, ..SweepConfig::default() };
+        let (store, reader) = (Arc::clone(&self.store), Arc::clone(&self.reader));
+        Sweeper::new(&self.bench.env, store, CLUSTER, self.commits.clone(), reader, config)
+    }
+
+    pub(super) fn rewriter(&self) -> Rewriter {
+        Rewriter::new(&self.bench.env, Arc::clone(&self.store), CLUSTER, self.commits.clone())
+    }
+
+    /// Writes an object with a unit of ten offsets for each of some partitions.
+    pub(super) async fn write(&self, starts: &[(u32, u64)]) -> Result<Vec<UnitMeta>, TierError> {
+        let attempt = self.bench.env.random.uuid();
+        let key = match starts {
+            [(n, start)] => ObjectKey::Partition { partition: partition(*n), base: offset(*start), attempt },
+            _ => ObjectKey::Shared { attempt },
+        };
+        let mut writer = ObjectWriter::new(Arc::clone(&self.store), key);
+        for (n, start) in starts {
+            let (start, upto) = (offset(*start), offset(start + 10));
+            writer.begin_unit(UnitRange {
+                partition: partition(*n),
+                start,
+                upto,
+                leader_epoch: epoch(1),
+                revision: None,
+            })?;
+            writer.data(&batches_of(start.get(), upto.get(), 1, 20)[0]).await?;
+            writer.end_unit(upto, UnitState::default()).await?;
+        }
+        writer.finish().await
+    }
+
+    pub(super) async fn commit(&self, units: &[UnitMeta]) -> Vec<bool> {
+        let records = units.iter().cloned().map(TierRecord::Unit).collect();
+        self.commits.commit(records).await.unwrap().iter().map(|verdict| verdict.is_applied()).collect()
+    }
+
+    pub(super) async fn upload(&self, starts: &[(u32, u64)]) -> Vec<bool> {
+        let units = self.write(starts).await.unwrap();
+        self.commit(&units).await
+    }
+
+    pub(super) async fn findings(&self) -> Vec<Finding> {
+        let image = self.commits.image();
+        scrub(&*self.bench.memory, CLUSTER, &image, ScrubDepth::Everything).await.unwrap().findings
     }
 }

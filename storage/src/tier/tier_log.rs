@@ -147,7 +147,7 @@ impl TierLog {
             let recent = manifest.recent();
             let units = recent.get(..recent.len().saturating_sub(FOLD_TO)).unwrap_or_default();
             for units in units.chunks(super::manifest::PAGE_UNITS) {
-                let page = write_page(&*self.store, &self.env, self.cluster, units).await?;
+                let page = write_page(&*self.store, &self.env, self.cluster, manifest.revision(), units).await?;
                 records.push(TierRecord::Page { partition: *partition, page });
             }
             if records.len() >= FOLDS {

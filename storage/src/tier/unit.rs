@@ -7,8 +7,44 @@
 use crate::env::Timestamp;
 use crate::offset::{LeaderEpoch, Offset, PartitionId};
 use serde::{Deserialize, Serialize};
+use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
+
+/// How often a partition's units were replaced by rewrites, or a rewrite was ruled out: what a rewrite is made of, and
+/// what must still be so when it is committed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Revision(u64);
+
+impl Revision {
+    /// The revision after `n` changes.
+    pub const fn new(n: u64) -> Revision {
+        Revision(n)
+    }
+
+    /// The number itself.
+    pub const fn get(self) -> u64 {
+        self.0
+    }
+
+    /// The revision after this one.
+    #[must_use]
+    pub const fn next(self) -> Revision {
+        Revision(self.0.saturating_add(1))
+    }
+
+    /// Whether it is that of a manifest whose units were never replaced.
+    pub const fn is_first(&self) -> bool {
+        self.0 == 0
+    }
+}
+
+impl fmt::Display for Revision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
 
 /// A checksummed range of an object's bytes, written as `[position, length, crc]`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -55,10 +91,13 @@ pub struct UnitMeta {
     pub start: Offset,
     /// One past the last offset that it covers.
     pub end: Offset,
-    /// The epoch of the leader that uploaded it: the fence.
+    /// The epoch of the leader that wrote it: the fence.
     pub leader_epoch: LeaderEpoch,
     /// The epoch in which its last batch was appended.
     pub last_epoch: LeaderEpoch,
+    /// For a rewrite, the revision of the manifest that it was made of; `None` for what was uploaded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revision: Option<Revision>,
     /// The latest timestamp of its records; `None` if none has one.
     pub max_timestamp: Option<Timestamp>,
     /// The object.
@@ -102,6 +141,11 @@ pub fn unit_is_sound(unit: &UnitMeta) -> bool {
         adjoins
     });
     tiles && unit.start < unit.end && !unit.data.is_empty() && unit.last_epoch <= unit.leader_epoch
+}
+
+/// The sum of sizes that somebody wrote down: as large as a number can be rather than wrong.
+pub(super) fn total(sizes: impl IntoIterator<Item = u64>) -> u64 {
+    sizes.into_iter().fold(0, u64::saturating_add)
 }
 
 /// A transaction that was aborted, as Kafka's aborted index has it.

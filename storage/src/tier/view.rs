@@ -9,7 +9,7 @@
 //! Chunks begin at batches, so each is checked once, when it is loaded, and readers get slices of it.
 
 use super::TierError;
-use super::object::check_section;
+use super::object::slice_of;
 use super::sections::{Epochs, UnitIndex, decode_aborted, decode_epochs};
 use super::unit::{AbortedTransaction, UnitMeta};
 use super::writer::UnitState;
@@ -47,12 +47,7 @@ impl UnitView {
     ) -> Result<UnitView, TierError> {
         let (start, end) = (meta.index.position(), meta.aborted.range().end);
         let all = store.get_range(&meta.key, start..end).await?;
-        let section = |section: super::unit::Section| {
-            let from = section.position().saturating_sub(start) as usize;
-            let bytes = from.checked_add(section.len() as usize).filter(|until| *until <= all.len());
-            let bytes = bytes.map(|until| all.slice(from..until)).unwrap_or_default();
-            check_section(&meta.key, section, &bytes).map(|()| bytes)
-        };
+        let section = |section| slice_of(&meta.key, section, start, &all);
         let index = UnitIndex::decode(&section(meta.index)?)?;
         let starts = chunk_starts(&index, meta.data.len(), chunk_len);
         Ok(UnitView {

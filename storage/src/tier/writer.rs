@@ -16,7 +16,7 @@ use super::TierError;
 use super::footer::{HEAD_LEN, encode_head, encode_tail};
 use super::key::ObjectKey;
 use super::sections::{UnitIndex, encode_aborted, encode_epochs};
-use super::unit::{AbortedTransaction, Section, UnitMeta};
+use super::unit::{AbortedTransaction, Revision, Section, UnitMeta};
 use crate::env::Timestamp;
 use crate::env::store::{Store, Upload};
 use crate::offset::{LeaderEpoch, Offset, PartitionId};
@@ -33,12 +33,14 @@ pub const PART_LEN: usize = 8 << 20;
 pub struct UnitRange {
     /// The partition.
     pub partition: PartitionId,
-    /// The first offset, which lies in the first batch.
+    /// The first offset: in the first batch, or, for a rewrite, in it or before it.
     pub start: Offset,
     /// No batch reaches beyond it; the unit may end before.
     pub upto: Offset,
-    /// The epoch of the leader that uploads.
+    /// The epoch of the leader that writes.
     pub leader_epoch: LeaderEpoch,
+    /// For a rewrite, the revision that it is made of.
+    pub revision: Option<Revision>,
 }
 
 /// What goes with a unit's batches.
@@ -80,6 +82,7 @@ impl ObjectWriter {
     pub fn new(store: Arc<dyn Store>, key: ObjectKey) -> ObjectWriter {
         let attempt = match key {
             ObjectKey::Partition { attempt, .. }
+            | ObjectKey::Rewrite { attempt, .. }
             | ObjectKey::Shared { attempt }
             | ObjectKey::Page { attempt, .. }
             | ObjectKey::Shard { attempt, .. } => attempt,
@@ -168,6 +171,7 @@ impl ObjectWriter {
             end,
             leader_epoch: unit.range.leader_epoch,
             last_epoch,
+            revision: unit.range.revision,
             max_timestamp: unit.max_timestamp,
             key: Arc::clone(&self.key),
             data,
@@ -259,7 +263,8 @@ impl OpenUnit {
                 return Err(TierError::corrupt(&what(header.base_offset), "its offsets or epoch are impossible"));
             };
             let follows = match self.next {
-                None => base <= self.range.start && self.range.start < next,
+                // What a rewrite left out may have been its first records.
+                None => (base <= self.range.start || self.range.revision.is_some()) && self.range.start < next,
                 Some(expected) => expected <= base,
             };
             if !follows || next > self.range.upto || self.last_epoch.is_some_and(|last| epoch < last) {
