@@ -112,9 +112,9 @@ async fn read_page(
     };
     let bytes = match partition.read(from, Bound::Uncommitted, PAGE, true).map_err(|error| failed(&error))? {
         Read::Nothing => return Ok((Vec::new(), end)),
-        Read::Hot(bytes) => bytes,
+        Read::Hot(records) => records.bytes,
         Read::Cold(read) => match read.complete(env.now().plus(READ_LIMIT)).await {
-            Ok(Some(bytes)) => bytes,
+            Ok(Some(records)) => records.bytes,
             Ok(None) => return Err(ReplayError::Unavailable),
             Err(error) => return Err(failed(&error)),
         },

@@ -11,6 +11,7 @@ pub fn append_code(error: &AppendError) -> ErrorCode {
     match error {
         AppendError::Producer(ProducerError::OutOfOrderSequence { .. }) => ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER,
         AppendError::Producer(ProducerError::InvalidProducerEpoch { .. }) => ErrorCode::INVALID_PRODUCER_EPOCH,
+        AppendError::Producer(ProducerError::CoordinatorFenced { .. }) => ErrorCode::TRANSACTION_COORDINATOR_FENCED,
         AppendError::Fenced { .. } => ErrorCode::NOT_LEADER_OR_FOLLOWER,
         AppendError::Log(error) => log_code(error),
     }

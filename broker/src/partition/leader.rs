@@ -13,14 +13,13 @@ use super::waiters::Waiters;
 use super::wakes::Wakes;
 use crate::config::TopicConfig;
 use arc_swap::ArcSwap;
-use bytes::Bytes;
 use esker_protocol::error_code::ErrorCode;
 use esker_protocol::record::ValidatedBatch;
 use esker_storage::env::mutation::{self, Mutation};
 use esker_storage::env::{Env, Monotonic, Timestamp};
 use esker_storage::log::{AppendError, Appended, Log, LogConfig, LogObserver};
 use esker_storage::offset::{HighWatermark, LastStable, LeaderEpoch, LocalStart, LogStart, Offset, PartitionId};
-use esker_storage::partition_log::{self, LookupError, PartitionLog, ReadError, Source};
+use esker_storage::partition_log::{self, LookupError, PartitionLog, ReadError, Records, Source, Want};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -50,7 +49,7 @@ pub enum Read {
     /// The offset is at the end.
     Nothing,
     /// Whole batches, in memory.
-    Hot(Bytes),
+    Hot(Records),
     /// Whole batches, on the disk or in the tier.
     Cold(ColdRead),
 }
@@ -269,7 +268,9 @@ impl Partition {
         if offset >= end {
             return Ok(Read::Nothing);
         }
-        Ok(match self.log.read(offset, end, limit as u64, at_least_one)? {
+        let committed = bound == Bound::Committed;
+        let want = Want { from: offset, upto: end, max_bytes: limit as u64, at_least_one, committed };
+        Ok(match self.log.read(want)? {
             partition_log::Read::Nothing => Read::Nothing,
             partition_log::Read::Hot(records) => Read::Hot(records),
             partition_log::Read::Cold(source) => Read::Cold(ColdRead { partition: Arc::clone(self), source, limit }),
@@ -365,7 +366,7 @@ fn covers(mark: HighWatermark, end: Offset) -> bool {
 impl ColdRead {
     /// Whether they come from the tier.
     pub fn is_tiered(&self) -> bool {
-        matches!(self.source, Source::Tier(_))
+        self.source.is_tiered()
     }
 
     /// The most bytes that it gives.
@@ -377,7 +378,7 @@ impl ColdRead {
     ///
     /// # Errors
     /// If the disk or the tier cannot give them.
-    pub async fn complete(self, deadline: Monotonic) -> Result<Option<Bytes>, ReadError> {
+    pub async fn complete(self, deadline: Monotonic) -> Result<Option<Records>, ReadError> {
         let left = deadline.since(self.partition.env.now());
         self.partition.log.complete(self.source, left).await
     }

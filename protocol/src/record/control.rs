@@ -11,6 +11,9 @@
 use super::builder::{BatchBuilder, BuildError};
 use super::header::Producer;
 use super::patch::ValidatedBatch;
+use super::records::records;
+use super::shape::Malformed;
+use super::{BatchHeader, Scratch};
 
 /// What a control record says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,6 +50,35 @@ impl ControlKind {
     }
 }
 
+/// What the marker that ends a transaction says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Marker {
+    /// Whether it was committed or aborted.
+    pub kind: ControlKind,
+    /// The epoch of the coordinator that wrote it; `None` if the marker does not say.
+    pub coordinator_epoch: Option<i32>,
+}
+
+impl Marker {
+    /// The marker that `batch` is; `None` for a batch of anything else.
+    ///
+    /// # Errors
+    /// [`Malformed`] for a batch whose records cannot be read.
+    pub fn of(batch: &[u8]) -> Result<Option<Marker>, Malformed> {
+        if !BatchHeader::parse(batch)?.is_control() {
+            return Ok(None);
+        }
+        let mut scratch = Scratch::default();
+        // Markers are never compressed, and a control batch that is none need not be understood.
+        let Some(record) = records(batch, &mut scratch, 0)?.next() else { return Ok(None) };
+        let record = record?;
+        let kind = record.key.and_then(ControlKind::from_key);
+        let kind = kind.filter(|kind| matches!(kind, ControlKind::Abort | ControlKind::Commit));
+        let epoch = record.value.and_then(|value| value.get(2..)?.first_chunk().copied()).map(i32::from_be_bytes);
+        Ok(kind.map(|kind| Marker { kind, coordinator_epoch: epoch.filter(|epoch| *epoch >= 0) }))
+    }
+}
+
 /// The batch that ends a transaction of `producer_id`, at `timestamp` (milliseconds since 1970).
 ///
 /// # Errors
@@ -70,7 +102,6 @@ pub fn end_transaction_marker(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::{Scratch, records};
 
     #[test]
     fn a_marker_reads_back() {
@@ -84,7 +115,14 @@ mod tests {
             let record = records(marker.bytes(), &mut scratch, 0).unwrap().next().unwrap().unwrap();
             assert_eq!(record.key.and_then(ControlKind::from_key), Some(kind));
             assert_eq!(record.value, Some(&[0, 0, 0, 0, 0, 9][..]));
+            let read = Marker::of(marker.bytes()).unwrap();
+            assert_eq!(read, Some(Marker { kind, coordinator_epoch: Some(9) }));
         }
+        let other = end_transaction_marker(ControlKind::Other(5), 7, 3, 9, 1000).unwrap();
+        assert_eq!(Marker::of(other.bytes()).unwrap(), None);
+        let data = BatchBuilder::default().push(1, Some(&[0, 0, 0, 0]), None, &[]).build().unwrap();
+        assert_eq!(Marker::of(&data).unwrap(), None, "a record of a client that looks like a marker");
+        assert!(Marker::of(&data[..50]).is_err());
         assert_eq!(ControlKind::from_key(&[0, 0, 0]), None);
         assert_eq!(ControlKind::from_key(&[0, 0, 0, 2, 9]), Some(ControlKind::Other(2)));
     }

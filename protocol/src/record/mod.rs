@@ -28,6 +28,7 @@ mod builder;
 mod checksum;
 mod codec;
 mod control;
+mod filter;
 mod header;
 mod lookup;
 mod patch;
@@ -41,7 +42,8 @@ mod window;
 
 pub use builder::{BatchBuilder, BuildError, RecordHeader};
 pub use codec::{Compression, Scratch};
-pub use control::{ControlKind, end_transaction_marker};
+pub use control::{ControlKind, Marker, end_transaction_marker};
+pub use filter::{Filtered, NewHorizon, filter, without_records};
 pub use header::{BatchHeader, Damage, Producer, TimestampType, check_stored};
 pub use lookup::{RecordPosition, first_at_or_after, max_timestamp_record};
 pub use patch::{StampedBatch, ValidatedBatch};

@@ -27,6 +27,14 @@ pub enum Mutation {
     /// A commit whose answer was lost is written again under the next number, without a look at the first. (The
     /// numbered log's append.)
     LostAnswerNewNumber,
+    /// A cleaned segment takes the place of its run without being synced. (The swap of compaction.)
+    SwapWithoutSync,
+    /// A tombstone goes at once, not after `delete.retention.ms`. (Compaction's filter.)
+    TombstoneRemovedEarly,
+    /// Of two records of a key the newer one goes. (Compaction's filter.)
+    NewestRecordDropped,
+    /// Compaction goes on beyond what was committed, up to the active segment. (Compaction's planner.)
+    CleanedBeyondStable,
     /// Units are replaced by a rewrite although one of them was replaced since it was made. (The tier log's replay.)
     ChangedUnitSwapped,
     /// An object that was replaced is deleted while readers may still be on it. (The sweeper.)
@@ -35,12 +43,16 @@ pub enum Mutation {
 
 impl Mutation {
     /// Every mutation.
-    pub const ALL: [Mutation; 7] = [
+    pub const ALL: [Mutation; 11] = [
         Mutation::SyncLeftOut,
         Mutation::AnswerBeforeWrite,
         Mutation::LocalDropBeforeCommit,
         Mutation::StaleUnitAccepted,
         Mutation::LostAnswerNewNumber,
+        Mutation::SwapWithoutSync,
+        Mutation::TombstoneRemovedEarly,
+        Mutation::NewestRecordDropped,
+        Mutation::CleanedBeyondStable,
         Mutation::ChangedUnitSwapped,
         Mutation::ReplacedDeletedAtOnce,
     ];
@@ -53,6 +65,10 @@ impl Mutation {
             Mutation::LocalDropBeforeCommit => "local-drop-before-commit",
             Mutation::StaleUnitAccepted => "stale-unit-accepted",
             Mutation::LostAnswerNewNumber => "lost-answer-new-number",
+            Mutation::SwapWithoutSync => "swap-without-sync",
+            Mutation::TombstoneRemovedEarly => "tombstone-removed-early",
+            Mutation::NewestRecordDropped => "newest-record-dropped",
+            Mutation::CleanedBeyondStable => "cleaned-beyond-stable",
             Mutation::ChangedUnitSwapped => "changed-unit-swapped",
             Mutation::ReplacedDeletedAtOnce => "replaced-deleted-at-once",
         }

@@ -9,10 +9,12 @@ use super::dir::Durability;
 use super::epochs::LeaderEpochs;
 use super::error::{AppendError, LogError};
 use super::local_log::Log;
-use super::producers::{Claim, Verdict};
+use super::producers::{Claim, ProducerError, Producers, Verdict, WrittenBatch};
+use super::unstable::note;
 use crate::env::Timestamp;
 use crate::offset::{FilePosition, LeaderEpoch, Offset};
 use crate::segment::{Segment, walk::mark_of};
+use bytes::Bytes;
 use esker_protocol::record::{TimestampType, ValidatedBatch};
 use std::sync::atomic::Ordering;
 
@@ -37,6 +39,26 @@ impl Log {
     /// # Errors
     /// [`AppendError`]; nothing was appended then, except that with [`LogError::Failed`] nobody knows.
     pub fn append(&self, batch: ValidatedBatch, epoch: LeaderEpoch, now: Timestamp) -> Result<Appended, AppendError> {
+        if batch.header().is_control() {
+            return Err(LogError::Invalid("control batches have a door of their own").into());
+        }
+        let claim = Claim::of(batch.header());
+        self.append_checked(batch, epoch, now, |producers| {
+            match claim.map(|claim| producers.check(&claim)).transpose()? {
+                Some(Verdict::Duplicate(original)) => Ok(Some(original)),
+                _ => Ok(None),
+            }
+        })
+    }
+
+    /// Appends a batch unless `check` says, under the append lock, that it was appended before or may not be.
+    pub(super) fn append_checked(
+        &self,
+        batch: ValidatedBatch,
+        epoch: LeaderEpoch,
+        now: Timestamp,
+        check: impl FnOnce(&Producers) -> Result<Option<WrittenBatch>, ProducerError>,
+    ) -> Result<Appended, AppendError> {
         self.dir.check().map_err(LogError::from)?;
         let size = batch.size() as u64;
         let mut appender = self.appender.lock();
@@ -44,9 +66,7 @@ impl Log {
             return Err(LogError::Closed.into());
         }
         check_epoch(&self.epochs.read(), epoch)?;
-        if let Some(claim) = Claim::of(batch.header())
-            && let Verdict::Duplicate(original) = appender.producers.check(&claim)?
-        {
+        if let Some(original) = check(&appender.producers)? {
             return Ok(Appended {
                 base_offset: original.base_offset,
                 last_offset: original.last_offset,
@@ -68,7 +88,13 @@ impl Log {
             .writer
             .append(&stamped.head, &stamped.tail, &mark)
             .map_err(|error| self.dir.write_failed("appending", error))?;
-        appender.producers.record(&stamped.header, now);
+        let control = if stamped.header.is_control() { stamped.to_bytes() } else { Bytes::new() };
+        let ended = note(&mut appender.producers, &stamped.header, &control, now);
+        if let Some(aborted) = ended.and_then(|ended| ended.aborted()) {
+            appender.writer.note_aborted(aborted);
+        }
+        // Before the log end moves: no reader may take for stable what is not.
+        self.unstable.appended(appender.producers.first_open_transaction(), ended.as_ref());
         if self.epochs.read().would_begin(epoch) {
             self.epochs.write().begin(epoch, mark.base);
         }

@@ -16,6 +16,7 @@
 //! 40  8  the point: position
 //!        leader epochs:   4 count | 4 epoch, 8 start each
 //!        index so far:    8 latest timestamp | 8 its batch, -1 for none | 4 count | 24 each, as in index files
+//!        aborted so far:  4 count | 32 each, as in index files
 //!        producers:       4 bytes | a snapshot, see `producers_codec`
 //!     4  CRC-32 of everything before
 //! ```
@@ -28,6 +29,7 @@ use super::producers::Producers;
 use super::producers_codec::{self, SnapshotError};
 use crate::env::Timestamp;
 use crate::offset::{FilePosition, LocalStart, LogStart, Offset};
+use crate::segment::aborted::{self, AbortedTransaction};
 use crate::segment::fields::{BadField, Fields};
 use crate::segment::{Boundary, IndexEntry, LatestTimestamp, SparseIndex};
 
@@ -57,6 +59,8 @@ pub struct Checkpoint {
     pub epochs: LeaderEpochs,
     /// The index of the point's segment up to there.
     pub index: SparseIndex,
+    /// The transactions that were aborted in the point's segment up to there.
+    pub aborted: Vec<AbortedTransaction>,
     /// The producers as they were there.
     pub producers: Producers,
 }
@@ -101,6 +105,8 @@ impl Checkpoint {
             bytes.extend_from_slice(&entry.position.get().to_be_bytes());
             bytes.extend_from_slice(&entry.max_timestamp_before.millis().to_be_bytes());
         }
+        bytes.extend_from_slice(&(self.aborted.len() as u32).to_be_bytes());
+        aborted::encode(&self.aborted, &mut bytes);
         let producers = producers_codec::encode(&self.producers);
         bytes.extend_from_slice(&(producers.len() as u32).to_be_bytes());
         bytes.extend_from_slice(&producers);
@@ -131,6 +137,8 @@ impl Checkpoint {
         let at = Boundary { offset: fields.offset()?, position: FilePosition::new(fields.u64()?) };
         let epochs = LeaderEpochs::decode(&mut fields)?;
         let index = index(&mut fields)?;
+        let count = fields.count(aborted::ENTRY_LEN)?;
+        let aborted = aborted::decode(&mut fields, count)?;
         let len = fields.count(1)?;
         let producers = producers_codec::decode(fields.take(len)?).map_err(|error| match error {
             SnapshotError::Damaged => CheckpointError::Damaged,
@@ -139,7 +147,15 @@ impl Checkpoint {
         if !fields.rest().is_empty() {
             return Err(CheckpointError::Damaged);
         }
-        Ok(Checkpoint { log_start, local_start, point: RecoveryPoint { serial, at }, epochs, index, producers })
+        Ok(Checkpoint {
+            log_start,
+            local_start,
+            point: RecoveryPoint { serial, at },
+            epochs,
+            index,
+            aborted,
+            producers,
+        })
     }
 }
 

@@ -43,6 +43,7 @@ impl Log {
     /// their files has them back.
     pub fn drop_local_before(&self, offset: Offset) -> Result<u64, LogError> {
         self.dir.check()?;
+        let one = self.upkeep.lock();
         let dropped = {
             // The append lock is what orders changes of the list.
             let mut appender = self.appender.lock();
@@ -58,7 +59,7 @@ impl Log {
             dropped
         };
         // The names may vanish in any order if the power goes now: the checkpoint says that none of them counts.
-        self.checkpoint()?;
+        self.checkpoint_locked(&one)?;
         let mut freed = 0;
         for segment in dropped {
             segment.remove().map_err(|error| self.dir.write_failed("removing a segment", error))?;
@@ -98,13 +99,17 @@ impl Log {
         let Some(segment) = list.holding(to) else { return Err(LogError::Invalid("no segment holds the offset")) };
         let error = |error| segment_error(self.id, segment.name(), error);
         let at = segment.boundary_at_offset(to, segment.end()).map_err(error)?;
+        // A cleaned segment may have nothing there, and the next batch only beyond.
+        let at = Boundary { offset: at.offset.min(to), ..at };
         if at.offset < self.local_start().offset() {
             return Err(LogError::Invalid("the cut lies in the batch of the log start: nothing would be left"));
         }
         let producers = self.producers_at(appender, &list, at.offset)?;
         let index = index_up_to(segment.as_ref(), at).map_err(error)?;
+        let mut aborted = self.aborted_of(&list, segment.name())?;
+        aborted.retain(|entry| entry.last < at.offset);
         let serial = next_serial(appender)?;
-        let writer = self.create_writer(SegmentName { base: at.offset, serial }, now)?;
+        let writer = self.create_writer(SegmentName::appended(at.offset, serial), now)?;
         // The record of the cut must survive before anything relies on it.
         let disk = self.dir.env().disk.as_ref();
         let open = writer.segment().open().map_err(error)?;
@@ -118,7 +123,7 @@ impl Log {
         appender.unfinished.retain(|(segment, _)| segment.summary().end <= at.offset);
         let producers = Arc::new(producers);
         if !whole_segment_gone && !sealed.iter().any(|sealed| sealed.summary().name == segment.name()) {
-            let part = SealedSegment::cut(self.dir.files(), &self.path, segment.name(), at, index);
+            let part = SealedSegment::cut(self.dir.files(), &self.path, segment.name(), at, (index, aborted));
             let part = Arc::new(part);
             appender.unfinished.push((Arc::clone(&part), Some(Arc::clone(&producers))));
             sealed.push(part);
@@ -128,8 +133,7 @@ impl Log {
         appender.writer = writer;
         appender.first_append = None;
         self.epochs.write().truncate_end(at.offset);
-        let open = appender.producers.first_open_transaction();
-        self.first_open_transaction.store(open.map_or(u64::MAX, Offset::get), Ordering::Release);
+        self.unstable.reset(appender.producers.first_open_transaction(), at.offset);
         {
             let mut truncations = self.truncations.lock();
             *truncations += 1;

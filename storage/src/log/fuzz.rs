@@ -8,7 +8,7 @@ use super::producers::{Claim, Producers};
 use super::{identity, producers_codec, synced_record};
 use crate::env::Timestamp;
 use crate::offset::{FilePosition, LeaderEpoch, LocalStart, LogEnd, LogStart, Offset, PartitionId};
-use crate::segment::{BatchMark, Boundary, SparseIndex};
+use crate::segment::{AbortedTransaction, BatchMark, Boundary, SparseIndex};
 use esker_protocol::fuzz::{MEMORY, PER_BYTE, Target};
 use esker_protocol::record::{BatchBuilder, BatchHeader, Producer};
 use uuid::Uuid;
@@ -119,9 +119,16 @@ fn checkpoint_seeds() -> Vec<Vec<u8>> {
         },
         epochs: LeaderEpochs::from_entries(vec![start(0, 0), start(4, 40)]).unwrap_or_default(),
         index: SparseIndex::default(),
+        aborted: Vec::new(),
         producers: Producers::default(),
     };
-    let full = Checkpoint { index, producers: some_producers(), ..whole.clone() };
+    let aborted = AbortedTransaction {
+        producer_id: 7,
+        first: Offset::new(100),
+        last: Offset::new(105),
+        last_stable: Offset::new(100),
+    };
+    let full = Checkpoint { index, aborted: vec![aborted], producers: some_producers(), ..whole.clone() };
     vec![whole.encode(), full.encode()]
 }
 

@@ -16,7 +16,7 @@
 //! one before, see [`synced_not_beyond_end`].
 //!
 //! This file is the state and its simple questions. What acts on it: `append`, `read`, `upkeep` (sealing, checkpoints),
-//! `cut` (dropping at the start, truncating at the end), `recovery` (opening), `unit_source` (what the tier uploads).
+//! `cut` (dropping at the start, truncating at the end), `swap` (a cleaned segment for a run), `recovery` (opening), `unit_source` (what the tier uploads).
 
 use super::appender::Appender;
 use super::config::LogConfig;
@@ -25,15 +25,14 @@ use super::epochs::{EpochEnd, EpochStart};
 use super::error::LogError;
 use super::group_commit::{Capture, Member};
 use super::synced_record::SyncedMark;
+use super::unstable::Unstable;
 use crate::env::Timestamp;
-use crate::offset::{
-    HighWatermark, LastStable, LeaderEpoch, LocalStart, LogEnd, LogStart, Offset, PartitionId, SyncedEnd,
-};
+use crate::offset::{LeaderEpoch, LocalStart, LogEnd, LogStart, Offset, PartitionId, SyncedEnd};
 use crate::segment::{ActiveSegment, SealedSegment, Segment, SegmentName};
 use arc_swap::ArcSwap;
 use parking_lot::{Mutex, RwLock};
-use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
 /// Hears of a log's progress. Called on the thread that made it, with no lock held: it should mark and wake, not work.
@@ -57,14 +56,15 @@ pub struct Log {
     pub(super) log_start: AtomicU64,
     pub(super) log_end: AtomicU64,
     pub(super) synced_end: AtomicU64,
-    /// The first offset of the oldest open transaction; `u64::MAX` stands for none, here only.
-    pub(super) first_open_transaction: AtomicU64,
+    pub(super) unstable: Unstable,
     pub(super) wants_maintenance: AtomicBool,
     pub(super) closed: AtomicBool,
     pub(super) abandoned: AtomicBool,
-    /// Held while segments are finished and a checkpoint is taken and written, so that an older one never replaces a
-    /// newer one.
+    /// Held while segments are finished, dropped, cut or swapped, and while a checkpoint is taken and written, so that an
+    /// older one never replaces a newer one.
     pub(super) upkeep: Mutex<()>,
+    /// The serial of the file in which the recovery point of the last checkpoint lies; 0 before the first.
+    pub(super) checkpointed: AtomicU32,
     /// How often the log was truncated: a sync that was under way then says nothing about the log as it is now.
     pub(super) truncations: Mutex<u64>,
     observer: RwLock<Option<Weak<dyn LogObserver>>>,
@@ -141,11 +141,12 @@ impl Log {
             log_start: AtomicU64::new(parts.log_start.offset().get()),
             log_end: AtomicU64::new(end.get()),
             synced_end: AtomicU64::new(end.get()),
-            first_open_transaction: AtomicU64::new(open.map_or(u64::MAX, Offset::get)),
+            unstable: Unstable::new(open),
             wants_maintenance: AtomicBool::new(false),
             closed: AtomicBool::new(false),
             abandoned: AtomicBool::new(false),
             upkeep: Mutex::new(()),
+            checkpointed: AtomicU32::new(0),
             truncations: Mutex::new(0),
             observer: RwLock::new(None),
         })
@@ -159,6 +160,11 @@ impl Log {
     /// Where it is.
     pub fn dir(&self) -> &Arc<LogDir> {
         &self.dir
+    }
+
+    /// The directory of its files.
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 
     /// Its settings.
@@ -204,12 +210,6 @@ impl Log {
             Durability::Fsync => self.synced_end().offset(),
             Durability::Os => self.log_end().offset(),
         }
-    }
-
-    /// Up to where `read_committed` may read, below `high_watermark`: where the oldest open transaction began.
-    pub fn last_stable(&self, high_watermark: HighWatermark) -> LastStable {
-        let open = Offset::new(self.first_open_transaction.load(Ordering::Acquire));
-        LastStable::at(high_watermark.offset().min(open))
     }
 
     /// The newest leader epoch in which anything was appended, or that was begun here.

@@ -5,8 +5,9 @@
 //!     |-- SyncGroup  rounds of syncs across all its partitions (group_commit, rounds)
 //!     `-- Log        one partition: append, read, seal, checkpoint, recover (local_log, append, read, upkeep, recovery)
 //!           |-- Producers     who wrote what lately: sequences, duplicates (producers)
+//!           |-- Unstable      which transactions hold back committed readers (unstable, transactions)
 //!           |-- LeaderEpochs  who led from which offset on (epochs)
-//!           `-- segments      the bytes (crate::segment)
+//!           `-- segments      the bytes (crate::segment); compaction swaps runs of them (swap)
 //! ```
 //!
 //! A [`Log`] is appended to under one lock and read without any. What is appended becomes durable in rounds that cover
@@ -31,11 +32,15 @@ pub mod producers;
 pub mod producers_codec;
 mod read;
 mod recovery;
+mod recovery_scan;
 pub mod retention;
 mod rounds;
 mod survey;
+mod swap;
 pub mod synced_record;
+mod transactions;
 mod unit_source;
+mod unstable;
 mod upkeep;
 
 pub use append::Appended;
@@ -46,9 +51,11 @@ pub use error::{AppendError, DirFailed, LogError, ReadError};
 pub use group_commit::SyncGroup;
 pub use local_log::{Log, LogObserver, SegmentInfo, local_reaches_tier, synced_not_beyond_end};
 pub use open_dir::{LogDirConfig, OpenDirError};
-pub use producers::{ProducerError, Producers};
+pub use producers::{LastBatch, ProducerError, Producers};
 pub use read::LocalRead;
-pub use recovery::OpenReport;
+pub use recovery_scan::OpenReport;
+pub use swap::{stands_for, tiles};
+pub use transactions::EndTransaction;
 pub use unit_source::UploadChunk;
 
 #[cfg(test)]

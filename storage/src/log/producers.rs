@@ -12,14 +12,16 @@
 //!  sequence = last + 1 (2^31-1 is followed by 0)     -> Append; else OutOfOrderSequence
 //! ```
 //!
+//! A transactional batch opens its producer's transaction, and the marker that follows ends it: see `transactions`.
+//!
 //! A producer that has been silent for `producer.id.expiration.ms` is forgotten, by the broker's own clock and not by
 //! the timestamps of its records, which are the client's. Their number is bounded too: beyond the limit those that
 //! have been silent longest go first, except within a transaction.
 
 use crate::env::Timestamp;
 use crate::offset::Offset;
-use esker_protocol::record::{BatchHeader, Producer, TimestampType};
-use std::collections::{BTreeMap, VecDeque};
+use esker_protocol::record::{BatchHeader, ControlKind, Marker, Producer, TimestampType};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// Batches remembered of each producer: what a client may have in flight at once.
 pub const WINDOW: usize = 5;
@@ -55,6 +57,15 @@ pub struct ProducerState {
     pub coordinator_epoch: Option<i32>,
     /// When it was last heard of, by the broker's clock.
     pub last_seen: Timestamp,
+}
+
+/// What of a producer compaction must leave in the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LastBatch {
+    /// Its newest epoch.
+    pub epoch: i16,
+    /// The offset of its last record; `None` if only a marker is known of it.
+    pub last_offset: Option<Offset>,
 }
 
 /// What a batch claims of its producer.
@@ -102,13 +113,40 @@ pub enum ProducerError {
         /// The newest one.
         known: i16,
     },
+    /// A newer transaction coordinator has written already (TRANSACTION_COORDINATOR_FENCED).
+    #[error("producer {producer_id}: coordinator epoch {got} is older than {known}")]
+    CoordinatorFenced {
+        /// The producer.
+        producer_id: i64,
+        /// The marker's coordinator epoch.
+        got: i32,
+        /// The newest one.
+        known: i32,
+    },
 }
 
 /// The producers of a partition.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Producers {
     states: BTreeMap<i64, ProducerState>,
+    /// The first offsets of the open transactions, with their producers.
+    open: BTreeSet<(Offset, i64)>,
     limit: usize,
+}
+
+/// A transaction that has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ended {
+    /// Whose it was.
+    pub producer_id: i64,
+    /// Its first offset.
+    pub first: Offset,
+    /// The offset of its marker.
+    pub last: Offset,
+    /// Where the oldest of those began that are open now; one past the marker if there is none.
+    pub last_stable: Offset,
+    /// Whether it was aborted.
+    pub aborted: bool,
 }
 
 impl Default for Producers {
@@ -140,11 +178,12 @@ impl Claim {
 impl Producers {
     /// None yet, and never more than `limit`.
     pub fn with_limit(limit: usize) -> Producers {
-        Producers { states: BTreeMap::new(), limit: limit.max(1) }
+        Producers { states: BTreeMap::new(), open: BTreeSet::new(), limit: limit.max(1) }
     }
 
     pub(super) fn from_states(states: BTreeMap<i64, ProducerState>) -> Producers {
-        Producers { states, limit: DEFAULT_LIMIT }
+        let open = states.iter().filter_map(|(id, state)| Some((state.transaction_start?, *id))).collect();
+        Producers { states, open, limit: DEFAULT_LIMIT }
     }
 
     /// How many are remembered.
@@ -155,6 +194,15 @@ impl Producers {
     /// Whether none is remembered.
     pub fn is_empty(&self) -> bool {
         self.states.is_empty()
+    }
+
+    /// The last batch of each.
+    pub fn last_batches(&self) -> BTreeMap<i64, LastBatch> {
+        let last = |state: &ProducerState| LastBatch {
+            epoch: state.epoch,
+            last_offset: state.batches.back().map(|batch| batch.last_offset),
+        };
+        self.states.iter().map(|(id, state)| (*id, last(state))).collect()
     }
 
     /// Everyone, by id.
@@ -205,19 +253,10 @@ impl Producers {
         };
         let log_append_time = (header.timestamp_type() == TimestampType::LogAppendTime)
             .then(|| Timestamp::from_millis(header.max_timestamp));
-        if !self.states.contains_key(&claim.producer_id) {
-            self.make_room();
-        }
-        let state = self.states.entry(claim.producer_id).or_insert_with(|| ProducerState {
-            epoch: claim.epoch,
-            batches: VecDeque::new(),
-            transaction_start: None,
-            coordinator_epoch: None,
-            last_seen: now,
-        });
-        if state.epoch != claim.epoch {
-            state.epoch = claim.epoch;
-            state.batches.clear();
+        let state = self.state(claim.producer_id, claim.epoch, now);
+        let begins = header.is_transactional() && state.transaction_start.is_none();
+        if begins {
+            state.transaction_start = Some(base_offset);
         }
         if state.batches.len() >= WINDOW {
             state.batches.pop_front();
@@ -229,7 +268,61 @@ impl Producers {
             last_offset,
             log_append_time,
         });
+        if begins {
+            self.open.insert((base_offset, claim.producer_id));
+        }
+    }
+
+    /// Whether the marker that ends a transaction may be written.
+    ///
+    /// # Errors
+    /// [`ProducerError`], if somebody newer has written already.
+    pub fn check_marker(&self, producer_id: i64, epoch: i16, coordinator_epoch: i32) -> Result<(), ProducerError> {
+        let Some(state) = self.states.get(&producer_id) else { return Ok(()) };
+        if epoch < state.epoch {
+            return Err(ProducerError::InvalidProducerEpoch { producer_id, got: epoch, known: state.epoch });
+        }
+        match state.coordinator_epoch {
+            Some(known) if coordinator_epoch < known => {
+                Err(ProducerError::CoordinatorFenced { producer_id, got: coordinator_epoch, known })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Takes note of a marker that is in the log, in a batch with this header; the transaction that it ended, if one was
+    /// open.
+    pub fn record_marker(&mut self, header: &BatchHeader, marker: Marker, now: Timestamp) -> Option<Ended> {
+        let (producer, last) = (header.producer()?, Offset::from_wire(header.last_offset())?);
+        let state = self.state(producer.id, producer.epoch, now);
+        if let Some(epoch) = marker.coordinator_epoch {
+            state.coordinator_epoch = Some(epoch);
+        }
+        let first = state.transaction_start.take()?;
+        self.open.remove(&(first, producer.id));
+        let last_stable = self.first_open_transaction().unwrap_or(last.next());
+        let aborted = marker.kind == ControlKind::Abort;
+        Some(Ended { producer_id: producer.id, first, last, last_stable, aborted })
+    }
+
+    /// What is remembered of a producer that writes with `epoch` now.
+    fn state(&mut self, producer_id: i64, epoch: i16, now: Timestamp) -> &mut ProducerState {
+        if !self.states.contains_key(&producer_id) {
+            self.make_room();
+        }
+        let state = self.states.entry(producer_id).or_insert_with(|| ProducerState {
+            epoch,
+            batches: VecDeque::new(),
+            transaction_start: None,
+            coordinator_epoch: None,
+            last_seen: now,
+        });
+        if state.epoch != epoch {
+            state.epoch = epoch;
+            state.batches.clear();
+        }
         state.last_seen = now;
+        state
     }
 
     /// Forgets who has been silent for `expiration` milliseconds, except within a transaction.
@@ -241,7 +334,7 @@ impl Producers {
 
     /// The first offset of the oldest open transaction.
     pub fn first_open_transaction(&self) -> Option<Offset> {
-        self.states.values().filter_map(|state| state.transaction_start).min()
+        self.open.first().map(|(first, _)| *first)
     }
 
     fn make_room(&mut self) {

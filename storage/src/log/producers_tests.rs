@@ -106,6 +106,7 @@ proptest! {
                 Ok(Verdict::Duplicate(original)) => Ok(Some(original.base_offset.to_wire())),
                 Err(ProducerError::InvalidProducerEpoch { .. }) => Err("epoch"),
                 Err(ProducerError::OutOfOrderSequence { .. }) => Err("sequence"),
+                Err(ProducerError::CoordinatorFenced { .. }) => Err("coordinator"),
             };
             prop_assert_eq!(got, naive.check(&claim));
             if verdict == Ok(Verdict::Append) {

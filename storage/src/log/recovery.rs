@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  names in the directory                    which files there are; newer ones cut older ones (`segment::name`)
-//!  checkpoint                                recovery point, producers, epochs, index so far
+//!  checkpoint                                recovery point, producers, epochs, indexes so far
 //!  sealed segments: index summaries          believed, since an index is written after its data was synced
 //!     without a right one: scanned           and indexed again
 //!  newest file: scanned from the point on    producers and epochs follow along
@@ -21,58 +21,20 @@
 //! Nothing is mapped before a log is open, so here a file may be cut in place.
 
 use super::appender::Appender;
-use super::checkpoint::Checkpoint;
+use super::checkpoint::{Checkpoint, RecoveryPoint};
 use super::config::{LogConfig, OpenFrom};
 use super::dir::LogDir;
 use super::epochs::LeaderEpochs;
 use super::error::{LogError, segment_error};
 use super::local_log::{Log, Parts};
 use super::producers::Producers;
+use super::recovery_scan::{Behind, Follow, Indexes, OpenReport, Recovery, start_of};
 use super::survey::{DataFile, Survey, survey};
-use super::synced_record::SyncedMark;
-use crate::env::{File, Timestamp};
-use crate::offset::{FilePosition, LeaderEpoch, LogStart, Offset, PartitionId};
-use crate::segment::scan::{ScanEnd, Stop, scan};
-use crate::segment::{
-    ActiveWriter, Boundary, DataHeader, HEADER_LEN, SealedSegment, Segment, SegmentName, SparseIndex,
-};
-use crate::segment::{Walk, index_file};
-use std::io::{self, IoSlice};
-use std::path::PathBuf;
+use crate::offset::{LogStart, Offset, PartitionId};
+use crate::segment::scan::Stop;
+use crate::segment::{ActiveWriter, Boundary, DataHeader, HEADER_LEN, SealedSegment, Segment, SegmentName};
+use std::io;
 use std::sync::{Arc, Weak};
-
-/// Bytes that are written again at a time.
-const REWRITE: u64 = 1 << 20;
-
-/// What opening a log found and did.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct OpenReport {
-    /// Bytes that were read and checked.
-    pub scanned_bytes: u64,
-    /// Bytes of a torn tail that were cut off.
-    pub cut_bytes: u64,
-    /// Whether the log is empty and starts at the tier's end (or the log start): it lacks the producers and epochs of that
-    /// point until [`Log::install_state`] is called with the tier's.
-    pub needs_state: bool,
-    /// Offsets that are neither in the tier nor on this disk, from the first one up to, not including, the second.
-    pub hole: Option<(Offset, Offset)>,
-}
-
-/// A log being opened.
-struct Recovery<'a> {
-    dir: &'a Arc<LogDir>,
-    id: PartitionId,
-    path: PathBuf,
-    config: LogConfig,
-    now: Timestamp,
-    mark: Option<SyncedMark>,
-    newest_epoch: Option<LeaderEpoch>,
-    producers: Producers,
-    epochs: LeaderEpochs,
-    sealed: Vec<Arc<SealedSegment>>,
-    unfinished: Vec<(Arc<SealedSegment>, Option<Arc<Producers>>)>,
-    report: OpenReport,
-}
 
 impl Log {
     /// Opens the log of a partition in `dir`, or makes it. Blocks.
@@ -127,6 +89,7 @@ impl Log {
         if appender.writer.end().offset != start {
             return Err(LogError::Invalid("the log is not empty"));
         }
+        self.unstable.reset(producers.first_open_transaction(), start);
         appender.producers = producers;
         appender.snapshots.clear();
         *self.epochs.write() = epochs;
@@ -139,13 +102,20 @@ impl Recovery<'_> {
     fn run(&mut self, found: Survey, first: Offset) -> Result<ActiveWriter, LogError> {
         let highest = found.highest_serial.max(self.mark.map_or(0, |mark| mark.serial));
         let highest = highest.max(found.checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.point.serial));
+        if !found.dead.is_empty() {
+            // The names that say so must outlive them.
+            let disk = self.dir.env().disk.as_ref();
+            disk.sync_dir(&self.path).map_err(|error| self.sync_failed(&error))?;
+        }
         for dead in &found.dead {
             self.remove(*dead)?;
         }
         self.check_nothing_missing(&found)?;
         for name in &found.headless {
             // A mark at the header alone says nothing of the file: only an append makes a round sync it.
-            if self.mark.is_some_and(|mark| mark.serial == name.serial && mark.position.get() > HEADER_LEN) {
+            let appended_to = self.mark.filter(|mark| mark.serial == name.serial && mark.position.get() > HEADER_LEN);
+            // A cleaned file has its name only once it is synced.
+            if appended_to.is_some() || name.is_cleaned() {
                 return Err(self.corrupt(*name, 0, "its header is damaged"));
             }
         }
@@ -177,7 +147,7 @@ impl Recovery<'_> {
         if mark.position.get() <= HEADER_LEN || found.highest_serial >= mark.serial {
             return Ok(());
         }
-        let name = SegmentName { base: Offset::ZERO, serial: mark.serial };
+        let name = SegmentName::appended(Offset::ZERO, mark.serial);
         Err(self.corrupt(name, mark.position.get(), "a data file that was synced is not there"))
     }
 
@@ -189,20 +159,15 @@ impl Recovery<'_> {
         let Some(last) = files.last().copied() else { return Ok(None) };
         let mut point = None;
         if let Some(checkpoint) = checkpoint
-            && files.iter().any(|file| covers(file, &checkpoint))
+            && covered(files, &checkpoint)
         {
             self.producers = checkpoint.producers;
             self.epochs = checkpoint.epochs;
-            point = Some((checkpoint.point, checkpoint.index));
+            point = Some((checkpoint.point, (checkpoint.index, checkpoint.aborted)));
         }
         for index in 0..files.len().saturating_sub(1) {
             let (Some(file), Some(next)) = (files.get(index).copied(), files.get(index + 1).copied()) else { break };
-            let replay_from = match &point {
-                Some((point, _)) if point.serial > file.name.serial => None,
-                Some((point, _)) if point.serial == file.name.serial => Some(point.at),
-                _ => Some(start_of(file.name)),
-            };
-            if !self.recover_sealed(file, next.name.base, replay_from)? {
+            if !self.recover_sealed(file, next.name.base, behind(file.name, point.as_ref()))? {
                 // A hole: what lies behind it was never synced.
                 for later in files.drain(index + 1..).rev() {
                     self.report.cut_bytes += later.len;
@@ -211,26 +176,50 @@ impl Recovery<'_> {
                 return Ok(None);
             }
         }
+        if let Some(end) = stands_to(&last) {
+            // What was appended to behind it is not there: a new file begins at its end.
+            self.recover_sealed(last, end, behind(last.name, point.as_ref()))?;
+            return Ok(None);
+        }
         let (from, index) = match point {
             Some((point, index)) if point.serial == last.name.serial => (point.at, index),
-            _ => (start_of(last.name), SparseIndex::default()),
+            _ => (start_of(last.name), Indexes::default()),
         };
         self.recover_newest(last, from, index).map(Some)
     }
 
     /// A file that a newer one continues at `end`. Whether it reaches that far.
-    fn recover_sealed(&mut self, file: DataFile, end: Offset, replay_from: Option<Boundary>) -> Result<bool, LogError> {
+    fn recover_sealed(&mut self, file: DataFile, end: Offset, behind: Behind) -> Result<bool, LogError> {
+        if stands_to(&file).is_some_and(|to| to < end) {
+            // It was there, synced, when the run before it was cleaned.
+            return Err(self.corrupt(file.name, file.len, "the segment that follows the cleaned one is not there"));
+        }
         if let Some(summary) = self.summary(file, end) {
             let segment = Arc::new(SealedSegment::at(self.dir.files(), &self.path, summary));
-            if let Some(from) = replay_from {
+            if let Behind::Part(from, _) = behind {
                 self.replay(&segment, from)?;
             }
             self.sealed.push(segment);
             return Ok(true);
         }
         let start = start_of(file.name);
-        let mut index = SparseIndex::default();
-        let scanned = self.scan_file(file, start, Some(end), &mut index, replay_from)?;
+        let mut indexes = Indexes::default();
+        let (follow, later) = match behind {
+            Behind::Part(from, aborted) => {
+                indexes.1 = aborted;
+                (Follow { from, epochs: true }, None)
+            }
+            // What the checkpoint knows of the producers is newer than this file.
+            Behind::All => {
+                let before = self.producers_before()?;
+                (Follow { from: start, epochs: false }, Some(std::mem::replace(&mut self.producers, before)))
+            }
+        };
+        let scanned = self.scan_file(file, start, Some(end), &mut indexes, follow)?;
+        let producers = Some(Arc::new(self.producers.clone()));
+        if let Some(later) = later {
+            self.producers = later;
+        }
         if scanned.end.offset > end {
             return Err(self.corrupt(
                 file.name,
@@ -238,59 +227,37 @@ impl Recovery<'_> {
                 "the next segment starts inside of a batch",
             ));
         }
-        if scanned.end.offset == start.offset {
+        let cleaned = file.name.is_cleaned();
+        if scanned.end.offset == start.offset && !cleaned {
             // Nothing of it is left: the one before it is the last.
             self.remove(file.name)?;
             return Ok(false);
         }
-        let segment = Arc::new(SealedSegment::cut(self.dir.files(), &self.path, file.name, scanned.end, index));
+        let reached = if cleaned { Boundary { offset: end, ..scanned.end } } else { scanned.end };
+        let segment = Arc::new(SealedSegment::cut(self.dir.files(), &self.path, file.name, reached, indexes));
         segment.sync().map_err(|error| self.sync_failed(&error))?;
-        let producers = replay_from.is_some().then(|| Arc::new(self.producers.clone()));
         self.unfinished.push((Arc::clone(&segment), producers));
         self.sealed.push(segment);
-        Ok(scanned.end.offset == end)
-    }
-
-    /// The summary in a segment's index file, if it is of this very segment.
-    fn summary(&self, file: DataFile, end: Offset) -> Option<index_file::Summary> {
-        let path = self.path.join(crate::segment::FileName::Index(file.name).to_string());
-        let index = self.dir.env().disk.open(&path, crate::env::Open::Read).ok()?;
-        let mut bytes = [0; index_file::SUMMARY_LEN];
-        index.read_exact_at(&mut bytes, 0).ok()?;
-        let summary = index_file::decode_summary(&bytes).ok()?;
-        (summary.name == file.name && summary.end == end && file.len >= summary.data_end.get()).then_some(summary)
-    }
-
-    /// Producers and epochs of a sealed segment's batches from `from` on.
-    fn replay(&mut self, segment: &SealedSegment, from: Boundary) -> Result<(), LogError> {
-        let error = |error| segment_error(self.id, segment.name(), error);
-        let file = segment.open().map_err(error)?;
-        let end = segment.end();
-        let mut walk = Walk::new(Arc::clone(file.file()), from.position, end.position).expecting(from.offset);
-        while let Some((mark, header)) = walk.next_header().map_err(error)? {
-            self.epochs.begin(mark.epoch, mark.base);
-            self.producers.record(&header, self.now);
-        }
-        Ok(())
+        Ok(reached.offset == end)
     }
 
     fn recover_newest(
         &mut self,
         file: DataFile,
         from: Boundary,
-        mut index: SparseIndex,
+        mut indexes: Indexes,
     ) -> Result<ActiveWriter, LogError> {
         let header = file.header.ok_or(LogError::Invalid("a data file without header"))?;
-        let resume = |end, index| {
-            ActiveWriter::resume(self.dir.files(), &self.path, header, self.config.segment_bytes, end, index)
+        let resume = |end, indexes| {
+            ActiveWriter::resume(self.dir.files(), &self.path, header, self.config.segment_bytes, end, indexes)
                 .map_err(LogError::Io)
         };
         if self.dir.was_clean() && from.position.get() > HEADER_LEN {
-            return resume(from, index);
+            return resume(from, indexes);
         }
-        let scanned = self.scan_file(file, from, None, &mut index, Some(from))?;
+        let scanned = self.scan_file(file, from, None, &mut indexes, Follow { from, epochs: true })?;
         let writer =
-            ActiveWriter::resume(self.dir.files(), &self.path, header, self.config.segment_bytes, scanned.end, index)
+            ActiveWriter::resume(self.dir.files(), &self.path, header, self.config.segment_bytes, scanned.end, indexes)
                 .map_err(LogError::Io)?;
         if scanned.end != from || scanned.stop != Stop::EndOfFile {
             let open = writer.segment().open().map_err(|error| segment_error(self.id, file.name, error))?;
@@ -299,83 +266,10 @@ impl Recovery<'_> {
         Ok(writer)
     }
 
-    /// Scans a file from `from`, takes note of its batches, and cuts off what is no batch; from `replay_from` on, producers
-    /// and epochs follow along.
-    fn scan_file(
-        &mut self,
-        file: DataFile,
-        from: Boundary,
-        limit: Option<Offset>,
-        index: &mut SparseIndex,
-        replay_from: Option<Boundary>,
-    ) -> Result<ScanEnd, LogError> {
-        let path = self.path.join(crate::segment::FileName::Data(file.name).to_string());
-        let disk = Arc::clone(&self.dir.env().disk);
-        let data = disk.open(&path, crate::env::Open::Write).map_err(LogError::Io)?;
-        let epoch = from.offset.previous().and_then(|before| self.epochs.at(before));
-        let (producers, epochs, now) = (&mut self.producers, &mut self.epochs, self.now);
-        let scanned = scan(data.as_ref(), from, limit, (epoch, self.newest_epoch), |mark, header| {
-            index.push(mark);
-            if replay_from.is_some_and(|replay| mark.position >= replay.position) {
-                epochs.begin(mark.epoch, mark.base);
-                producers.record(header, now);
-            }
-        })
-        .map_err(LogError::Io)?;
-        let end = scanned.end.position.get();
-        self.report.scanned_bytes += end - from.position.get();
-        self.write_again(data.as_ref(), file.name, from, end)?;
-        let reason = match scanned.stop {
-            Stop::Limit => return Ok(scanned),
-            Stop::EndOfFile => "the file ends before what was synced",
-            Stop::Zeros => "zeros where batches were synced",
-            Stop::Broken(reason) => reason,
-        };
-        if self.was_synced(file.name, end + 1) {
-            return Err(self.corrupt(file.name, end, reason));
-        }
-        if let Stop::Broken(reason) = scanned.stop {
-            self.report.cut_bytes += file.len - end;
-            tracing::info!(partition = %self.id, segment = %file.name, position = end, reason, "cutting a torn tail");
-        }
-        if file.len > end {
-            // Behind zeros there may still be what a lost page did not hold.
-            data.set_len(end).map_err(LogError::Io)?;
-        }
-        Ok(scanned)
-    }
-
-    /// Writes what is not known to be synced again, as it is read. After a failed sync Linux takes the pages for clean, so a
-    /// process that reads them after a restart and syncs the file would be told that all is well, and write nothing.
-    fn write_again(&self, data: &dyn File, name: SegmentName, from: Boundary, end: u64) -> Result<(), LogError> {
-        if end == from.position.get() || self.was_synced(name, end) {
-            return Ok(());
-        }
-        let synced = self.mark.filter(|mark| mark.serial == name.serial).map_or(0, |mark| mark.position.get());
-        let before = if from == start_of(name) { 0 } else { from.position.get() };
-        let mut at = synced.max(before);
-        let mut bytes = vec![0; (end - at.min(end)).min(REWRITE) as usize];
-        while at < end {
-            let len = (end - at).min(REWRITE) as usize;
-            let Some(piece) = bytes.get_mut(..len) else { break };
-            data.read_exact_at(piece, at).map_err(LogError::Io)?;
-            data.write_all_at(&[IoSlice::new(piece)], at)
-                .map_err(|error| self.dir.write_failed("writing a tail again", error))?;
-            at += len as u64;
-        }
-        Ok(())
-    }
-
-    /// Whether a file was synced up to `position`, by the record of that.
-    fn was_synced(&self, name: SegmentName, position: u64) -> bool {
-        self.mark.is_some_and(|mark| {
-            mark.serial > name.serial || mark.serial == name.serial && mark.position.get() >= position
-        })
-    }
-
     fn create(&mut self, base: Offset, highest_serial: u32) -> Result<ActiveWriter, LogError> {
         let serial = highest_serial.checked_add(1).ok_or(LogError::Invalid("out of segment serials"))?;
-        let header = DataHeader { partition: self.id, name: SegmentName { base, serial }, created: self.now };
+        let name = SegmentName::appended(base, serial);
+        let header = DataHeader { partition: self.id, name, created: self.now, stands_to: None };
         ActiveWriter::create(self.dir.files(), &self.path, header, self.config.segment_bytes)
             .map_err(|error| self.dir.write_failed("making a data file", error))
     }
@@ -395,10 +289,6 @@ impl Recovery<'_> {
         let data = self.path.join(crate::segment::FileName::Data(name).to_string());
         let index = self.path.join(crate::segment::FileName::Index(name).to_string());
         crate::segment::sealed::remove_segment_files(self.dir.env().disk.as_ref(), &data, &index).map_err(LogError::Io)
-    }
-
-    fn corrupt(&self, segment: SegmentName, position: u64, reason: &str) -> LogError {
-        LogError::Corrupt { partition: self.id, segment, position, reason: reason.to_owned() }
     }
 
     fn sync_failed(&self, error: &io::Error) -> LogError {
@@ -443,14 +333,32 @@ impl Recovery<'_> {
     }
 }
 
-fn start_of(name: SegmentName) -> Boundary {
-    Boundary { offset: name.base, position: FilePosition::new(HEADER_LEN) }
+/// Of a cleaned file: one past the last offset that it stands for.
+fn stands_to(file: &DataFile) -> Option<Offset> {
+    file.header.and_then(|header| header.stands_to)
+}
+
+/// How much of a file the checkpoint knows of.
+fn behind(name: SegmentName, point: Option<&(RecoveryPoint, Indexes)>) -> Behind {
+    match point {
+        Some((point, _)) if point.serial > name.serial => Behind::All,
+        Some((point, (_, aborted))) if point.serial == name.serial => Behind::Part(point.at, aborted.clone()),
+        _ => Behind::Part(start_of(name), Vec::new()),
+    }
+}
+
+/// The checkpoint's point lies in one of these files, and not beyond where the next one cuts it off: of a log that was
+/// truncated, and not checkpointed after that, it tells producers and epochs that are gone.
+fn covered(files: &[DataFile], checkpoint: &Checkpoint) -> bool {
+    let Some(at) = files.iter().position(|file| covers(file, checkpoint)) else { return false };
+    files.get(at + 1).is_none_or(|next| checkpoint.point.at.offset <= next.name.base)
 }
 
 /// The checkpoint's point lies in this file.
 fn covers(file: &DataFile, checkpoint: &Checkpoint) -> bool {
     let point = checkpoint.point;
     file.header.is_some()
+        && !file.name.is_cleaned()
         && file.name.serial == point.serial
         && file.name.base <= point.at.offset
         && point.at.position.get() <= file.len

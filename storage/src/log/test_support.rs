@@ -119,6 +119,15 @@ pub(crate) fn batch_from(id: i64, epoch: i16, sequence: i32, records: u32) -> Va
     builder.build_trusted().unwrap()
 }
 
+pub(crate) fn transactional_batch(id: i64, epoch: i16, sequence: i32, records: u32) -> ValidatedBatch {
+    let producer = Producer { id, epoch, base_sequence: Some(sequence) };
+    let mut builder = BatchBuilder::new(Compression::None).producer(producer).transactional();
+    for n in 0..records {
+        builder.push(1000, None, Some(format!("value {n} of a transaction").as_bytes()), &[]);
+    }
+    builder.build_trusted().unwrap()
+}
+
 pub(crate) const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);
 
 /// Appends batches of so many records each in epoch 1, and returns the bytes that the log should have of them.

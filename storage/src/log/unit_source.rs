@@ -9,11 +9,11 @@ use super::error::{LogError, ReadError, segment_error};
 use super::local_log::{Log, SegmentList};
 use super::producers::Producers;
 use super::producers_codec;
+use super::unstable::note_in;
 use crate::offset::{FilePosition, Offset};
-use crate::segment::{Boundary, Segment};
+use crate::segment::{AbortedTransaction, Boundary, Segment};
 use bytes::Bytes;
 use esker_protocol::record::{batches, check_stored};
-use std::sync::Arc;
 
 /// Whole batches of a log, in a row, each checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,6 +24,14 @@ pub struct UploadChunk {
     pub next: Offset,
 }
 
+/// What a walk over batches tells of their producers.
+pub(super) struct Replayed {
+    /// The producers after the last one.
+    pub(super) producers: Producers,
+    /// The transactions that were aborted in them.
+    pub(super) aborted: Vec<AbortedTransaction>,
+}
+
 impl Log {
     /// The batches from the one that holds `from`, of one segment, that end at or before `upto`: at most `max_bytes`,
     /// but at least one. Empty if there is none. Reads from the disk: for the maintenance pool.
@@ -32,36 +40,54 @@ impl Log {
     /// [`ReadError::BelowLocalStart`]; [`LogError::Corrupt`] if a batch is not what was appended.
     pub fn upload_chunk(&self, from: Offset, upto: Offset, max_bytes: u64) -> Result<UploadChunk, ReadError> {
         self.dir.check().map_err(LogError::from)?;
-        let list = self.segments.load_full();
         let upto = upto.min(self.log_end().offset());
-        if from >= upto {
-            return Ok(UploadChunk { bytes: Bytes::new(), next: from });
-        }
-        let Some(segment) = list.holding(from) else {
-            return Err(ReadError::BelowLocalStart { local_start: self.local_start() });
-        };
-        let error = |error| self.upload_error(from, segment.as_ref(), error);
-        let published = segment.end();
-        let start = segment.boundary_at_offset(from, published).map_err(error)?;
-        let mut end = segment.boundary_at_offset(upto, published).map_err(error)?;
-        if start.position >= end.position {
-            return Ok(UploadChunk { bytes: Bytes::new(), next: from });
-        }
-        if end.position.get() - start.position.get() > max_bytes {
-            let limit = FilePosition::new(start.position.get().saturating_add(max_bytes));
-            end = segment.boundary_at_position(limit, end).map_err(error)?;
-            if end.position <= start.position {
-                let first = segment.batch_at(start, published).map_err(error)?;
-                let first = first.ok_or(LogError::Invalid("a batch that was there is gone"))?;
-                end = Boundary { offset: first.next, position: first.end() };
+        self.on_segments(|list| self.chunk_of(list, from, upto, max_bytes))
+    }
+
+    fn chunk_of(
+        &self,
+        list: &SegmentList,
+        from: Offset,
+        upto: Offset,
+        max_bytes: u64,
+    ) -> Result<UploadChunk, ReadError> {
+        let mut from = from;
+        loop {
+            if from >= upto {
+                return Ok(UploadChunk { bytes: Bytes::new(), next: from });
             }
+            let Some(segment) = list.holding(from) else {
+                return Err(ReadError::BelowLocalStart { local_start: self.local_start() });
+            };
+            let error = |error| segment_error(self.id, segment.name(), error);
+            let published = segment.end();
+            let start = segment.boundary_at_offset(from, published).map_err(error)?;
+            let mut end = segment.boundary_at_offset(upto, published).map_err(error)?;
+            if start.position >= end.position {
+                if published.offset >= upto || segment.name() == list.active.name() {
+                    return Ok(UploadChunk { bytes: Bytes::new(), next: from });
+                }
+                // Compaction left nothing from here to the segment's end.
+                from = published.offset;
+                continue;
+            }
+            if end.position.get() - start.position.get() > max_bytes {
+                let limit = FilePosition::new(start.position.get().saturating_add(max_bytes));
+                end = segment.boundary_at_position(limit, end).map_err(error)?;
+                if end.position <= start.position {
+                    let first = segment.batch_at(start, published).map_err(error)?;
+                    let first = first.ok_or(LogError::Invalid("a batch that was there is gone"))?;
+                    end = Boundary { offset: first.next, position: first.end() };
+                }
+            }
+            let len = usize::try_from(end.position.get() - start.position.get())
+                .map_err(|_| LogError::Invalid("a chunk beyond memory"))?;
+            let mut bytes = vec![0; len];
+            let file = segment.open().map_err(error)?;
+            file.file().read_exact_at(&mut bytes, start.position.get()).map_err(LogError::Io)?;
+            self.check_chunk(segment.as_ref(), start, &bytes)?;
+            return Ok(UploadChunk { bytes: bytes.into(), next: end.offset.min(upto) });
         }
-        let len = usize::try_from(end.position.get() - start.position.get())
-            .map_err(|_| LogError::Invalid("a chunk beyond memory"))?;
-        let mut bytes = vec![0; len];
-        segment.open().map_err(error)?.file().read_exact_at(&mut bytes, start.position.get()).map_err(LogError::Io)?;
-        self.check_chunk(segment.as_ref(), start, &bytes)?;
-        Ok(UploadChunk { bytes: bytes.into(), next: end.offset })
     }
 
     /// Every batch of a chunk is what was appended, and they fill it.
@@ -80,14 +106,6 @@ impl Log {
             None => Ok(()),
             Some(damage) => Err(corrupt(split.position(), damage.to_string())),
         }
-    }
-
-    fn upload_error(&self, from: Offset, segment: &dyn Segment, error: crate::segment::SegmentError) -> ReadError {
-        let local_start = self.local_start();
-        if from < local_start.offset() {
-            return ReadError::BelowLocalStart { local_start };
-        }
-        ReadError::Log(segment_error(self.id, segment.name(), error))
     }
 
     /// The producers as they were at `offset`, as a snapshot is stored; see [`Log::producer_snapshot_at`].
@@ -109,15 +127,17 @@ impl Log {
     /// # Errors
     /// [`LogError`].
     pub fn producer_snapshot_at(&self, offset: Offset) -> Result<Producers, LogError> {
-        let list = self.segments.load_full();
-        let (end, base) = {
-            let appender = self.appender.lock();
-            (appender.writer.end().offset, best_snapshot(&appender, offset))
-        };
-        if offset > end {
-            return Err(LogError::Invalid("there is no such offset yet"));
-        }
-        self.replay_producers(&list, base, offset)
+        self.on_segments(|list| {
+            let (end, base) = {
+                let appender = self.appender.lock();
+                (appender.writer.end().offset, best_snapshot(&appender, offset))
+            };
+            if offset > end {
+                return Err(LogError::Invalid("there is no such offset yet"));
+            }
+            let base = base.map_or_else(|| self.stored_snapshot(list, offset), Ok)?;
+            Ok(self.replay_producers(list, base, offset)?.producers)
+        })
     }
 
     /// As [`Log::producer_snapshot_at`], by who has the append lock.
@@ -127,19 +147,18 @@ impl Log {
         list: &SegmentList,
         offset: Offset,
     ) -> Result<Producers, LogError> {
-        self.replay_producers(list, best_snapshot(appender, offset), offset)
+        let base = best_snapshot(appender, offset).map_or_else(|| self.stored_snapshot(list, offset), Ok)?;
+        Ok(self.replay_producers(list, base, offset)?.producers)
     }
 
-    fn replay_producers(
+    /// The producers at `offset`, from those at a point before it.
+    pub(super) fn replay_producers(
         &self,
         list: &SegmentList,
-        in_memory: Option<(Offset, Arc<Producers>)>,
+        (mut at, mut producers): (Offset, Producers),
         offset: Offset,
-    ) -> Result<Producers, LogError> {
-        let (mut at, mut producers) = match in_memory {
-            Some((at, producers)) => (at, (*producers).clone()),
-            None => self.stored_snapshot(list, offset)?,
-        };
+    ) -> Result<Replayed, LogError> {
+        let mut aborted = Vec::new();
         let now = self.dir.env().wall();
         while at < offset {
             let Some(segment) = list.holding(at) else {
@@ -150,19 +169,21 @@ impl Log {
             let start = segment.boundary_at_offset(at, published).map_err(error)?;
             let end = segment.boundary_at_offset(offset, published).map_err(error)?;
             let mut walk = segment.walk(start.position, end).map_err(error)?;
-            while let Some((_, header)) = walk.next_header().map_err(error)? {
-                producers.record(&header, now);
+            let file = segment.open().map_err(error)?;
+            while let Some((mark, header)) = walk.next_header().map_err(error)? {
+                let ended = note_in(file.file().as_ref(), &mut producers, (&mark, &header), now).map_err(error)?;
+                aborted.extend(ended.and_then(|ended| ended.aborted()));
             }
             if end.offset <= at {
                 break;
             }
             at = end.offset;
         }
-        Ok(producers)
+        Ok(Replayed { producers, aborted })
     }
 
     /// The newest snapshot with a sealed segment's index that is not beyond `offset`, or nothing at the local start.
-    fn stored_snapshot(&self, list: &SegmentList, offset: Offset) -> Result<(Offset, Producers), LogError> {
+    pub(super) fn stored_snapshot(&self, list: &SegmentList, offset: Offset) -> Result<(Offset, Producers), LogError> {
         for segment in list.sealed.iter().rev().filter(|segment| segment.summary().end <= offset) {
             if let Some(bytes) = segment.attachment().map_err(LogError::Io)?
                 && let Ok(producers) = producers_codec::decode(&bytes)
@@ -174,10 +195,10 @@ impl Log {
     }
 }
 
-fn best_snapshot(appender: &Appender, offset: Offset) -> Option<(Offset, Arc<Producers>)> {
+fn best_snapshot(appender: &Appender, offset: Offset) -> Option<(Offset, Producers)> {
     if appender.writer.end().offset == offset {
-        return Some((offset, Arc::new(appender.producers.clone())));
+        return Some((offset, appender.producers.clone()));
     }
     let known = appender.snapshots.iter().filter(|(at, _)| *at <= offset);
-    known.max_by_key(|(at, _)| *at).map(|(at, producers)| (*at, Arc::clone(producers)))
+    known.max_by_key(|(at, _)| *at).map(|(at, producers)| (*at, Producers::clone(producers)))
 }

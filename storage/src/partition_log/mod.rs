@@ -21,7 +21,7 @@ pub use error::{LookupError, ReadError};
 pub use invariants::{Marks, broken_rule};
 pub use lookup::Found;
 pub use open::OpenError;
-pub use read::{Read, Source};
+pub use read::{Read, Records, Source, Want};
 pub use retention::Retention;
 
 use crate::env::{Env, Timestamp};

@@ -2,9 +2,11 @@
 
 use super::*;
 use crate::env::store::{MemoryStore, Store};
-use crate::log::LogDir;
 use crate::log::retention::RetentionConfig;
-use crate::log::test_support::{TestDisk, batch_at, batch_from, block_on, eventually, id, real_env};
+use crate::log::test_support::{
+    TestDisk, batch_at, batch_from, block_on, eventually, id, real_env, transactional_batch,
+};
+use crate::log::{EndTransaction, LogDir};
 use crate::tier::{
     CommitterConfig, PartitionView, ReadConfig, TailLimits, TierRecord, UnitSource, UnitSources, UploadConfig, Uploader,
 };
@@ -79,7 +81,9 @@ fn drop_local(log: &PartitionLog, epoch: u32) {
 fn read_all(log: &PartitionLog, from: Offset) -> (Vec<u8>, usize) {
     let (mut at, mut bytes, mut cold) = (from, Vec::new(), 0);
     while at < log.log_end().offset() {
-        let piece = match log.read(at, log.log_end().offset(), 300, true).unwrap() {
+        let want =
+            Want { from: at, upto: log.log_end().offset(), max_bytes: 300, at_least_one: true, committed: false };
+        let piece = match log.read(want).unwrap() {
             Read::Nothing => panic!("nothing at {at}"),
             Read::Hot(piece) => piece,
             Read::Cold(source) => {
@@ -87,9 +91,8 @@ fn read_all(log: &PartitionLog, from: Offset) -> (Vec<u8>, usize) {
                 block_on(log.complete(source, LIMIT)).unwrap().expect("within the limit")
             }
         };
-        let last = esker_protocol::record::batches(&piece).last().unwrap();
-        at = Offset::from_wire(last.header.next_offset()).unwrap();
-        bytes.extend_from_slice(&piece);
+        at = piece.next().unwrap();
+        bytes.extend_from_slice(&piece.bytes);
     }
     (bytes, cold)
 }
@@ -206,6 +209,109 @@ fn total_retention_moves_the_log_start_through_the_tier() {
     block_on(log.retain(retention, NOW)).unwrap();
     assert_eq!(log.log_start().offset(), middle);
     assert_eq!(log.manifest().unwrap().log_start(), log.log_start());
-    assert!(matches!(log.read(Offset::ZERO, log.log_end().offset(), 300, true), Err(ReadError::OutOfRange)));
+    let upto = log.log_end().offset();
+    let want = Want { from: Offset::ZERO, upto, max_bytes: 300, at_least_one: true, committed: false };
+    assert!(matches!(log.read(want), Err(ReadError::OutOfRange)));
     let (_, _) = read_all(&log, middle);
+}
+
+/// Where a piece begins and ends, and which aborted transactions its reader is told: producer and first offset.
+type Told = (Offset, Offset, Vec<(i64, u64)>);
+
+/// What a reader of committed records is given, piece by piece.
+fn committed_pieces(log: &PartitionLog) -> Vec<Told> {
+    let stable = log.last_stable(HighWatermark::at(log.log_end().offset())).offset();
+    let (mut at, mut pieces) = (log.log_start().offset(), Vec::new());
+    while at < stable {
+        let want = Want { from: at, upto: stable, max_bytes: 200, at_least_one: true, committed: true };
+        let piece = match log.read(want).unwrap() {
+            Read::Nothing => panic!("nothing at {at}"),
+            Read::Hot(piece) => piece,
+            Read::Cold(source) => block_on(log.complete(source, LIMIT)).unwrap().expect("within the limit"),
+        };
+        let next = piece.next().unwrap();
+        pieces.push((at, next, piece.aborted.iter().map(|entry| (entry.producer_id, entry.first.get())).collect()));
+        at = next;
+    }
+    pieces
+}
+
+#[test]
+fn aborted_transactions_are_told_of_from_the_disk_and_from_the_tier() {
+    let (bench, disk) = (Bench::new(), TestDisk::new());
+    let log = bench.open(&disk.open(), 0);
+    let epoch = LeaderEpoch::new(0);
+    let end = |producer_id, abort| {
+        let end = EndTransaction { producer_id, producer_epoch: 0, abort, coordinator_epoch: 0 };
+        log.local().end_transaction(end, epoch, NOW).unwrap().base_offset.get()
+    };
+    let mut aborted = Vec::new();
+    let mut sequences = [0; 3];
+    let mut begin = |producer: i64| {
+        let sequence = &mut sequences[producer as usize];
+        *sequence += 2;
+        log.append(transactional_batch(producer, 0, *sequence - 2, 2), epoch, NOW).unwrap().base_offset.get()
+    };
+    // One that spans everything that is uploaded first, and many short ones within it.
+    let long = begin(0);
+    for n in 0..12 {
+        fill(&log, 0, n..n + 1);
+        let first = begin(1);
+        let committed = begin(2);
+        aborted.push((1, first, end(1, true)));
+        end(2, false);
+        assert!(committed > first);
+    }
+    synced(&log);
+    assert_eq!(log.last_stable(HighWatermark::at(log.log_end().offset())).offset().get(), long);
+    aborted.push((0, long, end(0, true)));
+    bench.upload(&log, 0);
+    let open = begin(1);
+    fill(&log, 0, 12..14);
+    let check = |log: &PartitionLog, what: &str| {
+        let pieces = committed_pieces(log);
+        assert_eq!(pieces.last().unwrap().1.get(), open, "{what}: up to the last stable offset");
+        for (from, next, told) in pieces {
+            let overlaps = |(_, first, last): &&(i64, u64, u64)| *first < next.get() && *last >= from.get();
+            let mut expected: Vec<_> = aborted.iter().filter(overlaps).map(|(id, first, _)| (*id, *first)).collect();
+            expected.sort_by_key(|(_, first)| *first);
+            assert_eq!(told, expected, "{what}: {from}..{next}");
+        }
+    };
+    check(&log, "from the disk");
+    drop_local(&log, 0);
+    assert!(log.local_start().offset().get() > long);
+    check(&log, "from both");
+    let end_offset = log.log_end().offset();
+    synced(&log);
+    drop(bench.tier.commits.image());
+
+    let empty = TestDisk::new();
+    let log = bench.open(&empty.open(), 1);
+    assert!(log.log_end().offset() < end_offset, "what was open was not in the tier");
+    let pieces = committed_pieces(&log);
+    assert!(pieces.iter().any(|(_, _, told)| told.contains(&(0, long))));
+}
+
+#[test]
+fn a_reader_passes_over_what_is_lost() {
+    let (bench, disk) = (Bench::new(), TestDisk::new());
+    let dir = disk.open();
+    let log = bench.open(&dir, 0);
+    let sent = fill(&log, 0, 0..12);
+    synced(&log);
+    let lost = log.local().segments()[0];
+    let local = Arc::clone(log.local());
+    drop(log);
+    disk.close(dir, local);
+    let path = disk.path().join(id().to_string());
+    disk.env().disk.remove_file(&path.join(format!("{}.log", lost.name))).unwrap();
+    let log = bench.open(&disk.open(), 1);
+    assert_eq!((log.log_start().offset(), log.local_start().offset()), (Offset::ZERO, lost.end));
+    let (read, _) = read_all(&log, Offset::ZERO);
+    assert!(sent.ends_with(&read) && !read.is_empty(), "from the next record that there is");
+    // Nothing below the bound is left: that is an answer, and not an error.
+    let want = Want { from: Offset::ZERO, upto: lost.end, max_bytes: 300, at_least_one: true, committed: false };
+    let Read::Cold(source) = log.read(want).unwrap() else { panic!("it is not here") };
+    assert!(block_on(log.complete(source, LIMIT)).unwrap().unwrap().is_empty());
 }

@@ -2,67 +2,91 @@
 
 use super::{PartitionLog, ReadError};
 use crate::env::Pool;
-use crate::log::{self, LocalRead};
+use crate::log::{self, LocalRead, Log, LogError};
 use crate::offset::Offset;
+use crate::segment::AbortedTransaction;
 use crate::tier::TierError;
 use bytes::Bytes;
+use esker_protocol::record::batches;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Bytes that are brought into memory with one call on the cold pool.
+/// Bytes that are brought into memory at a time.
 const WINDOW: u64 = 1 << 20;
+
+/// What somebody wants to read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Want {
+    /// The first offset: of the batch that holds it, or else of the first one after it.
+    pub from: Offset,
+    /// Up to where, not including.
+    pub upto: Offset,
+    /// Bytes at most.
+    pub max_bytes: u64,
+    /// Whether a first batch that is larger is given all the same.
+    pub at_least_one: bool,
+    /// Whether the reader must be told which transactions were aborted. `upto` is at most the last stable offset then.
+    pub committed: bool,
+}
+
+/// Whole batches in memory.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Records {
+    /// The batches.
+    pub bytes: Bytes,
+    /// For readers of committed records: the aborted transactions that overlap them, by their first offsets.
+    pub aborted: Vec<AbortedTransaction>,
+}
 
 /// What there is to read.
 pub enum Read {
     /// No batch below the bound.
     Nothing,
     /// Whole batches that are in memory.
-    Hot(Bytes),
+    Hot(Records),
     /// Whole batches that must be fetched.
     Cold(Source),
 }
 
 /// Where a cold read's batches are.
-pub enum Source {
-    /// On the local disk.
-    Disk(LocalRead),
-    /// In the tier.
-    Tier(TierSource),
-}
-
-/// A range to be read from the tier.
 #[derive(Clone, Copy, Debug)]
-pub struct TierSource {
-    from: Offset,
-    upto: Offset,
-    max_bytes: u64,
-    at_least_one: bool,
+pub struct Source {
+    want: Want,
+    is_tiered: bool,
 }
 
 /// Attempts at a range whose object went while it was being read: replaced, or deleted with what it held.
 const ATTEMPTS: usize = 3;
 
+impl Source {
+    /// Whether they are read from the tier, or else from the local disk.
+    pub fn is_tiered(&self) -> bool {
+        self.is_tiered
+    }
+}
+
 impl PartitionLog {
-    /// Whole batches from the one that holds `from` up to `upto`: at most `max_bytes`, but at least one if
-    /// `at_least_one`.
+    /// Whole batches, without waiting for anything.
     ///
     /// # Errors
     /// [`ReadError`].
-    pub fn read(&self, from: Offset, upto: Offset, max_bytes: u64, at_least_one: bool) -> Result<Read, ReadError> {
-        let read = match self.log.read(from, upto, max_bytes, at_least_one) {
+    pub fn read(&self, want: Want) -> Result<Read, ReadError> {
+        let Want { from, upto, max_bytes, at_least_one, committed } = want;
+        let read = match self.log.read_in_memory(from, upto, max_bytes, at_least_one) {
             Ok(read) => read,
             Err(log::ReadError::BelowLocalStart { .. }) if from >= self.log_start().offset() => {
-                return Ok(Read::Cold(Source::Tier(TierSource { from, upto, max_bytes, at_least_one })));
+                return Ok(Read::Cold(Source { want, is_tiered: true }));
             }
             Err(error) => return Err(error.into()),
         };
-        Ok(if read.is_empty() {
-            Read::Nothing
-        } else if read.is_resident(0..read.len()) {
-            Read::Hot(read.bytes())
-        } else {
-            Read::Cold(Source::Disk(read))
-        })
+        let cold = Ok(Read::Cold(Source { want, is_tiered: false }));
+        let Some(read) = read.filter(|read| read.is_resident(0..read.len())) else { return cold };
+        if read.is_empty() {
+            return Ok(Read::Nothing);
+        }
+        let aborted = if committed { self.log.aborted_in_memory(read.base, read.next) } else { Some(Vec::new()) };
+        let Some(aborted) = aborted else { return cold };
+        Ok(Read::Hot(Records { bytes: read.bytes(), aborted }))
     }
 
     /// Fetches a cold read's batches, for at most `limit`; `None` if they are not there by then. Goes on in the
@@ -70,59 +94,60 @@ impl PartitionLog {
     ///
     /// # Errors
     /// [`ReadError`].
-    pub async fn complete(&self, source: Source, limit: Duration) -> Result<Option<Bytes>, ReadError> {
-        match source {
-            Source::Disk(read) => {
-                let bytes = read.bytes();
-                let warm = self.env.blocking(Pool::Cold, move || {
-                    let mut at = 0;
-                    while at < read.len() {
-                        let end = read.len().min(at + WINDOW);
-                        read.make_resident(at..end)?;
-                        at = end;
-                    }
-                    Ok::<(), std::io::Error>(())
-                });
-                match self.env.timeout(limit, warm).await {
-                    Ok(Ok(Ok(()))) => Ok(Some(bytes)),
-                    Ok(Ok(Err(error))) => Err(crate::log::LogError::Io(error).into()),
-                    Ok(Err(_)) | Err(_) => Ok(None),
+    pub async fn complete(&self, source: Source, limit: Duration) -> Result<Option<Records>, ReadError> {
+        // What was fetched until then is kept for the next attempt.
+        self.env.timeout(limit, self.fetch(source)).await.unwrap_or(Ok(None))
+    }
+
+    async fn fetch(&self, source: Source) -> Result<Option<Records>, ReadError> {
+        let Source { mut want, mut is_tiered } = source;
+        while want.from < want.upto {
+            let next = if is_tiered {
+                match self.read_tier(want).await? {
+                    Tiered::Batches(records) => return Ok(Some(records)),
+                    Tiered::NoneBefore(next) => Want { from: next, ..want },
+                    Tiered::NotNow => return Ok(None),
                 }
+            } else {
+                let log = Arc::clone(&self.log);
+                let Ok(read) = self.env.blocking(Pool::Cold, move || read_disk(&log, want)).await else {
+                    return Ok(None);
+                };
+                match read {
+                    // Dropped meanwhile.
+                    Err(log::ReadError::BelowLocalStart { .. }) if want.from >= self.log_start().offset() => want,
+                    read => return Ok(Some(read?)),
+                }
+            };
+            match self.read(next)? {
+                Read::Nothing => break,
+                Read::Hot(records) => return Ok(Some(records)),
+                Read::Cold(rest) => Source { want, is_tiered } = rest,
             }
-            Source::Tier(source) => match self.env.timeout(limit, self.read_tier(source)).await {
-                Ok(Ok(Tiered::Batches(bytes))) => Ok(Some(bytes)),
-                Ok(Ok(Tiered::NoneBefore(next))) => self.read_on(source, next, limit).await,
-                Ok(Ok(Tiered::NotNow)) => Ok(None),
-                Ok(Err(error)) => Err(error),
-                // What was fetched is kept for the next attempt.
-                Err(_) => Ok(None),
-            },
         }
+        Ok(Some(Records::default()))
     }
 
-    /// Goes on where the tier has no batch any more: they were compacted away.
-    async fn read_on(&self, source: TierSource, from: Offset, limit: Duration) -> Result<Option<Bytes>, ReadError> {
-        if from >= source.upto {
-            return Ok(Some(Bytes::new()));
-        }
-        match self.read(from, source.upto, source.max_bytes, source.at_least_one)? {
-            Read::Nothing => Ok(Some(Bytes::new())),
-            Read::Hot(bytes) => Ok(Some(bytes)),
-            Read::Cold(rest) => Box::pin(self.complete(rest, limit)).await,
-        }
-    }
-
-    async fn read_tier(&self, source: TierSource) -> Result<Tiered, ReadError> {
-        let TierSource { from, max_bytes, at_least_one, .. } = source;
+    async fn read_tier(&self, want: Want) -> Result<Tiered, ReadError> {
+        let Want { from, max_bytes, at_least_one, committed, .. } = want;
         let mut before = None;
         for _ in 0..ATTEMPTS {
             if from < self.log_start().offset() {
                 return Err(ReadError::OutOfRange);
             }
-            let Some(manifest) = self.manifest() else { return Err(ReadError::OutOfRange) };
+            // Before the manifest: what is dropped from this disk is in the one that is read afterwards.
+            let local_start = self.local_start().offset();
+            let Some(manifest) = self.manifest() else { return Ok(self.hole(from, local_start)) };
             match self.tier.reader.read(self.id(), &manifest, from, max_bytes, at_least_one).await {
                 Ok(read) if read.is_empty() && read.next > from => return Ok(Tiered::NoneBefore(read.next)),
-                Ok(read) => return Ok(Tiered::Batches(joined(read.pieces))),
+                Ok(read) => {
+                    let mut aborted = if committed { read.aborted } else { Vec::new() };
+                    aborted.sort_by_key(|entry| (entry.first, entry.last));
+                    return Ok(Tiered::Batches(Records { bytes: joined(read.pieces), aborted }));
+                }
+                Err(TierError::OutOfRange { .. }) if from >= self.log_start().offset() => {
+                    return Ok(self.hole(from, local_start));
+                }
                 // The manifest has named it all the while: the store has lost it.
                 Err(error @ TierError::Gone { .. }) if before.is_some_and(|before| Arc::ptr_eq(&before, &manifest)) => {
                     tracing::error!(partition = %self.id(), offset = %from, %error, "the store has lost an object");
@@ -144,16 +169,63 @@ impl PartitionLog {
         // Never OFFSET_OUT_OF_RANGE for a state that passes: consumers would jump.
         if from < self.log_start().offset() { Err(ReadError::OutOfRange) } else { Ok(Tiered::NotNow) }
     }
+
+    /// Where a reader goes on whose offset is neither in the tier nor on this disk: at the local start. The open has named
+    /// what is lost; to call the offset out of range would send consumers back to the log start, and here again, or else
+    /// past everything that there is.
+    fn hole(&self, from: Offset, local_start: Offset) -> Tiered {
+        tracing::debug!(partition = %self.id(), %from, %local_start, "a reader passes over what is lost");
+        Tiered::NoneBefore(local_start.max(from))
+    }
 }
 
 /// What a read of the tier came to.
 enum Tiered {
     /// Whole batches.
-    Batches(Bytes),
-    /// There are none up to this offset, where the tier ends.
+    Batches(Records),
+    /// There are none before this offset.
     NoneBefore(Offset),
     /// The store is away, or the manifest changes too fast to follow.
     NotNow,
+}
+
+/// A read that waits for the local disk.
+fn read_disk(log: &Log, want: Want) -> Result<Records, log::ReadError> {
+    let Want { from, upto, max_bytes, at_least_one, committed } = want;
+    let read = log.read(from, upto, max_bytes, at_least_one)?;
+    if read.is_empty() {
+        return Ok(Records::default());
+    }
+    make_resident(&read).map_err(LogError::Io)?;
+    let aborted = if committed { log.aborted_between(read.base, read.next)? } else { Vec::new() };
+    Ok(Records { bytes: read.bytes(), aborted })
+}
+
+fn make_resident(read: &LocalRead) -> std::io::Result<()> {
+    let mut at = 0;
+    while at < read.len() {
+        let end = read.len().min(at + WINDOW);
+        read.make_resident(at..end)?;
+        at = end;
+    }
+    Ok(())
+}
+
+impl Records {
+    /// How many bytes there are.
+    pub fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Whether there is no batch.
+    pub fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
+    /// One past the last offset; `None` without a batch.
+    pub fn next(&self) -> Option<Offset> {
+        batches(&self.bytes).last().and_then(|last| Offset::from_wire(last.header.next_offset()))
+    }
 }
 
 /// One piece is handed on as it is; several lie in chunks of their own and are put together.

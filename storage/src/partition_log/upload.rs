@@ -50,11 +50,12 @@ impl UnitSource for LocalSource {
         Ok(SourceChunk { bytes: chunk.bytes, next })
     }
 
-    fn state_at(&self, _start: Offset, end: Offset) -> Result<UnitState, TierError> {
+    fn state_at(&self, start: Offset, end: Offset) -> Result<UnitState, TierError> {
         let producers = self.0.encoded_producers_at(end).map_err(|error| tier_error(error.into()))?;
         let epochs = self.0.epochs_before(end).into_iter().map(|start| (start.epoch, start.start)).collect();
-        // Nothing aborts as long as there are no transactions.
-        Ok(UnitState { producers, epochs, aborted: Vec::new() })
+        // What is uploaded is stable, so all that overlaps it has ended, if only after it.
+        let aborted = self.0.aborted_between(start, end).map_err(|error| tier_error(error.into()))?;
+        Ok(UnitState { producers, epochs, aborted })
     }
 }
 

@@ -17,9 +17,10 @@
 //! Readers never wait for a write: what they share with the writer is behind a lock that is held for a few
 //! instructions, never over I/O.
 
+use super::aborted::AbortedTransaction;
 use super::header::{DataHeader, HEADER_LEN};
 use super::index::{BatchMark, SparseIndex};
-use super::lookup::{Boundary, Segment, Target, floor_in};
+use super::lookup::{Boundary, Segment, Target, floor_in, span_in};
 use super::name::{FileName, SegmentName};
 use super::open_files::{OpenFile, OpenFiles, SegmentFile};
 use super::sealed::{SealedSegment, remove_segment_files};
@@ -29,6 +30,7 @@ use crate::offset::{FilePosition, Offset};
 use parking_lot::RwLock;
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -52,6 +54,7 @@ struct Published {
     end: Boundary,
     index: SparseIndex,
     recent: VecDeque<Boundary>,
+    aborted: Vec<AbortedTransaction>,
 }
 
 /// The only one who appends to an active segment.
@@ -72,6 +75,16 @@ impl ActiveSegment {
     pub fn index(&self) -> (Boundary, SparseIndex) {
         let published = self.published.read();
         (published.end, published.index.clone())
+    }
+
+    /// The transactions whose abort markers it has, in the order of those.
+    pub fn aborted(&self) -> Vec<AbortedTransaction> {
+        self.published.read().aborted.clone()
+    }
+
+    /// Calls `look` with the transactions whose abort markers it has.
+    pub fn with_aborted<T>(&self, look: impl FnOnce(&[AbortedTransaction]) -> T) -> T {
+        look(&self.published.read().aborted)
     }
 
     /// The latest timestamp of its batches.
@@ -121,6 +134,10 @@ impl Segment for ActiveSegment {
         Ok(floor_in(&self.published.read().index, target))
     }
 
+    fn span(&self, target: Target, end: Boundary) -> Option<Range<FilePosition>> {
+        Some(span_in(&self.published.read().index, target, end))
+    }
+
     fn open(&self) -> Result<Arc<OpenFile>, SegmentError> {
         Ok(self.file.open()?)
     }
@@ -155,10 +172,11 @@ impl ActiveWriter {
         let file = SegmentFile::create(files, directory.join(FileName::Data(header.name).to_string()))?;
         file.open()?.file().write_all_at(&[IoSlice::new(&header.encode())], 0)?;
         let end = Boundary { offset: header.name.base, position: FilePosition::new(HEADER_LEN) };
-        Ok(ActiveWriter::over(file, header, capacity, end, SparseIndex::default(), HEADER_LEN))
+        Ok(ActiveWriter::over(file, header, capacity, end, (SparseIndex::default(), Vec::new()), HEADER_LEN))
     }
 
-    /// Goes on with a data file whose batches end at `end` and are indexed by `index`.
+    /// Goes on with a data file whose batches end at `end` and are indexed by `index`; with those indexes go the aborted
+    /// transactions whose markers it has.
     ///
     /// # Errors
     /// What the disk answers.
@@ -168,7 +186,7 @@ impl ActiveWriter {
         header: DataHeader,
         capacity: u64,
         end: Boundary,
-        index: SparseIndex,
+        index: (SparseIndex, Vec<AbortedTransaction>),
     ) -> io::Result<ActiveWriter> {
         let file = SegmentFile::at(files, directory.join(FileName::Data(header.name).to_string()), Open::Write);
         let allocated = file.open()?.file().len()?;
@@ -180,7 +198,7 @@ impl ActiveWriter {
         header: DataHeader,
         capacity: u64,
         end: Boundary,
-        index: SparseIndex,
+        (index, aborted): (SparseIndex, Vec<AbortedTransaction>),
         allocated: u64,
     ) -> ActiveWriter {
         let segment = ActiveSegment {
@@ -188,7 +206,7 @@ impl ActiveWriter {
             created: header.created,
             capacity: capacity.saturating_add(HEADER_LEN),
             file,
-            published: RwLock::new(Published { end, index, recent: VecDeque::new() }),
+            published: RwLock::new(Published { end, index, recent: VecDeque::new(), aborted }),
         };
         let written_back = end.position.get();
         ActiveWriter { segment: Arc::new(segment), allocated, chunk: FIRST_CHUNK, written_back }
@@ -224,6 +242,11 @@ impl ActiveWriter {
         Ok(open)
     }
 
+    /// Takes note of a transaction whose abort marker was the last batch.
+    pub fn note_aborted(&mut self, aborted: AbortedTransaction) {
+        self.segment.published.write().aborted.push(aborted);
+    }
+
     fn grow(&mut self, file: &dyn File, needed: u64) -> io::Result<()> {
         if needed > self.allocated {
             let target = needed.max(self.allocated.saturating_add(self.chunk));
@@ -238,6 +261,7 @@ impl ActiveWriter {
     pub fn seal(self) -> Arc<SealedSegment> {
         let (end, index) = self.segment.index();
         let files = self.segment.file.files();
-        Arc::new(SealedSegment::just_sealed(files, self.segment.file.path(), self.segment.name, end, index))
+        let indexes = (index, self.segment.aborted());
+        Arc::new(SealedSegment::just_sealed(files, self.segment.file.path(), self.segment.name, end, indexes))
     }
 }

@@ -2,13 +2,14 @@
 //!
 //! See `esker_protocol::fuzz` for what a target is.
 
+use super::aborted::{self, AbortedTransaction};
 use super::header::{DataHeader, HEADER_LEN};
 use super::index::{BatchMark, SparseIndex};
 use super::index_file::{self, SUMMARY_LEN, Summary};
 use super::lookup::Boundary;
 use super::name::{FileName, SegmentName};
 use super::scan::scan;
-use super::walk::Walk;
+use super::walk::{Spacing, Walk};
 use crate::env::{File, Mapping, Timestamp};
 use crate::offset::{FilePosition, LeaderEpoch, Offset, PartitionId};
 use esker_protocol::fuzz::{MEMORY, PER_BYTE, Target};
@@ -37,7 +38,11 @@ pub const TARGETS: &[Target] = &[
     },
     Target {
         name: "segment_index",
-        covers: &["storage/src/segment/index_file.rs", "storage/src/segment/fields.rs"],
+        covers: &[
+            "storage/src/segment/index_file.rs",
+            "storage/src/segment/aborted.rs",
+            "storage/src/segment/fields.rs",
+        ],
         memory: MEMORY,
         per_byte: PER_BYTE,
         run: index,
@@ -65,7 +70,7 @@ fn file_name(data: &[u8]) {
 }
 
 fn example_name() -> SegmentName {
-    SegmentName { base: Offset::new(12), serial: 3 }
+    SegmentName::appended(Offset::new(12), 3)
 }
 
 fn example_partition() -> PartitionId {
@@ -96,7 +101,8 @@ fn header(data: &[u8]) {
 
 fn header_seeds() -> Vec<Vec<u8>> {
     let created = Timestamp::from_millis(1_764_000_000_000);
-    vec![DataHeader { partition: example_partition(), name: example_name(), created }.encode().to_vec()]
+    let header = |stands_to| DataHeader { partition: example_partition(), name: example_name(), created, stands_to };
+    [None, Some(Offset::new(30))].map(|stands_to| header(stands_to).encode().to_vec()).to_vec()
 }
 
 /// An index file, as it is and with checksums that match.
@@ -107,10 +113,14 @@ fn index(data: &[u8]) {
     });
     for bytes in [data, &resealed.unwrap_or_default()] {
         let summary = index_file::decode_summary(bytes);
-        let Ok((whole, index, attachment)) = index_file::decode(bytes) else { continue };
-        assert_eq!(summary, Ok(whole));
-        let again = index_file::encode(&whole, &index, attachment);
-        assert_eq!(index_file::decode(&again), Ok((whole, index.clone(), attachment)));
+        let Ok(whole) = index_file::decode(bytes) else { continue };
+        assert_eq!(summary, Ok(whole.summary));
+        let again = index_file::encode(&whole.summary, &whole.index, &whole.aborted, whole.attachment);
+        assert_eq!(index_file::decode(&again).as_ref(), Ok(&whole));
+        let index = &whole.index;
+        let mut found = Vec::new();
+        aborted::collect(&whole.aborted, Offset::ZERO, Offset::new(u64::MAX), &mut found);
+        assert!(found.len() <= whole.aborted.len());
         // Whatever is looked up lies at an entry.
         for entry in index.entries() {
             assert_eq!(index.floor_offset(entry.offset), entry.position);
@@ -134,16 +144,18 @@ fn index_seeds() -> Vec<Vec<u8>> {
     let mut index = SparseIndex::default();
     let empty = SparseIndex::default();
     (0..3).for_each(|n| index.push(&mark(n)));
-    let summary = |index: &SparseIndex, batches: u64| Summary {
-        name: example_name(),
-        end: Offset::new(12 + batches),
-        data_end: FilePosition::new(HEADER_LEN + batches * 5000),
-        latest: index.latest(),
+    let aborted = AbortedTransaction {
+        producer_id: 7,
+        first: Offset::new(12),
+        last: Offset::new(14),
+        last_stable: Offset::new(12),
     };
-    vec![
-        index_file::encode(&summary(&index, 3), &index, b"attached"),
-        index_file::encode(&summary(&empty, 0), &empty, &[]),
-    ]
+    let whole = |index: &SparseIndex, batches: u64, aborted: &[AbortedTransaction], attachment: &[u8]| {
+        let end =
+            Boundary { offset: Offset::new(12 + batches), position: FilePosition::new(HEADER_LEN + batches * 5000) };
+        index_file::encode(&Summary::of(example_name(), end, index, aborted), index, aborted, attachment)
+    };
+    vec![whole(&index, 3, &[aborted], b"attached"), whole(&empty, 0, &[], &[])]
 }
 
 /// A file in memory, to be read from.
@@ -197,19 +209,24 @@ fn batches(data: &[u8]) {
     let size = HEADER_LEN + data.len() as u64;
     let file: Arc<dyn File> = Arc::new(Bytes([&[0; HEADER_LEN as usize], data].concat()));
     let base = super::walk::parse_mark(data, start).map_or(Offset::ZERO, |(mark, _)| mark.base);
-    let mut marks = Vec::new();
     let from = Boundary { offset: base, position: start };
-    let scanned = scan(file.as_ref(), from, None, (None, None), |mark, _| marks.push(*mark));
-    let Ok(scanned) = scanned else { unreachable!("a file in memory cannot fail: {scanned:?}") };
-    assert!(scanned.end.position.get() <= size && scanned.end.position >= start);
-    let mut walk = Walk::new(Arc::clone(&file), start, scanned.end.position).expecting(base);
-    for mark in &marks {
-        assert!(walk.next_mark().is_ok_and(|walked| walked == Some(*mark)), "a walk misses {mark:?}");
+    for spacing in [Spacing::Chained, Spacing::Ascending] {
+        let mut marks = Vec::new();
+        let scanned = scan(file.as_ref(), from, spacing, None, (None, None), |mark, _, bytes| {
+            assert_eq!(bytes.len(), mark.len as usize);
+            marks.push(*mark);
+        });
+        let Ok(scanned) = scanned else { unreachable!("a file in memory cannot fail: {scanned:?}") };
+        assert!(scanned.end.position.get() <= size && scanned.end.position >= start);
+        let mut walk = Walk::new(Arc::clone(&file), start, scanned.end.position, spacing).expecting(base);
+        for mark in &marks {
+            assert!(walk.next_mark().is_ok_and(|walked| walked == Some(*mark)), "a walk misses {mark:?}");
+        }
+        assert!(walk.next_mark().is_ok_and(|walked| walked.is_none()));
+        let mut walk = Walk::new(Arc::clone(&file), start, FilePosition::new(size), spacing);
+        while let Ok(Some(_)) = walk.next_mark() {}
+        assert!(walk.position().get() <= size);
     }
-    assert!(walk.next_mark().is_ok_and(|walked| walked.is_none()));
-    let mut walk = Walk::new(file, start, FilePosition::new(size));
-    while let Ok(Some(_)) = walk.next_mark() {}
-    assert!(walk.position().get() <= size);
 }
 
 fn batch_seeds() -> Vec<Vec<u8>> {

@@ -140,6 +140,12 @@ impl SparseIndex {
         self.before(self.entries.partition_point(|entry| entry.max_timestamp_before < target))
     }
 
+    /// The bytes that a walk to `position`, of a floor, may look at: up to the next entry, if there is one.
+    pub fn span(&self, floor: FilePosition) -> (FilePosition, Option<FilePosition>) {
+        let next = self.entries.partition_point(|entry| entry.position <= floor);
+        (floor, self.entries.get(next).map(|entry| entry.position))
+    }
+
     fn before(&self, index: usize) -> FilePosition {
         let entry = index.checked_sub(1).and_then(|index| self.entries.get(index));
         entry.map_or(FilePosition::new(HEADER_LEN), |entry| entry.position)

@@ -7,7 +7,7 @@
 use super::index::{BatchMark, SparseIndex};
 use super::name::SegmentName;
 use super::open_files::OpenFile;
-use super::walk::{SegmentError, Walk};
+use super::walk::{SegmentError, Spacing, Walk};
 use crate::env::{Mapping, Timestamp};
 use crate::offset::{FilePosition, Offset};
 use bytes::Bytes;
@@ -43,6 +43,12 @@ pub(super) fn floor_in(index: &SparseIndex, target: Target) -> FilePosition {
     }
 }
 
+/// The bytes from the index's entry at or before the target to the next one.
+pub(super) fn span_in(index: &SparseIndex, target: Target, end: Boundary) -> Range<FilePosition> {
+    let (from, to) = index.span(floor_in(index, target));
+    from..to.unwrap_or(end.position).min(end.position)
+}
+
 /// A segment that can be looked into.
 pub trait Segment: Send + Sync {
     /// Which one.
@@ -54,6 +60,8 @@ pub trait Segment: Send + Sync {
     /// # Errors
     /// [`SegmentError`] if an index had to be read and could not be.
     fn floor(&self, target: Target) -> Result<FilePosition, SegmentError>;
+    /// The bytes that a walk to the target may look at; `None` if the index or the file is not in memory.
+    fn span(&self, target: Target, end: Boundary) -> Option<Range<FilePosition>>;
     /// Its file.
     ///
     /// # Errors
@@ -66,7 +74,8 @@ pub trait Segment: Send + Sync {
 }
 
 impl dyn Segment + '_ {
-    /// The last boundary at or before `offset`: where the batch that holds it starts, or the end.
+    /// The last boundary at or before `offset`: where the batch that holds it starts, or the end. In a cleaned segment, where
+    /// a batch may be missing, the first boundary after it.
     ///
     /// # Errors
     /// [`SegmentError`].
@@ -101,7 +110,13 @@ impl dyn Segment + '_ {
         self.seek(Target::Timestamp(target), end, |mark| mark.max_timestamp >= target)
     }
 
-    /// The batch that starts at `boundary`.
+    /// Whether the batch of the target can be found, and its header read, without waiting for the disk.
+    pub fn is_in_memory(&self, target: Target, end: Boundary) -> bool {
+        let Some(span) = self.span(target, end) else { return false };
+        span.start >= span.end || self.map(span).is_ok_and(|mapped| mapped.is_resident(0..mapped.len()))
+    }
+
+    /// The batch that starts at `boundary`; in a cleaned segment its offset may be a later one.
     ///
     /// # Errors
     /// [`SegmentError`].
@@ -114,7 +129,7 @@ impl dyn Segment + '_ {
     /// # Errors
     /// [`SegmentError::Io`].
     pub fn walk(&self, from: FilePosition, end: Boundary) -> Result<Walk, SegmentError> {
-        Ok(Walk::new(Arc::clone(self.open()?.file()), from, end.position))
+        Ok(Walk::new(Arc::clone(self.open()?.file()), from, end.position, Spacing::of(self.name())))
     }
 
     /// The first batch from the target's index entry on that satisfies `found`.

@@ -5,13 +5,18 @@
 //!                        | seal                     ^ pread
 //!                        v                          |
 //!                     SealedSegment --- index file  Walk: our own code, batch header by batch header
+//!                        ^
+//!                     CleanedWriter: what compaction leaves of a run of them
 //! ```
 //!
 //! Batches lie in a data file verbatim, after a header of 64 bytes. The nouns: [`SegmentName`] and [`FileName`] are
 //! the grammar of names; a [`Boundary`] is where a batch starts or ends; a [`SparseIndex`] says where to start
 //! looking; a [`Walk`] goes from batch to batch; a [`Segment`] is anything that can be looked into.
 
+pub mod aborted;
 pub mod active;
+pub mod batches;
+pub mod cleaned;
 pub mod fields;
 #[cfg(feature = "fuzz")]
 pub mod fuzz;
@@ -25,7 +30,9 @@ pub mod scan;
 pub mod sealed;
 pub mod walk;
 
+pub use aborted::AbortedTransaction;
 pub use active::{ActiveSegment, ActiveWriter};
+pub use cleaned::{CleanedFile, CleanedWriter};
 pub use header::{DataHeader, HEADER_LEN};
 pub use index::{BatchMark, IndexEntry, LatestTimestamp, SparseIndex};
 pub use index_file::Summary;
@@ -33,4 +40,4 @@ pub use lookup::{Boundary, MappedRange, Segment, Target};
 pub use name::{FileName, SegmentName};
 pub use open_files::OpenFiles;
 pub use sealed::SealedSegment;
-pub use walk::{SegmentError, Walk};
+pub use walk::{SegmentError, Spacing, Walk};

@@ -6,6 +6,7 @@
 //! second chance if it was used since the hand last passed). What is still being read or synced holds its own
 //! reference, so letting go never pulls a file from under anybody, and slices of a mapping keep the mapping.
 
+use super::aborted::AbortedTransaction;
 use super::index::SparseIndex;
 use crate::env::{Disk, File, Mapping, Open};
 use parking_lot::Mutex;
@@ -27,6 +28,7 @@ pub struct OpenFile {
     file: Arc<dyn File>,
     mapping: Mutex<Option<(u64, Arc<dyn Mapping>)>>,
     index: OnceLock<Arc<SparseIndex>>,
+    aborted: OnceLock<Arc<[AbortedTransaction]>>,
     used: AtomicBool,
 }
 
@@ -78,7 +80,13 @@ impl OpenFiles {
 
 impl OpenFile {
     fn new(file: Arc<dyn File>) -> Arc<OpenFile> {
-        Arc::new(OpenFile { file, mapping: Mutex::new(None), index: OnceLock::new(), used: AtomicBool::new(true) })
+        Arc::new(OpenFile {
+            file,
+            mapping: Mutex::new(None),
+            index: OnceLock::new(),
+            aborted: OnceLock::new(),
+            used: AtomicBool::new(true),
+        })
     }
 
     /// The file itself.
@@ -112,6 +120,16 @@ impl OpenFile {
     /// Keeps the segment's index for as long as the file is open.
     pub fn keep_index(&self, index: Arc<SparseIndex>) -> &Arc<SparseIndex> {
         self.index.get_or_init(|| index)
+    }
+
+    /// The transactions that were aborted in the segment, if they were loaded since the file was opened.
+    pub fn aborted(&self) -> Option<&Arc<[AbortedTransaction]>> {
+        self.aborted.get()
+    }
+
+    /// Keeps them for as long as the file is open.
+    pub fn keep_aborted(&self, aborted: Arc<[AbortedTransaction]>) -> &Arc<[AbortedTransaction]> {
+        self.aborted.get_or_init(|| aborted)
     }
 }
 
@@ -157,6 +175,11 @@ impl SegmentFile {
         *held = Arc::downgrade(&open);
         self.files.keep(Arc::clone(&open));
         Ok(open)
+    }
+
+    /// The file, if it is open.
+    pub fn opened(&self) -> Option<Arc<OpenFile>> {
+        self.open.lock().upgrade()
     }
 
     /// Stops keeping the file open: its name is about to go, and its room should too.

@@ -6,7 +6,7 @@
 
 use super::index::BatchMark;
 use super::lookup::Boundary;
-use super::walk::{mark_of, offsets_chain};
+use super::walk::{Spacing, mark_of};
 use crate::env::File;
 use crate::offset::{LeaderEpoch, Offset};
 use esker_protocol::record::{BatchHeader, check_stored};
@@ -24,7 +24,7 @@ pub enum Stop {
     Limit,
     /// At a zero length: space that was allocated and not written.
     Zeros,
-    /// At bytes that are no batch that can follow.
+    /// At bytes that are no batch that can spacing.
     Broken(&'static str),
 }
 
@@ -37,9 +37,9 @@ pub struct ScanEnd {
     pub stop: Stop,
 }
 
-/// Checks the batches of `file` from `from` on, and shows each to `seen`.
+/// Checks the batches of `file` from `from` on, and shows each to `seen`: its mark, its header, and all of it.
 ///
-/// `limit` is where a newer file takes over; `epochs` are the least and the greatest leader epoch that the next batch may
+/// They must follow each other as `follow` says. `limit` is where a newer file takes over; `epochs` are the least and the greatest leader epoch that the next batch may
 /// have: that of the batch before, and the newest one.
 ///
 /// # Errors
@@ -47,9 +47,10 @@ pub struct ScanEnd {
 pub fn scan(
     file: &dyn File,
     from: Boundary,
+    spacing: Spacing,
     limit: Option<Offset>,
     epochs: (Option<LeaderEpoch>, Option<LeaderEpoch>),
-    mut seen: impl FnMut(&BatchMark, &BatchHeader),
+    mut seen: impl FnMut(&BatchMark, &BatchHeader, &[u8]),
 ) -> io::Result<ScanEnd> {
     let len = file.len()?;
     let mut window = Window { file, len, at: from.position.get(), bytes: Vec::new() };
@@ -77,7 +78,7 @@ pub fn scan(
             Err(_) => return broken("not a batch header"),
         };
         let Some(mark) = mark_of(&header, end.position) else { return broken("offsets or epoch out of range") };
-        if !offsets_chain(end.offset, &mark) {
+        if !spacing.holds(end.offset, &mark) {
             return broken("its base offset does not follow the batch before");
         }
         if !epochs_chain(epoch, mark.epoch) {
@@ -90,7 +91,7 @@ pub fn scan(
         if check_stored(batch).is_err() {
             return broken("its checksum is wrong");
         }
-        seen(&mark, &header);
+        seen(&mark, &header, batch);
         epoch = Some(mark.epoch);
         end = Boundary { offset: mark.next, position: mark.end() };
     }

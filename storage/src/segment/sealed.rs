@@ -5,17 +5,19 @@
 //! index until [`SealedSegment::finish`] has written it. An index file that is missing or wrong is made again from the
 //! data file by the first who needs it.
 
+use super::aborted::AbortedTransaction;
 use super::header::HEADER_LEN;
 use super::index::{LatestTimestamp, SparseIndex};
 use super::index_file::{self, Summary};
-use super::lookup::{Boundary, Segment, Target, floor_in};
+use super::lookup::{Boundary, Segment, Target, floor_in, span_in};
 use super::name::{FileName, SegmentName};
 use super::open_files::{OpenFile, OpenFiles, SegmentFile};
-use super::walk::{SegmentError, Walk};
+use super::walk::{SegmentError, Spacing, Walk};
 use crate::env::{Disk, Open, write_atomically};
 use crate::offset::FilePosition;
 use parking_lot::Mutex;
 use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -28,9 +30,16 @@ pub struct SealedSegment {
     /// Whether the file has nothing but zeros beyond the data end. A segment that was cut has records there, and
     /// slices of them may be in flight.
     trim: bool,
-    /// Until it is in its file.
-    unwritten: Mutex<Option<Arc<SparseIndex>>>,
+    /// Until they are in their file.
+    unwritten: Mutex<Option<Indexes>>,
     removed: AtomicBool,
+}
+
+/// What is looked up in a segment, and the transactions that were aborted in it.
+#[derive(Clone)]
+struct Indexes {
+    sparse: Arc<SparseIndex>,
+    aborted: Arc<[AbortedTransaction]>,
 }
 
 impl SealedSegment {
@@ -39,15 +48,15 @@ impl SealedSegment {
         path: &Path,
         name: SegmentName,
         end: Boundary,
-        index: SparseIndex,
+        (index, aborted): (SparseIndex, Vec<AbortedTransaction>),
     ) -> SealedSegment {
-        let summary = Summary { name, end: end.offset, data_end: end.position, latest: index.latest() };
+        let summary = Summary::of(name, end, &index, &aborted);
         SealedSegment {
             summary,
             file: SegmentFile::at(files, path.to_owned(), Open::Write),
             index_path: path.with_file_name(FileName::Index(name).to_string()),
             trim: true,
-            unwritten: Mutex::new(Some(Arc::new(index))),
+            unwritten: Mutex::new(Some(Indexes { sparse: Arc::new(index), aborted: aborted.into() })),
             removed: AtomicBool::new(false),
         }
     }
@@ -64,14 +73,14 @@ impl SealedSegment {
         }
     }
 
-    /// The part of a segment's data file that ends at `end`, with an index of just that; `finish` writes it. What lies
+    /// The part of a segment's data file that ends at `end`, with the indexes of just that; `finish` writes them. What lies
     /// beyond stays in the file, and is dead: a newer file starts at `end`.
     pub fn cut(
         files: &Arc<OpenFiles>,
         directory: &Path,
         name: SegmentName,
         end: Boundary,
-        index: SparseIndex,
+        index: (SparseIndex, Vec<AbortedTransaction>),
     ) -> SealedSegment {
         let path = directory.join(FileName::Data(name).to_string());
         SealedSegment { trim: false, ..SealedSegment::just_sealed(files, &path, name, end, index) }
@@ -80,6 +89,17 @@ impl SealedSegment {
     /// In short.
     pub fn summary(&self) -> &Summary {
         &self.summary
+    }
+
+    /// When its file was made. Reads from the disk.
+    ///
+    /// # Errors
+    /// What the disk answers, `InvalidData` for a damaged header.
+    pub fn created(&self) -> io::Result<crate::env::Timestamp> {
+        let mut bytes = [0; HEADER_LEN as usize];
+        self.file.open()?.file().read_exact_at(&mut bytes, 0)?;
+        let header = super::header::DataHeader::decode(&bytes);
+        header.map(|header| header.created).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
     }
 
     /// Its latest timestamp.
@@ -118,8 +138,8 @@ impl SealedSegment {
     /// # Errors
     /// What the disk answers; the segment can be read as before.
     pub fn finish(&self, attachment: &[u8]) -> io::Result<()> {
-        let Some(index) = self.unwritten.lock().clone() else { return Ok(()) };
-        let bytes = index_file::encode(&self.summary, &index, attachment);
+        let Some(indexes) = self.unwritten.lock().clone() else { return Ok(()) };
+        let bytes = index_file::encode(&self.summary, &indexes.sparse, &indexes.aborted, attachment);
         write_atomically(self.file.files().disk().as_ref(), &self.index_path, &bytes)?;
         *self.unwritten.lock() = None;
         Ok(())
@@ -132,7 +152,7 @@ impl SealedSegment {
     pub fn attachment(&self) -> io::Result<Option<Vec<u8>>> {
         match self.file.files().disk().read(&self.index_path) {
             Ok(bytes) => Ok(match index_file::decode(&bytes) {
-                Ok((summary, _, attachment)) if summary == self.summary => Some(attachment.to_vec()),
+                Ok(contents) if contents.summary == self.summary => Some(contents.attachment.to_vec()),
                 _ => None,
             }),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -145,15 +165,18 @@ impl SealedSegment {
     /// # Errors
     /// [`SegmentError`] if neither the index file nor the data file can be read.
     pub fn index(&self) -> Result<Arc<SparseIndex>, SegmentError> {
-        if let Some(index) = self.unwritten.lock().as_ref() {
-            return Ok(Arc::clone(index));
+        if let Some(indexes) = self.unwritten.lock().as_ref() {
+            return Ok(Arc::clone(&indexes.sparse));
         }
         let open = self.file.open()?;
         if let Some(index) = open.index() {
             return Ok(Arc::clone(index));
         }
-        let index = match self.read_index() {
-            Some(index) => index,
+        let index = match self.read_indexes() {
+            Some((index, aborted)) => {
+                open.keep_aborted(aborted.into());
+                index
+            }
             None => {
                 tracing::info!(segment = %self.summary.name, "rebuilding the index of a sealed segment");
                 self.rebuild_index()?
@@ -162,17 +185,50 @@ impl SealedSegment {
         Ok(Arc::clone(open.keep_index(Arc::new(index))))
     }
 
-    fn read_index(&self) -> Option<SparseIndex> {
+    /// The transactions that were aborted in it, if they are in memory.
+    pub fn aborted_in_memory(&self) -> Option<Arc<[AbortedTransaction]>> {
+        if self.summary.aborted == 0 {
+            return Some(Arc::from([]));
+        }
+        let unwritten = self.unwritten.lock().as_ref().map(|indexes| Arc::clone(&indexes.aborted));
+        unwritten.or_else(|| self.file.opened()?.aborted().cloned())
+    }
+
+    /// The transactions that were aborted in it; `None` if its index file is damaged, and they must be worked out again
+    /// (see [`SealedSegment::keep_aborted`]).
+    ///
+    /// # Errors
+    /// [`SegmentError::Io`].
+    pub fn aborted(&self) -> Result<Option<Arc<[AbortedTransaction]>>, SegmentError> {
+        if let Some(known) = self.aborted_in_memory() {
+            return Ok(Some(known));
+        }
+        Ok(match self.read_indexes() {
+            Some((_, aborted)) => Some(self.keep_aborted(aborted)?),
+            None => None,
+        })
+    }
+
+    /// Keeps the transactions that were aborted in it for as long as its file is open.
+    ///
+    /// # Errors
+    /// [`SegmentError::Io`].
+    pub fn keep_aborted(&self, aborted: Vec<AbortedTransaction>) -> Result<Arc<[AbortedTransaction]>, SegmentError> {
+        Ok(Arc::clone(self.file.open()?.keep_aborted(aborted.into())))
+    }
+
+    fn read_indexes(&self) -> Option<(SparseIndex, Vec<AbortedTransaction>)> {
         let bytes = self.file.files().disk().read(&self.index_path).ok()?;
-        let (summary, index, _) = index_file::decode(&bytes).ok()?;
-        (summary == self.summary).then_some(index)
+        let contents = index_file::decode(&bytes).ok()?;
+        (contents.summary == self.summary).then_some((contents.index, contents.aborted))
     }
 
     fn rebuild_index(&self) -> Result<SparseIndex, SegmentError> {
         let open = self.file.open()?;
         let start = FilePosition::new(HEADER_LEN);
-        let mut walk =
-            Walk::new(Arc::clone(open.file()), start, self.summary.data_end).expecting(self.summary.name.base);
+        let spacing = Spacing::of(self.summary.name);
+        let walk = Walk::new(Arc::clone(open.file()), start, self.summary.data_end, spacing);
+        let mut walk = walk.expecting(self.summary.name.base);
         let mut index = SparseIndex::default();
         while let Some(mark) = walk.next_mark()? {
             index.push(&mark);
@@ -219,6 +275,13 @@ impl Segment for SealedSegment {
         Ok(floor_in(self.index()?.as_ref(), target))
     }
 
+    fn span(&self, target: Target, end: Boundary) -> Option<Range<FilePosition>> {
+        let open = self.file.opened()?;
+        let unwritten = self.unwritten.lock().as_ref().map(|indexes| Arc::clone(&indexes.sparse));
+        let index = unwritten.or_else(|| open.index().cloned())?;
+        Some(span_in(&index, target, end))
+    }
+
     fn open(&self) -> Result<Arc<OpenFile>, SegmentError> {
         Ok(self.file.open()?)
     }
@@ -228,6 +291,8 @@ impl Segment for SealedSegment {
     }
 
     fn known_boundary(&self, offset: crate::offset::Offset) -> Option<Boundary> {
-        (offset == self.summary.name.base).then(|| Boundary { offset, position: FilePosition::new(HEADER_LEN) })
+        // The first batch of a cleaned one may lie beyond the base.
+        (offset == self.summary.name.base && !self.summary.name.is_cleaned())
+            .then(|| Boundary { offset, position: FilePosition::new(HEADER_LEN) })
     }
 }

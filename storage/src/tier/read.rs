@@ -312,7 +312,7 @@ fn chunk_key(view: &UnitView, chunk: usize) -> Option<ChunkKey> {
 }
 
 fn overlapping(aborted: &[AbortedTransaction], base: Offset, next: Offset) -> Vec<AbortedTransaction> {
-    aborted.iter().filter(|aborted| aborted.first < next && aborted.last >= base).copied().collect()
+    aborted.iter().filter(|aborted| aborted.overlaps(base, next)).copied().collect()
 }
 
 impl std::fmt::Debug for TierReader {

@@ -6,6 +6,7 @@
 
 use crate::env::Timestamp;
 use crate::offset::{LeaderEpoch, Offset, PartitionId};
+pub use crate::segment::AbortedTransaction;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::ops::Range;
@@ -146,17 +147,4 @@ pub fn unit_is_sound(unit: &UnitMeta) -> bool {
 /// The sum of sizes that somebody wrote down: as large as a number can be rather than wrong.
 pub(super) fn total(sizes: impl IntoIterator<Item = u64>) -> u64 {
     sizes.into_iter().fold(0, u64::saturating_add)
-}
-
-/// A transaction that was aborted, as Kafka's aborted index has it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct AbortedTransaction {
-    /// The producer.
-    pub producer_id: i64,
-    /// The first offset of the transaction.
-    pub first: Offset,
-    /// The offset of its abort marker.
-    pub last: Offset,
-    /// The last stable offset when it was aborted.
-    pub last_stable: Offset,
 }

@@ -12,8 +12,9 @@ use esker_protocol::error_code::ErrorCode;
 use esker_protocol::record::batches;
 use esker_storage::env::Monotonic;
 use esker_storage::offset::{LeaderEpoch, Offset};
+use esker_storage::partition_log::Records;
 use futures_util::future::join_all;
-use kafka_protocol::messages::fetch_response::{EpochEndOffset, PartitionData};
+use kafka_protocol::messages::fetch_response::{AbortedTransaction, EpochEndOffset, PartitionData};
 use std::sync::Arc;
 
 /// Versions that name topics by id (KIP-516).
@@ -145,7 +146,7 @@ impl Look {
         answer.high_watermark = partition.high_watermark().offset().to_wire();
         answer.last_stable_offset = partition.last_stable().offset().to_wire();
         if request.read_committed {
-            // Nothing is aborted as long as there are no transactions; read_uncommitted keeps its null.
+            // Of none so far; read_uncommitted keeps its null.
             answer.aborted_transactions = Some(Vec::new());
         }
         let offset = Offset::from_wire(wanted.offset).ok_or(ErrorCode::OFFSET_OUT_OF_RANGE)?;
@@ -220,10 +221,16 @@ impl Look {
         }
     }
 
-    fn give(&mut self, answer: &mut PartitionData, records: Bytes, limit: usize) {
+    fn give(&mut self, answer: &mut PartitionData, records: Records, limit: usize) {
         self.bytes += records.len();
         self.urgent |= records.len() >= limit;
-        answer.records = Some(records);
+        if let Some(aborted) = &mut answer.aborted_transactions {
+            aborted.extend(records.aborted.iter().map(|entry| {
+                let producer = AbortedTransaction::default().with_producer_id(entry.producer_id.into());
+                producer.with_first_offset(entry.first.to_wire())
+            }));
+        }
+        answer.records = Some(records.bytes);
     }
 }
 

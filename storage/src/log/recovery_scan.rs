@@ -1,0 +1,203 @@
+//! A log being opened ([`Recovery`]), and what is read of its files: summaries, headers, whole batches.
+//!
+//! A **scan** checks every batch and shows it to what follows along: the indexes of the file, and from some point on the
+//! producers and the epochs of the log. Where it stops, `recovery` (with the mark of what was synced) tells rot from a
+//! torn tail.
+
+use super::config::LogConfig;
+use super::dir::LogDir;
+use super::epochs::LeaderEpochs;
+use super::error::{LogError, segment_error};
+use super::producers::Producers;
+use super::producers_codec;
+use super::survey::DataFile;
+use super::synced_record::SyncedMark;
+use super::unstable::{note, note_in};
+use crate::env::{File, Timestamp};
+use crate::offset::{FilePosition, LeaderEpoch, Offset, PartitionId};
+use crate::segment::scan::{ScanEnd, Stop, scan};
+use crate::segment::{
+    AbortedTransaction, Boundary, HEADER_LEN, SealedSegment, Segment, SegmentName, Spacing, SparseIndex, Walk,
+    index_file,
+};
+use std::io::IoSlice;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// Bytes that are written again at a time.
+const REWRITE: u64 = 1 << 20;
+
+/// Where to look in a segment, and the transactions that were aborted in it.
+pub(super) type Indexes = (SparseIndex, Vec<AbortedTransaction>);
+
+/// How much of a file the checkpoint knows of.
+pub(super) enum Behind {
+    /// All of it: producers and epochs are those of a later point.
+    All,
+    /// What lies before a point, and the transactions that were aborted there.
+    Part(Boundary, Vec<AbortedTransaction>),
+}
+
+/// What follows along with a scan.
+#[derive(Clone, Copy)]
+pub(super) struct Follow {
+    /// From where on.
+    pub(super) from: Boundary,
+    /// Whether the epochs do, and not only the producers.
+    pub(super) epochs: bool,
+}
+
+/// What opening a log found and did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct OpenReport {
+    /// Bytes that were read and checked.
+    pub scanned_bytes: u64,
+    /// Bytes of a torn tail that were cut off.
+    pub cut_bytes: u64,
+    /// Whether the log is empty and starts at the tier's end (or the log start): it lacks the producers and epochs of that
+    /// point until [`Log::install_state`] is called with the tier's.
+    pub needs_state: bool,
+    /// Offsets that are neither in the tier nor on this disk, from the first one up to, not including, the second.
+    pub hole: Option<(Offset, Offset)>,
+}
+
+/// A log being opened.
+pub(super) struct Recovery<'a> {
+    pub(super) dir: &'a Arc<LogDir>,
+    pub(super) id: PartitionId,
+    pub(super) path: PathBuf,
+    pub(super) config: LogConfig,
+    pub(super) now: Timestamp,
+    pub(super) mark: Option<SyncedMark>,
+    pub(super) newest_epoch: Option<LeaderEpoch>,
+    pub(super) producers: Producers,
+    pub(super) epochs: LeaderEpochs,
+    pub(super) sealed: Vec<Arc<SealedSegment>>,
+    pub(super) unfinished: Vec<(Arc<SealedSegment>, Option<Arc<Producers>>)>,
+    pub(super) report: OpenReport,
+}
+
+impl Recovery<'_> {
+    /// The summary in a segment's index file, if it is of this very segment.
+    pub(super) fn summary(&self, file: DataFile, end: Offset) -> Option<index_file::Summary> {
+        let path = self.path.join(crate::segment::FileName::Index(file.name).to_string());
+        let index = self.dir.env().disk.open(&path, crate::env::Open::Read).ok()?;
+        let mut bytes = [0; index_file::SUMMARY_LEN];
+        index.read_exact_at(&mut bytes, 0).ok()?;
+        let summary = index_file::decode_summary(&bytes).ok()?;
+        (summary.name == file.name && summary.end == end && file.len >= summary.data_end.get()).then_some(summary)
+    }
+
+    /// Producers and epochs of a sealed segment's batches from `from` on.
+    pub(super) fn replay(&mut self, segment: &SealedSegment, from: Boundary) -> Result<(), LogError> {
+        let error = |error| segment_error(self.id, segment.name(), error);
+        let file = segment.open().map_err(error)?;
+        let end = segment.end();
+        let spacing = Spacing::of(segment.name());
+        let mut walk = Walk::new(Arc::clone(file.file()), from.position, end.position, spacing).expecting(from.offset);
+        while let Some((mark, header)) = walk.next_header().map_err(error)? {
+            self.epochs.begin(mark.epoch, mark.base);
+            note_in(file.file().as_ref(), &mut self.producers, (&mark, &header), self.now).map_err(error)?;
+        }
+        Ok(())
+    }
+
+    /// The producers at the end of the last segment that was recovered, as well as they are known: whoever has written
+    /// nothing on this disk is of no concern to its segments.
+    pub(super) fn producers_before(&self) -> Result<Producers, LogError> {
+        let Some(last) = self.sealed.last() else { return Ok(Producers::default()) };
+        if let Some((_, Some(producers))) = self.unfinished.iter().find(|(segment, _)| Arc::ptr_eq(segment, last)) {
+            return Ok(Producers::clone(producers));
+        }
+        let stored = last.attachment().map_err(LogError::Io)?;
+        Ok(stored.and_then(|bytes| producers_codec::decode(&bytes).ok()).unwrap_or_default())
+    }
+
+    /// Scans a file from `from`, takes note of its batches, and cuts off what is no batch; from a point on, producers and
+    /// epochs follow along.
+    pub(super) fn scan_file(
+        &mut self,
+        file: DataFile,
+        from: Boundary,
+        limit: Option<Offset>,
+        (index, aborted): &mut Indexes,
+        follow: Follow,
+    ) -> Result<ScanEnd, LogError> {
+        let path = self.path.join(crate::segment::FileName::Data(file.name).to_string());
+        let disk = Arc::clone(&self.dir.env().disk);
+        let data = disk.open(&path, crate::env::Open::Write).map_err(LogError::Io)?;
+        let epoch = from.offset.previous().and_then(|before| self.epochs.at(before));
+        let (producers, epochs, now) = (&mut self.producers, &mut self.epochs, self.now);
+        let spacing = Spacing::of(file.name);
+        let scanned = scan(data.as_ref(), from, spacing, limit, (epoch, self.newest_epoch), |mark, header, batch| {
+            index.push(mark);
+            if mark.position >= follow.from.position {
+                if follow.epochs {
+                    epochs.begin(mark.epoch, mark.base);
+                }
+                let ended = note(producers, header, batch, now);
+                aborted.extend(ended.and_then(|ended| ended.aborted()));
+            }
+        })
+        .map_err(LogError::Io)?;
+        let end = scanned.end.position.get();
+        self.report.scanned_bytes += end - from.position.get();
+        self.write_again(data.as_ref(), file.name, from, end)?;
+        let reason = match scanned.stop {
+            Stop::Limit => return Ok(scanned),
+            Stop::EndOfFile if file.name.is_cleaned() => return Ok(scanned),
+            Stop::EndOfFile => "the file ends before what was synced",
+            Stop::Zeros => "zeros where batches were synced",
+            Stop::Broken(reason) => reason,
+        };
+        if self.was_synced(file.name, end + 1) {
+            return Err(self.corrupt(file.name, end, reason));
+        }
+        if let Stop::Broken(reason) = scanned.stop {
+            self.report.cut_bytes += file.len - end;
+            tracing::info!(partition = %self.id, segment = %file.name, position = end, reason, "cutting a torn tail");
+        }
+        if file.len > end {
+            // Behind zeros there may still be what a lost page did not hold.
+            data.set_len(end).map_err(LogError::Io)?;
+        }
+        Ok(scanned)
+    }
+
+    /// Writes what is not known to be synced again, as it is read. After a failed sync Linux takes the pages for clean, so a
+    /// process that reads them after a restart and syncs the file would be told that all is well, and write nothing.
+    fn write_again(&self, data: &dyn File, name: SegmentName, from: Boundary, end: u64) -> Result<(), LogError> {
+        if end == from.position.get() || self.was_synced(name, end) {
+            return Ok(());
+        }
+        let synced = self.mark.filter(|mark| mark.serial == name.serial).map_or(0, |mark| mark.position.get());
+        let before = if from == start_of(name) { 0 } else { from.position.get() };
+        let mut at = synced.max(before);
+        let mut bytes = vec![0; (end - at.min(end)).min(REWRITE) as usize];
+        while at < end {
+            let len = (end - at).min(REWRITE) as usize;
+            let Some(piece) = bytes.get_mut(..len) else { break };
+            data.read_exact_at(piece, at).map_err(LogError::Io)?;
+            data.write_all_at(&[IoSlice::new(piece)], at)
+                .map_err(|error| self.dir.write_failed("writing a tail again", error))?;
+            at += len as u64;
+        }
+        Ok(())
+    }
+
+    /// Whether a file was synced up to `position`, by the record of that. A cleaned one has its name only once it is.
+    fn was_synced(&self, name: SegmentName, position: u64) -> bool {
+        name.is_cleaned()
+            || self.mark.is_some_and(|mark| {
+                mark.serial > name.serial || mark.serial == name.serial && mark.position.get() >= position
+            })
+    }
+
+    pub(super) fn corrupt(&self, segment: SegmentName, position: u64, reason: &str) -> LogError {
+        LogError::Corrupt { partition: self.id, segment, position, reason: reason.to_owned() }
+    }
+}
+
+pub(super) fn start_of(name: SegmentName) -> Boundary {
+    Boundary { offset: name.base, position: FilePosition::new(HEADER_LEN) }
+}
