@@ -8,13 +8,16 @@
 //! A request whose answer depends on nobody else's requests is handled *in turn*, as in Kafka: when those before it are
 //! answered, and before those behind it are looked at. Its answer may be large, so that one of them is in progress.
 //!
+//! A client that reads history has its connection moved to the threads for that, between two requests, until it has
+//! caught up: there it sends in small steps, and those who live in the present come first.
+//!
 //! Bounds: requests whose answers are not written, bytes of answers that wait for their client, the frame size, the
 //! bytes charged to the shared [`ByteBudget`] (see [`super::incoming`]) and [`AnswerBudget`], and idle time. A client that
 //! sends and does not read is not read from either.
 
 use super::answers::{AnswerBudget, Room};
 use super::budget::{ByteBudget, Charge};
-use super::env::Stream;
+use super::env::{Attach, Stream};
 use super::incoming::Incoming;
 use bytes::Bytes;
 use esker_protocol::segments::Segments;
@@ -27,6 +30,7 @@ use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::AsyncWrite;
@@ -46,7 +50,7 @@ pub enum Answer {
 }
 
 /// Who sent a frame.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Client {
     /// The other end.
     pub peer: SocketAddr,
@@ -56,6 +60,36 @@ pub struct Client {
     pub runtime: usize,
     /// Unique per connection within the process.
     pub connection: u64,
+    /// What its fetches read.
+    pub reading: Reading,
+}
+
+/// What a connection's fetches read: history, or the present.
+#[derive(Debug, Default)]
+pub struct Reading {
+    /// How many fetches in the present are missing until it counts as having caught up.
+    behind: AtomicU32,
+}
+
+impl Reading {
+    /// A fetch that read something which was not in memory, or did not.
+    pub fn note(&self, history: bool) {
+        let behind = self.behind.load(Ordering::Relaxed);
+        self.behind.store(if history { CAUGHT_UP } else { behind.saturating_sub(1) }, Ordering::Relaxed);
+    }
+
+    fn is_history(&self) -> bool {
+        self.behind.load(Ordering::Relaxed) > 0
+    }
+}
+
+/// How a time of serving ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    /// The connection is over.
+    Over,
+    /// It moves to other threads, and is to be served on there.
+    Moves,
 }
 
 /// Answers frames.
@@ -83,6 +117,11 @@ const MAX_UNWRITTEN: usize = 1024 * 1024;
 /// What a client must send of a long frame that it began, or fetch of its answers, within `max_stall` while others wait
 /// for what that holds.
 const PROGRESS: u64 = 1024 * 1024;
+/// Fetches in the present after which a client that read history has caught up.
+const CAUGHT_UP: u32 = 32;
+/// Bytes of an answer that are sent at a time where history is read: what somebody of the present who shares the
+/// core waits for.
+const HISTORY_STEP: usize = 128 * 1024;
 /// Turns before other tasks of the runtime get theirs.
 const TURNS: usize = 32;
 /// A connection that worked longer than this in one go, on requests of very many elements, ...
@@ -95,10 +134,13 @@ const MAX_BUFFERS: usize = 128;
 type Pending = BoxFuture<'static, Option<Segments>>;
 
 pub(super) struct Connection {
-    stream: Box<dyn Stream>,
+    /// `None` while it moves.
+    stream: Option<Box<dyn Stream>>,
     service: Arc<dyn Service>,
     client: Arc<Client>,
     limits: Limits,
+    /// Whether it lives where history is read.
+    in_history: bool,
     incoming: Incoming,
     patience: Option<Patience>,
     pending: FuturesOrdered<Pending>,
@@ -121,7 +163,7 @@ pub(super) struct Connection {
 /// A request that is handled when those before it are answered.
 struct InTurn {
     answer: Pending,
-    /// For its answer; while there is none, what waits for it.
+    /// For its answer, and what waits for that.
     room: Option<Room>,
     waiting: Option<BoxFuture<'static, Room>>,
     _charge: Charge,
@@ -150,9 +192,10 @@ impl Connection {
         now: Monotonic,
     ) -> Connection {
         Connection {
-            stream,
+            stream: Some(stream),
             service,
             client,
+            in_history: false,
             incoming: Incoming::new(limits.max_frame_bytes, budget),
             limits,
             patience: None,
@@ -168,8 +211,23 @@ impl Connection {
         }
     }
 
-    /// Serves until the client leaves, misbehaves or idles, or `stop` ends; then answers what was taken in.
-    pub(super) async fn serve(mut self, env: Env, stop: impl Future<Output = ()> + Send) -> io::Result<()> {
+    /// Lets go of the runtime that it lives on, to live where it belongs now; how it gets there, and where that is.
+    pub(super) fn move_on(mut self) -> io::Result<(impl FnOnce() -> io::Result<Connection> + Send, bool)> {
+        let attach: Attach = self.stream.take().ok_or(io::ErrorKind::NotConnected)?.detach()?;
+        self.in_history = self.client.reading.is_history();
+        // What is waited for in vain belongs to the runtime as well.
+        self.patience = None;
+        let to_history = self.in_history;
+        let arrive = move || {
+            self.stream = Some(attach()?);
+            Ok(self)
+        };
+        Ok((arrive, to_history))
+    }
+
+    /// Serves until the client leaves, misbehaves or idles, or `stop` ends; then answers what was taken in. Or until the
+    /// connection should live elsewhere and nothing is in progress.
+    pub(super) async fn serve(&mut self, env: &Env, stop: impl Future<Output = ()> + Send) -> io::Result<End> {
         let mut stop = std::pin::pin!(stop);
         let mut stopped = false;
         let mut idle = env.sleep(self.limits.max_idle);
@@ -188,7 +246,10 @@ impl Connection {
             for _ in 0..TURNS {
                 let turn = self.turn(cx, &is_long)?;
                 if turn.ended {
-                    return Poll::Ready(self.fault.take().map_or(Ok(()), Err));
+                    return Poll::Ready(self.fault.take().map_or(Ok(End::Over), Err));
+                }
+                if self.is_to_move() && self.is_unoccupied() {
+                    return Poll::Ready(Ok(End::Moves));
                 }
                 if !turn.moved {
                     while idle.as_mut().poll(cx).is_ready() {
@@ -198,7 +259,7 @@ impl Connection {
                         }
                         idle = env.sleep(self.limits.max_idle.saturating_sub(quiet));
                     }
-                    if self.is_in_the_way(cx, &env) {
+                    if self.is_in_the_way(cx, env) {
                         let error = "others waited for the bytes that an incomplete frame or an unread answer held";
                         return Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, error)));
                     }
@@ -209,6 +270,10 @@ impl Connection {
                     return Poll::Pending;
                 }
                 self.last_activity = env.now();
+                if self.in_history {
+                    env.tasks.step_aside();
+                    break;
+                }
                 if is_long() {
                     break;
                 }
@@ -235,10 +300,10 @@ impl Connection {
         moved |= self.take_turn(cx);
         moved |= self.write(cx)?;
         if self.closing {
-            let ended = self.pending.is_empty() && self.in_turn.is_none() && self.output.is_empty();
-            return Ok(Turn { moved, ended });
+            return Ok(Turn { moved, ended: self.is_unoccupied() });
         }
-        match self.incoming.read(&mut self.stream, cx) {
+        let Some(stream) = &mut self.stream else { return Err(io::ErrorKind::NotConnected.into()) };
+        match self.incoming.read(stream, cx) {
             // The client is gone, or wants no more than the answers to what it sent.
             Ok(Poll::Ready(0)) => self.close(None),
             Ok(Poll::Ready(_)) => {}
@@ -256,16 +321,9 @@ impl Connection {
         }
         let Some(turn) = &mut self.in_turn else { return false };
         if turn.room.is_none() {
-            let answers = &self.answers;
-            turn.room = match &mut turn.waiting {
-                None => answers.try_room(),
-                Some(_) => None,
-            };
-            if turn.room.is_none() {
-                let waiting = turn.waiting.get_or_insert_with(|| Box::pin(answers.clone().room()));
-                let Poll::Ready(room) = waiting.as_mut().poll(cx) else { return false };
-                (turn.waiting, turn.room) = (None, Some(room));
-            }
+            let waiting = turn.waiting.get_or_insert_with(|| Box::pin(self.answers.clone().room()));
+            let Poll::Ready(room) = waiting.as_mut().poll(cx) else { return false };
+            (turn.waiting, turn.room) = (None, Some(room));
         }
         let Poll::Ready(answer) = turn.answer.as_mut().poll(cx) else { return false };
         let room = self.in_turn.take().and_then(|turn| turn.room);
@@ -292,10 +350,21 @@ impl Connection {
         self.incoming.clear();
     }
 
+    /// Whether it belongs on other threads. It takes no more requests then until it is there.
+    fn is_to_move(&self) -> bool {
+        !self.closing && self.client.reading.is_history() != self.in_history
+    }
+
+    /// Whether no request is in progress and no answer waits.
+    fn is_unoccupied(&self) -> bool {
+        self.pending.is_empty() && self.in_turn.is_none() && self.output.is_empty()
+    }
+
     /// Whether another request may be taken in.
     fn has_room(&self) -> bool {
         let unanswered = self.pending.len() + self.output.len();
         !self.closing
+            && !self.is_to_move()
             && self.in_turn.is_none()
             && unanswered < self.limits.max_in_flight
             && self.unwritten < MAX_UNWRITTEN
@@ -372,38 +441,54 @@ impl Connection {
     }
 
     fn write(&mut self, cx: &mut Context<'_>) -> io::Result<bool> {
+        let Some(stream) = &mut self.stream else { return Err(io::ErrorKind::NotConnected.into()) };
         let mut moved = false;
         while !self.output.is_empty() {
             let mut slices = [IoSlice::new(&[]); MAX_BUFFERS];
-            let mut count = 0;
-            for (slice, bytes) in slices.iter_mut().zip(self.output.iter().flat_map(|(answer, _)| answer.io_slices())) {
-                *slice = bytes;
+            let (mut count, mut bytes) = (0, 0);
+            for (slice, next) in slices.iter_mut().zip(self.output.iter().flat_map(|(answer, _)| answer.io_slices())) {
+                if self.in_history && count > 0 && bytes + next.len() > HISTORY_STEP {
+                    break;
+                }
+                bytes += next.len();
+                *slice = next;
                 count += 1;
             }
             let slices = slices.get(..count).unwrap_or_default();
-            let written = match Pin::new(&mut self.stream).poll_write_vectored(cx, slices) {
+            let written = match slices {
+                [one] if self.in_history => {
+                    let step = one.get(..HISTORY_STEP).unwrap_or(one);
+                    Pin::new(&mut *stream).poll_write(cx, step)
+                }
+                _ => Pin::new(&mut *stream).poll_write_vectored(cx, slices),
+            };
+            let written = match written {
                 Poll::Pending => break,
                 Poll::Ready(Ok(0)) => return Err(io::ErrorKind::WriteZero.into()),
                 Poll::Ready(result) => result?,
             };
             moved = true;
-            self.consume(written);
+            self.written += written as u64;
+            consume(&mut self.output, &mut self.unwritten, written);
+            if self.in_history {
+                break;
+            }
         }
         Ok(moved)
     }
+}
 
-    fn consume(&mut self, mut written: usize) {
-        self.unwritten = self.unwritten.saturating_sub(written);
-        self.written += written as u64;
-        while let Some((front, _)) = self.output.front_mut() {
-            let whole = front.len();
-            if whole > written {
-                front.advance(written);
-                return;
-            }
-            written -= whole;
-            self.output.pop_front();
+/// Drops what is written from the front of `output`.
+fn consume(output: &mut VecDeque<(Segments, Option<Room>)>, unwritten: &mut usize, mut written: usize) {
+    *unwritten = unwritten.saturating_sub(written);
+    while let Some((front, _)) = output.front_mut() {
+        let whole = front.len();
+        if whole > written {
+            front.advance(written);
+            return;
         }
+        written -= whole;
+        output.pop_front();
     }
 }
 
