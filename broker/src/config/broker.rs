@@ -72,7 +72,6 @@ pub struct BrokerConfig {
     pub fetch_session_slots: u32,
     pub fetch_session_partitions: u32,
     pub max_request_partition_size_limit: u32,
-    pub producer_id_expiration_ms: u64,
     pub retention_check_interval_ms: u64,
 
     pub group_initial_rebalance_delay_ms: u64,
@@ -163,7 +162,6 @@ impl BrokerConfig {
             fetch_session_partitions: read.small("max.incremental.fetch.session.cache.partitions"),
             fetch_session_slots: read.small("max.incremental.fetch.session.cache.slots"),
             max_request_partition_size_limit: read.small("max.request.partition.size.limit"),
-            producer_id_expiration_ms: read.count("producer.id.expiration.ms"),
             retention_check_interval_ms: read.count("log.retention.check.interval.ms"),
             group_initial_rebalance_delay_ms: read.count("group.initial.rebalance.delay.ms"),
             group_min_session_timeout_ms: read.count("group.min.session.timeout.ms"),

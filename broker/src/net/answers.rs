@@ -11,8 +11,12 @@
 //! everybody else waiting. So the answers that are being made go beyond the budget: about one for each runtime. Fetches
 //! are not charged, since what they send are slices of mapped files.
 
+use super::budget::Charge;
+use esker_protocol::segments::Segments;
+use futures_util::future::BoxFuture;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::task::{Context, Poll, ready};
 use tokio::sync::Notify;
 
 /// The budget. Clones share it.
@@ -94,6 +98,29 @@ impl Room {
 impl Drop for Room {
     fn drop(&mut self) {
         self.give_back();
+    }
+}
+
+/// A request that is handled when those before it on its connection are answered, and there is room for its answer.
+pub(super) struct InTurn {
+    answer: BoxFuture<'static, Option<Segments>>,
+    /// For its answer, and what waits for that.
+    room: Option<Room>,
+    waiting: BoxFuture<'static, Room>,
+    _charge: Charge,
+}
+
+impl InTurn {
+    pub(super) fn new(answer: BoxFuture<'static, Option<Segments>>, charge: Charge, answers: &AnswerBudget) -> InTurn {
+        InTurn { answer, room: None, waiting: Box::pin(answers.clone().room()), _charge: charge }
+    }
+
+    /// Goes on with it, since it is its turn; ready with the answer and its room.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<(Option<Segments>, Option<Room>)> {
+        if self.room.is_none() {
+            self.room = Some(ready!(self.waiting.as_mut().poll(cx)));
+        }
+        self.answer.as_mut().poll(cx).map(|answer| (answer, self.room.take()))
     }
 }
 

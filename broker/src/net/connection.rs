@@ -2,8 +2,10 @@
 //!
 //! A single task drives both directions. Each turn it takes complete frames from the read buffer and hands them to
 //! the [`Service`], which does the ordered part of a request (a produce's append) before it returns, so that one
-//! connection's appends happen in arrival order; only the waiting of several requests overlaps. Answers leave in the
-//! order of their requests. Then it writes what it can, then reads what there is, and sleeps when neither moves.
+//! connection's appends happen in arrival order; only the waiting of several requests overlaps. Where the ordered part is
+//! too much work for the runtime, it is done elsewhere, and the connection is **held**: it takes no further frame until
+//! that is done. Answers leave in the order of their requests. Then it writes what it can, then reads what there is, and
+//! sleeps when neither moves.
 //!
 //! A request whose answer depends on nobody else's requests is handled *in turn*, as in Kafka: when those before it are
 //! answered, and before those behind it are looked at. Its answer may be large, so that one of them is in progress.
@@ -15,10 +17,11 @@
 //! bytes charged to the shared [`ByteBudget`] (see [`super::incoming`]) and [`AnswerBudget`], and idle time. A client that
 //! sends and does not read is not read from either.
 
-use super::answers::{AnswerBudget, Room};
+use super::answers::{AnswerBudget, InTurn, Room};
 use super::budget::{ByteBudget, Charge};
 use super::env::{Attach, Stream};
 use super::incoming::Incoming;
+use super::reading::Reading;
 use bytes::Bytes;
 use esker_protocol::segments::Segments;
 use esker_storage::env::{Env, Monotonic};
@@ -30,7 +33,6 @@ use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::AsyncWrite;
@@ -43,6 +45,9 @@ pub enum Answer {
     Later(BoxFuture<'static, Option<Segments>>),
     /// The answer is made by this, once it is its turn and there is room for it; `None` as above.
     InTurn(BoxFuture<'static, Option<Segments>>),
+    /// The ordered part of the request is not done yet: what this ends with takes its place, and no other frame is taken
+    /// before.
+    Held(BoxFuture<'static, Answer>),
     /// There is no answer.
     Silence,
     /// The frame makes no sense: close once the answers before it are sent.
@@ -64,25 +69,6 @@ pub struct Client {
     pub reading: Reading,
 }
 
-/// What a connection's fetches read: history, or the present.
-#[derive(Debug, Default)]
-pub struct Reading {
-    /// How many fetches in the present are missing until it counts as having caught up.
-    behind: AtomicU32,
-}
-
-impl Reading {
-    /// A fetch that read something which was not in memory, or did not.
-    pub fn note(&self, history: bool) {
-        let behind = self.behind.load(Ordering::Relaxed);
-        self.behind.store(if history { CAUGHT_UP } else { behind.saturating_sub(1) }, Ordering::Relaxed);
-    }
-
-    fn is_history(&self) -> bool {
-        self.behind.load(Ordering::Relaxed) > 0
-    }
-}
-
 /// How a time of serving ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum End {
@@ -94,7 +80,8 @@ pub(super) enum End {
 
 /// Answers frames.
 pub trait Service: Send + Sync + 'static {
-    /// Handles a frame (without its length prefix). What must happen in arrival order happens before this returns.
+    /// Handles a frame (without its length prefix). What must happen in arrival order happens before this returns, or
+    /// before an [`Answer::Held`] ends.
     fn call(&self, client: &Arc<Client>, frame: Bytes) -> Answer;
 }
 
@@ -117,8 +104,6 @@ const MAX_UNWRITTEN: usize = 1024 * 1024;
 /// What a client must send of a long frame that it began, or fetch of its answers, within `max_stall` while others wait
 /// for what that holds.
 const PROGRESS: u64 = 1024 * 1024;
-/// Fetches in the present after which a client that read history has caught up.
-const CAUGHT_UP: u32 = 32;
 /// Bytes of an answer that are sent at a time where history is read: what somebody of the present who shares the
 /// core waits for.
 const HISTORY_STEP: usize = 128 * 1024;
@@ -144,6 +129,8 @@ pub(super) struct Connection {
     incoming: Incoming,
     patience: Option<Patience>,
     pending: FuturesOrdered<Pending>,
+    /// The request whose ordered part is done elsewhere.
+    held: Option<(BoxFuture<'static, Answer>, Charge)>,
     /// The request behind those that are pending, which waits for its turn.
     in_turn: Option<InTurn>,
     answers: AnswerBudget,
@@ -158,15 +145,6 @@ pub(super) struct Connection {
     /// Why, if the client is at fault.
     fault: Option<io::Error>,
     last_activity: Monotonic,
-}
-
-/// A request that is handled when those before it are answered.
-struct InTurn {
-    answer: Pending,
-    /// For its answer, and what waits for that.
-    room: Option<Room>,
-    waiting: Option<BoxFuture<'static, Room>>,
-    _charge: Charge,
 }
 
 /// Looks after a while whether a client went on.
@@ -202,6 +180,7 @@ impl Connection {
             pending: FuturesOrdered::new(),
             in_turn: None,
             answers,
+            held: None,
             output: VecDeque::new(),
             unwritten: 0,
             written: 0,
@@ -288,7 +267,8 @@ impl Connection {
     }
 
     fn turn(&mut self, cx: &mut Context<'_>, is_long: &impl Fn() -> bool) -> io::Result<Turn> {
-        let mut moved = self.take_frames(cx, is_long);
+        let mut moved = self.let_go(cx);
+        moved |= self.take_frames(cx, is_long);
         // The first answer is looked for in every turn, so that there is somebody to wake us.
         while let Poll::Ready(Some(answer)) = self.pending.poll_next_unpin(cx) {
             self.answered(answer, None);
@@ -320,13 +300,8 @@ impl Connection {
             return false;
         }
         let Some(turn) = &mut self.in_turn else { return false };
-        if turn.room.is_none() {
-            let waiting = turn.waiting.get_or_insert_with(|| Box::pin(self.answers.clone().room()));
-            let Poll::Ready(room) = waiting.as_mut().poll(cx) else { return false };
-            (turn.waiting, turn.room) = (None, Some(room));
-        }
-        let Poll::Ready(answer) = turn.answer.as_mut().poll(cx) else { return false };
-        let room = self.in_turn.take().and_then(|turn| turn.room);
+        let Poll::Ready((answer, room)) = turn.poll(cx) else { return false };
+        self.in_turn = None;
         self.answered(answer, room);
         true
     }
@@ -357,17 +332,14 @@ impl Connection {
 
     /// Whether no request is in progress and no answer waits.
     fn is_unoccupied(&self) -> bool {
-        self.pending.is_empty() && self.in_turn.is_none() && self.output.is_empty()
+        self.held.is_none() && self.pending.is_empty() && self.in_turn.is_none() && self.output.is_empty()
     }
 
     /// Whether another request may be taken in.
     fn has_room(&self) -> bool {
         let unanswered = self.pending.len() + self.output.len();
-        !self.closing
-            && !self.is_to_move()
-            && self.in_turn.is_none()
-            && unanswered < self.limits.max_in_flight
-            && self.unwritten < MAX_UNWRITTEN
+        let is_free = !self.closing && self.held.is_none() && self.in_turn.is_none() && !self.is_to_move();
+        is_free && unanswered < self.limits.max_in_flight && self.unwritten < MAX_UNWRITTEN
     }
 
     fn take_frames(&mut self, cx: &mut Context<'_>, is_long: &impl Fn() -> bool) -> bool {
@@ -424,7 +396,23 @@ impl Connection {
     }
 
     fn accept(&mut self, frame: Bytes, charge: Charge) {
-        match self.service.call(&self.client, frame) {
+        let answer = self.service.call(&self.client, frame);
+        self.settle(answer, charge);
+    }
+
+    /// Looks whether the request that holds the connection is done with what others must wait for. It is waited for
+    /// also when the connection closes: its records count as received.
+    fn let_go(&mut self, cx: &mut Context<'_>) -> bool {
+        let Some((work, _)) = &mut self.held else { return false };
+        let Poll::Ready(answer) = work.as_mut().poll(cx) else { return false };
+        if let Some((_, charge)) = self.held.take() {
+            self.settle(answer, charge);
+        }
+        true
+    }
+
+    fn settle(&mut self, answer: Answer, charge: Charge) {
+        match answer {
             Answer::Ready(bytes) if self.pending.is_empty() => self.put(bytes, None),
             Answer::Ready(bytes) => self.pending.push_back(Box::pin(std::future::ready(Some(bytes)))),
             Answer::Later(answer) => self.pending.push_back(Box::pin(async move {
@@ -432,8 +420,9 @@ impl Connection {
                 drop(charge);
                 answer
             })),
+            Answer::Held(work) => self.held = Some((work, charge)),
             Answer::InTurn(answer) => {
-                self.in_turn = Some(InTurn { answer, room: None, waiting: None, _charge: charge });
+                self.in_turn = Some(InTurn::new(answer, charge, &self.answers));
             }
             Answer::Silence => {}
             Answer::Close => self.close(None),

@@ -38,8 +38,8 @@ impl AsyncWrite for Pipe {
     }
 }
 
-/// Echoes; a frame that starts with `w` is answered once told to, `t` in turn and with a MiB, `s` is not answered, `n` fails,
-/// `c` closes.
+/// Echoes; a frame that starts with `w` is answered once told to, one with `h` holds the connection until then, `t` is
+/// answered in turn and with a MiB, `s` is not answered, `n` fails, `c` closes.
 #[derive(Default)]
 struct Echo {
     calls: Mutex<Vec<Bytes>>,
@@ -64,6 +64,18 @@ impl Service for Echo {
                 Answer::InTurn(Box::pin(async move {
                     turns.fetch_add(1, Ordering::Relaxed);
                     Some(Segments::whole(frame.iter().copied().chain(std::iter::repeat_n(b'.', 1 << 20)).collect()))
+                }))
+            }
+            Some(b'h') => {
+                let gate = self.gates.lock().remove(0);
+                Answer::Held(Box::pin(async move {
+                    let _ = gate.await;
+                    match frame.get(1) {
+                        Some(b's') => Answer::Silence,
+                        Some(b'c') => Answer::Close,
+                        Some(b'l') => Answer::Later(Box::pin(std::future::ready(Some(Segments::whole(frame))))),
+                        _ => Answer::Ready(Segments::whole(frame)),
+                    }
                 }))
             }
             Some(b's') => Answer::Silence,
@@ -455,4 +467,52 @@ async fn who_does_not_fetch_its_answers_gives_way_to_others() {
     drop(other.client);
     other.served.await.unwrap().unwrap();
     assert_eq!(answers.held(), 0);
+}
+
+#[tokio::test]
+async fn a_request_whose_ordered_part_takes_long_holds_those_behind_it() {
+    let mut bench = start(limits(), 1 << 20);
+    let (opens, gates): (Vec<_>, Vec<_>) = (0..4).map(|_| oneshot::channel()).unzip();
+    *bench.service.gates.lock() = gates;
+    let mut opens = opens.into_iter();
+    let frames =
+        [frame(b"w..0"), frame(b"h..1"), frame(b"r..2"), frame(b"hs.3"), frame(b"hl.4"), frame(b"r..5")].concat();
+    bench.client.write_all(&frames).await.unwrap();
+    let calls = |bench: &Bench| bench.service.calls.lock().len();
+    let settle = async || {
+        for _ in 0..200 {
+            tokio::task::yield_now().await;
+        }
+    };
+    settle().await;
+    assert_eq!(calls(&bench), 2, "nothing is taken behind the one that holds");
+    let first = opens.next().unwrap();
+    opens.next().unwrap().send(()).unwrap();
+    settle().await;
+    assert_eq!(calls(&bench), 4, "up to the next that holds");
+    // What is held keeps its place: the answer before it is not there yet.
+    first.send(()).unwrap();
+    expect(&mut bench.client, b"w..0h..1r..2").await;
+    opens.next().unwrap().send(()).unwrap();
+    settle().await;
+    assert_eq!(calls(&bench), 5);
+    assert!(bench.budget.available() < 1 << 20, "it is charged as long as it holds");
+    opens.next().unwrap().send(()).unwrap();
+    expect(&mut bench.client, b"hl.4r..5").await;
+}
+
+#[tokio::test]
+async fn a_held_request_is_finished_although_its_client_has_gone() {
+    let mut bench = start(limits(), 1 << 20);
+    let (open, gate) = oneshot::channel();
+    *bench.service.gates.lock() = vec![gate];
+    bench.client.write_all(&[frame(b"h..1"), frame(b"r..2")].concat()).await.unwrap();
+    bench.client.shutdown().await.unwrap();
+    for _ in 0..200 {
+        tokio::task::yield_now().await;
+    }
+    assert!(!bench.served.is_finished());
+    open.send(()).unwrap();
+    expect(&mut bench.client, b"h..1").await;
+    bench.served.await.unwrap().unwrap();
 }

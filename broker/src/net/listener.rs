@@ -3,10 +3,11 @@
 
 use super::answers::AnswerBudget;
 use super::budget::ByteBudget;
-use super::connection::{Client, Connection, End, Limits, Reading, Service};
+use super::connection::{Client, Connection, End, Limits, Service};
 use super::env::{Accepted, Listener, Network};
 use super::per_ip::{PerIp, PerIpLimits};
 use super::rarely::Rarely;
+use super::reading::Reading;
 use esker_storage::env::{Env, TaskHandle};
 use futures_util::future::BoxFuture;
 use std::io;

@@ -19,11 +19,13 @@ mod incoming;
 mod listener;
 mod per_ip;
 mod rarely;
+mod reading;
 mod spares;
 
 pub use answers::AnswerBudget;
 pub use budget::{ByteBudget, Charge};
-pub use connection::{Answer, Client, Limits, Reading, Service};
+pub use connection::{Answer, Client, Limits, Service};
 pub use listener::{Acceptor, Bind, Bound};
 pub use per_ip::PerIpLimits;
 pub use rarely::Rarely;
+pub use reading::Reading;

@@ -31,9 +31,11 @@ use crate::offset::{LeaderEpoch, LocalStart, LogEnd, LogStart, Offset, Partition
 use crate::segment::{ActiveSegment, SealedSegment, Segment, SegmentName};
 use arc_swap::ArcSwap;
 use parking_lot::{Mutex, RwLock};
+use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 /// Hears of a log's progress. Called on the thread that made it, with no lock held: it should mark and wake, not work.
 pub trait LogObserver: Send + Sync {
@@ -67,6 +69,10 @@ pub struct Log {
     pub(super) checkpointed: AtomicU32,
     /// How often the log was truncated: a sync that was under way then says nothing about the log as it is now.
     pub(super) truncations: Mutex<u64>,
+    /// Segments that were dropped and whose files are still there, each with when they go: `file.delete.delay.ms`.
+    pub(super) dropped: Mutex<VecDeque<(Timestamp, Arc<SealedSegment>)>>,
+    /// The log start that the newest checkpoint has: what of it survives a crash.
+    pub(super) log_start_saved: AtomicU64,
     observer: RwLock<Option<Weak<dyn LogObserver>>>,
 }
 
@@ -129,7 +135,7 @@ impl Log {
         let end = active.end().offset;
         let open = parts.appender.producers.first_open_transaction();
         let list = SegmentList { sealed: parts.sealed, active };
-        Arc::new_cyclic(|me| Log {
+        let log = Arc::new_cyclic(|me| Log {
             me: Weak::clone(me),
             dir: parts.dir,
             id: parts.id,
@@ -148,8 +154,12 @@ impl Log {
             upkeep: Mutex::new(()),
             checkpointed: AtomicU32::new(0),
             truncations: Mutex::new(0),
+            dropped: Mutex::new(VecDeque::new()),
+            log_start_saved: AtomicU64::new(0),
             observer: RwLock::new(None),
-        })
+        });
+        log.appender.lock().jitter_ms = log.jitter(&parts.config);
+        log
     }
 
     /// Whose log it is.
@@ -204,12 +214,18 @@ impl Log {
     }
 
     /// One past the last record that this replica may vouch for: the synced end, or with `log.durability=os` the log
-    /// end.
+    /// end, unless `flush.messages` records or more wait for a sync.
     pub fn durable_end(&self) -> Offset {
         match self.dir.durability() {
-            Durability::Fsync => self.synced_end().offset(),
-            Durability::Os => self.log_end().offset(),
+            Durability::Os if !self.wants_flush() => self.log_end().offset(),
+            Durability::Os | Durability::Fsync => self.synced_end().offset(),
         }
+    }
+
+    /// Whether as many records wait for a sync as may.
+    pub(super) fn wants_flush(&self) -> bool {
+        let synced = self.synced_end.load(Ordering::Acquire);
+        self.log_end.load(Ordering::Acquire).saturating_sub(synced) >= self.config.load().flush_messages
     }
 
     /// The newest leader epoch in which anything was appended, or that was begun here.
@@ -305,11 +321,13 @@ impl Member for Log {
             self.synced_end.fetch_max(capture.end.offset().get(), Ordering::AcqRel);
         }
         debug_assert!(synced_not_beyond_end(self.synced_end(), self.log_end()));
-        if self.dir.durability() == Durability::Fsync
-            && let Some(observer) = self.observer()
-        {
+        if let Some(observer) = self.observer() {
             observer.durable(self);
         }
+    }
+
+    fn flush_within(&self) -> Duration {
+        Duration::from_millis(self.config.load().flush_ms)
     }
 
     fn take_wants_maintenance(&self) -> bool {

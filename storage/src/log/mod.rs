@@ -67,4 +67,6 @@ mod log_tests;
 #[cfg(test)]
 mod model_tests;
 #[cfg(test)]
+mod settings_tests;
+#[cfg(test)]
 pub(crate) mod test_support;
