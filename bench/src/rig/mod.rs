@@ -2,7 +2,7 @@
 //! own, and a topic with history.
 //!
 //! Whatever plays another machine's part (the store, those who replay) is a process of its own that gets the
-//! processor when neither the broker nor a client that is measured wants it: on a machine that all of them share, it
+//! processor when neither the broker nor a client that is measured wants it, and keeps to half of the cores: on a machine that all of them share, it
 //! would be that process that is measured otherwise. Everything listens at ports of the system's choosing, lives in a temporary folder, and ends with
 //! the trial.
 

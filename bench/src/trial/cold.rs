@@ -34,7 +34,7 @@ const ALLOWANCE: Duration = Duration::from_millis(5);
 const GOAL: f64 = 0.8;
 /// Bytes of a range, and ranges at a time: the broker's own.
 const RANGE: u64 = 1 << 20;
-const READERS: usize = 16;
+const READERS: usize = 24;
 /// How long plain GETs go on in one turn.
 const PLAIN: Duration = Duration::from_secs(1);
 
