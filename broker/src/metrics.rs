@@ -43,6 +43,20 @@ pub struct Metrics {
     pub leaders: Gauge,
     /// Log directories that failed.
     pub offline_log_directories: Gauge,
+    /// Partitions that cannot be compacted, since a batch of theirs is damaged.
+    pub uncleanable_partitions: Gauge,
+    /// The dirty share of the dirtiest log.
+    pub max_dirty_percent: Gauge,
+    /// How full the last pass's memory for keys was.
+    pub cleaner_buffer_percent: Gauge,
+    /// What share of what it read the last pass kept.
+    pub cleaner_recopy_percent: Gauge,
+    /// How long the last pass took.
+    pub cleaner_clean_seconds: Gauge,
+    /// Passes of compaction.
+    pub cleaner_passes: Counter,
+    /// Bytes that compaction took away.
+    pub cleaner_bytes_removed: Counter,
     tier_bytes_in: Counter,
     tier_errors: Counter,
     requests: Vec<Counter>,
@@ -71,6 +85,8 @@ impl Metrics {
             "kafka_server_brokertopicmetrics_remotecopyerrors",
             "Uploads and tier commits that failed and are tried again",
         );
+        let cleaner_passes = counter("esker_log_cleaner_passes", "Passes of compaction");
+        let cleaner_bytes_removed = counter("esker_log_cleaner_removed_bytes", "Bytes that compaction took away");
         let mut gauge = |name: &str, help: &str| {
             let gauge = Gauge::default();
             registry.register(name, help, gauge.clone());
@@ -80,6 +96,20 @@ impl Metrics {
         let leaders = gauge("kafka_server_replicamanager_leadercount", "Partitions led by this broker");
         let offline_log_directories =
             gauge("kafka_log_logmanager_offlinelogdirectorycount", "Log directories that failed");
+        let uncleanable_partitions = gauge(
+            "kafka_log_logcleanermanager_uncleanable_partitions_count",
+            "Partitions that cannot be compacted, since a batch is damaged",
+        );
+        let max_dirty_percent =
+            gauge("kafka_log_logcleanermanager_max_dirty_percent", "The dirty share of the dirtiest log");
+        let cleaner_buffer_percent = gauge(
+            "kafka_log_logcleaner_max_buffer_utilization_percent",
+            "How full the memory for keys was in the last pass of compaction",
+        );
+        let cleaner_recopy_percent =
+            gauge("kafka_log_logcleaner_cleaner_recopy_percent", "What share of what it read the last pass kept");
+        let cleaner_clean_seconds =
+            gauge("kafka_log_logcleaner_max_clean_time_secs", "Seconds that the last pass of compaction took");
         let family = Family::<Request, Counter>::default();
         registry.register("kafka_network_requestmetrics_requests", "Requests taken in", family.clone());
         let mut requests = vec![Counter::default(); API_KEYS];
@@ -99,6 +129,13 @@ impl Metrics {
             connections,
             leaders,
             offline_log_directories,
+            uncleanable_partitions,
+            max_dirty_percent,
+            cleaner_buffer_percent,
+            cleaner_recopy_percent,
+            cleaner_clean_seconds,
+            cleaner_passes,
+            cleaner_bytes_removed,
             tier_bytes_in,
             tier_errors,
             requests,
