@@ -75,7 +75,7 @@ pub fn run(options: &Cold) -> anyhow::Result<()> {
         store_rate: options.store.store_rate.or(Some(400.0)),
         ..options.store
     };
-    let store = Store::start(speed)?;
+    let store = Store::start(speed, false)?;
     let mut settings = vec![("log.retention.check.interval.ms", "200")];
     settings.extend(options.settings.iter().filter_map(|pair| pair.split_once('=')));
     let broker = Broker::start(&binary, &store, &settings)?;

@@ -5,6 +5,8 @@
 
 pub mod alter_configs;
 mod answer_room;
+pub mod consumer_group_describe;
+pub mod consumer_group_heartbeat;
 pub mod create_partitions;
 pub mod create_topics;
 pub mod delete_groups;
@@ -34,6 +36,7 @@ mod list_offsets;
 pub mod list_partition_reassignments;
 pub mod metadata;
 pub mod offset_commit;
+pub mod offset_delete;
 pub mod offset_fetch;
 mod offset_for_leader_epoch;
 mod produce;

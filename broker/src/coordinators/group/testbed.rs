@@ -1,7 +1,8 @@
 //! For tests: an executor and a clock that do only what the test says, and a log that commits when it is told to.
 
 use super::config::GroupConfig;
-use super::coordinator::{GroupCoordinator, GroupTopics};
+use super::coordinator::GroupCoordinator;
+use super::fixed_topics::FixedTopics;
 use super::log::{AppendError, CoordinatorLog, ReplayError};
 use super::records::LogRecord;
 use esker_storage::env::{Clock, Env, Monotonic, Pool, Random, RealDisk, TaskHandle, Tasks, Timestamp};
@@ -295,22 +296,13 @@ impl CoordinatorLog for MemoryLog {
     }
 }
 
-/// Topics `orders` and `t` exist, with 100 partitions each, and `__consumer_offsets` with one partition.
-pub(crate) struct FixedTopics;
-
-impl GroupTopics for FixedTopics {
-    fn partitions(&self, topic: &str) -> Option<i32> {
-        ["orders", "t"].contains(&topic).then_some(100)
-    }
-
-    fn offsets_partitions(&self) -> Option<i32> {
-        Some(1)
-    }
-}
-
 /// A coordinator on `log`, loaded unless the log holds its replay.
 pub(crate) fn coordinator(bench: &Arc<Bench>, log: &Arc<MemoryLog>, config: GroupConfig) -> Arc<GroupCoordinator> {
-    let coordinator = Arc::new(GroupCoordinator::new(bench.env(), config, Arc::new(FixedTopics)));
+    let coordinator = Arc::new(GroupCoordinator::new(
+        bench.env(),
+        config,
+        Arc::new(FixedTopics::new(&[("orders", 4), ("t", 6), ("many", 50)])),
+    ));
     let (loading, log) = (Arc::clone(&coordinator), Arc::clone(log) as Arc<dyn CoordinatorLog>);
     bench.run(async move { loading.load(PARTITION, log).await });
     bench.settle();

@@ -71,8 +71,6 @@ pub(super) struct Group {
     pub(super) offsets: Offsets,
     /// The log has metadata of this group.
     pub(super) written: bool,
-    /// What the machine counts for it: its [`Group::weight`] when it was last settled.
-    pub(super) counted: usize,
 }
 
 /// What a group takes in memory beyond its members and offsets, about.
@@ -96,7 +94,6 @@ impl Group {
             subscribed: None,
             offsets: Offsets::default(),
             written: false,
-            counted: 0,
         }
     }
 

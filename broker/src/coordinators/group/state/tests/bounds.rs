@@ -16,7 +16,7 @@ fn commit(group: &str, partition: i32, metadata: usize) -> Request {
         instance: None,
         generation: None,
         retention: None,
-        names_unknown_group: false,
+        knows_member_epochs: false,
         topics: vec![("orders".to_owned(), vec![commit])],
     })
 }
