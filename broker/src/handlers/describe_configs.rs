@@ -1,9 +1,10 @@
 //! DescribeConfigs: every key with its value, source, synonyms, type and documentation.
 
 use super::answer_room::{AnswerRoom, TOO_MUCH, make_way};
-use super::resource::resource;
+use super::loggers;
+use super::resource::{BROKER_LOGGER, resource};
 use super::wire::text;
-use crate::config::{BrokerConfig, Described, Source, describe_broker, describe_topic};
+use crate::config::{BrokerConfig, Described, LogLevel, Source, describe_broker, describe_topic};
 use crate::controller::{Refusal, ResourceName, check_topic_name};
 use crate::metadata::{Image, Publisher, Resource};
 use kafka_protocol::ResponseError;
@@ -23,6 +24,7 @@ pub async fn handle(
     version: i16,
     publisher: &Publisher,
     config: &BrokerConfig,
+    log_level: &LogLevel,
 ) -> DescribeConfigsResponse {
     let image = publisher.image();
     let mut room = AnswerRoom::new();
@@ -35,18 +37,20 @@ pub async fn handle(
             .with_resource_type(asked.resource_type)
             .with_resource_name(asked.resource_name.clone());
         let too_much = || Refusal::new(ResponseError::InvalidRequest, TOO_MUCH);
-        let described = if room.is_full() { Err(too_much()) } else { describe(&image, config, asked) };
-        let described = described.and_then(|described| {
-            let configs = described
-                .into_iter()
-                .filter(|described| is_asked(asked, described.key.name))
-                .map(|described| entry(described, request, version));
-            let configs: Vec<_> = configs.collect();
-            let fits = room.take(configs.iter().map(size).sum());
-            if fits { Ok(configs) } else { Err(too_much()) }
+        let entries = if room.is_full() {
+            Err(too_much())
+        } else if asked.resource_type == BROKER_LOGGER {
+            loggers::describe(log_level, config.node_id, &asked.resource_name)
+        } else {
+            let described = describe(&image, config, asked);
+            described.map(|all| all.into_iter().map(|described| entry(described, request, version)).collect())
+        };
+        let entries = entries.and_then(|mut entries: Vec<_>| {
+            entries.retain(|entry| is_asked(asked, &entry.name));
+            if room.take(entries.iter().map(size).sum()) { Ok(entries) } else { Err(too_much()) }
         });
-        results.push(match described {
-            Ok(configs) => result.with_error_message(None).with_configs(configs),
+        results.push(match entries {
+            Ok(entries) => result.with_error_message(None).with_configs(entries),
             Err(refusal) => {
                 result.with_error_code(refusal.error.code()).with_error_message(Some(text(refusal.message)))
             }

@@ -5,6 +5,7 @@
 //! other; everything else runs when it is its turn, which is what bounds the large answers that small requests can ask for.
 
 use super::group_lookup::GroupLookup;
+use super::incremental_alter_configs::Loggers;
 use super::produce::{self, Outcome, Place};
 use super::{
     Handlers, alter_configs, consumer_group_describe, consumer_group_heartbeat, create_partitions, create_topics,
@@ -200,11 +201,12 @@ async fn metadata_request(
             create_partitions::handle(&request, publisher, controller).await.into()
         }
         RequestKind::DescribeConfigs(request) => {
-            describe_configs::handle(&request, version, publisher, config).await.into()
+            describe_configs::handle(&request, version, publisher, config, &handlers.log_level).await.into()
         }
         RequestKind::AlterConfigs(request) => alter_configs::handle(&request, publisher, controller).await.into(),
         RequestKind::IncrementalAlterConfigs(request) => {
-            incremental_alter_configs::handle(&request, publisher, controller).await.into()
+            let loggers = Loggers { node: config.node_id, level: &handlers.log_level };
+            incremental_alter_configs::handle(&request, publisher, controller, loggers).await.into()
         }
         RequestKind::DescribeCluster(request) => {
             describe_cluster::handle(&request, version, listener, publisher).into()

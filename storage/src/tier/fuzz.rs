@@ -213,7 +213,7 @@ fn key_seeds() -> Vec<Vec<u8>> {
         ObjectKey::Partition { partition: partition(), base, attempt },
         ObjectKey::Shared { attempt },
         ObjectKey::Page { partition: partition(), base, revision: Revision::new(2), attempt },
-        ObjectKey::Shard { shard: 3, number: 9, attempt },
+        ObjectKey::Shard { number: 9, attempt },
     ];
     keys.iter().map(|key| key.to_string().into_bytes()).collect()
 }
@@ -228,8 +228,8 @@ fn snapshot(data: &[u8]) {
     let kind = if which % 2 == 0 { "tier-page" } else { "tier-shard" };
     for bytes in [body.to_vec(), resealed(&header(kind), body)] {
         let (cluster, key) = (Uuid::from_u128(7), KEY);
-        let page = persist::decode::<Arc<UnitMeta>>(Kind::Page, cluster, key, &bytes);
-        let shard = persist::decode::<PartitionLine>(Kind::Shard, cluster, key, &bytes);
+        let page = persist::unsealed::<Arc<UnitMeta>>(Kind::Page, cluster, key, &bytes);
+        let shard = persist::unsealed::<PartitionLine>(Kind::Shard, cluster, key, &bytes);
         assert!(page.is_err() || shard.is_err(), "a page is a shard as well");
         for line in shard.unwrap_or_default() {
             let (_, manifest) = line.manifest();
@@ -246,7 +246,8 @@ fn snapshot_seeds() -> Vec<Vec<u8>> {
     seeds.push([b"\0", lines.join("\n").as_bytes()].concat());
     let (image, _) = TierImage::default().replay(1, &records(false));
     let shard = image.shards.iter().find(|shard| !shard.is_empty());
-    let lines = shard.map(|shard| persist::shard_lines(shard)).unwrap_or_default();
+    let lines = shard.iter().flat_map(|shard| shard.iter());
+    let lines: Vec<_> = lines.map(|(partition, manifest)| PartitionLine::of(*partition, manifest)).collect();
     let lines: Vec<String> = lines.iter().flat_map(serde_json::to_string).collect();
     seeds.push([b"\x01", lines.join("\n").as_bytes()].concat());
     seeds
