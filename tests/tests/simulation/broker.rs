@@ -2,7 +2,7 @@
 //! its store loses answers; afterwards everything that was acknowledged is there, once and in order.
 
 use super::cast::TOPIC;
-use super::stage::{CALM, POWER_CUTS, STORM, add_broker};
+use super::stage::{CALM, FAILING_SYNCS, POWER_CUTS, STORM, add_broker};
 use super::story::{story, story_of_a_late_leader, story_of_a_lost_disk};
 use super::swarm::swarm;
 use esker_tests::sim::{Config, Crash, CrashOdds, Exit, StoreFaults, World, check, run};
@@ -11,6 +11,7 @@ use std::time::Duration;
 /// How many seeds the stories run with.
 pub(crate) const STORM_SEEDS: u64 = 200;
 pub(crate) const POWER_CUT_SEEDS: u64 = 100;
+pub(crate) const FAILING_SYNC_SEEDS: u64 = 60;
 pub(crate) const SWARM_SEEDS: u64 = 400;
 pub(crate) const LATE_LEADER_SEEDS: u64 = 20;
 
@@ -58,6 +59,11 @@ fn what_was_acknowledged_survives_power_cuts() {
     for finished in check(0..POWER_CUT_SEEDS, |world| story(world, POWER_CUTS)) {
         println!("{finished:?}");
     }
+}
+
+#[test]
+fn what_was_acknowledged_survives_failing_syncs() {
+    check(0..FAILING_SYNC_SEEDS, |world| story(world, FAILING_SYNCS));
 }
 
 #[test]

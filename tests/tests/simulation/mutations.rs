@@ -1,8 +1,8 @@
 //! Each named mistake is caught by the seeds that run without it: the same stories, the same seeds, one line changed.
 
-use super::broker::{LATE_LEADER_SEEDS, POWER_CUT_SEEDS, STORM_SEEDS, SWARM_SEEDS};
+use super::broker::{FAILING_SYNC_SEEDS, LATE_LEADER_SEEDS, POWER_CUT_SEEDS, STORM_SEEDS, SWARM_SEEDS};
 use super::rot::{ROT_SEEDS, rot_in_data};
-use super::stage::{POWER_CUTS, STORM};
+use super::stage::{FAILING_SYNCS, POWER_CUTS, STORM};
 use super::story::{story, story_of_a_late_leader};
 use super::swarm::swarm;
 use esker_storage::env::mutation::{Mutation, switch_on};
@@ -35,7 +35,7 @@ fn mutation_directory_sync_left_out_is_caught() {
 
 #[test]
 fn mutation_failed_sync_ignored_is_caught() {
-    catches(Mutation::FailedSyncIgnored, SWARM_SEEDS, swarm);
+    catches(Mutation::FailedSyncIgnored, FAILING_SYNC_SEEDS, |world| story(world, FAILING_SYNCS));
 }
 
 #[test]

@@ -110,6 +110,10 @@ pub(crate) const POWER_CUTS: Weather = Weather {
     ..CALM
 };
 
+/// The same with a disk that fails to sync, which Linux says once, and drops what it was to sync.
+pub(crate) const FAILING_SYNCS: Weather =
+    Weather { disk: DiskFaults { sync: Chance::one_in(15), ..DiskFaults::none() }, ..POWER_CUTS };
+
 impl Weather {
     /// Whether anything is wrong with the disk.
     fn spoils_disks(&self) -> bool {
