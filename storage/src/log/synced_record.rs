@@ -192,6 +192,12 @@ fn sealed(mut bytes: [u8; SLOT]) -> [u8; SLOT] {
     bytes
 }
 
+/// The marks in a record's bytes; `None` if its header is damaged or of another version.
+pub fn marks(bytes: &[u8]) -> Option<Vec<(PartitionId, SyncedMark)>> {
+    let slots = bytes.get(SLOT..).filter(|_| bytes.starts_with(&header()))?;
+    Some(slots.chunks_exact(SLOT).filter_map(decode).collect())
+}
+
 fn decode(slot: &[u8]) -> Option<(PartitionId, SyncedMark)> {
     let (body, crc) = slot.split_last_chunk::<4>()?;
     if crc32fast::hash(body).to_be_bytes() != *crc {
