@@ -32,7 +32,7 @@ fn inspect(arguments: &[&str]) -> (Option<i32>, String) {
 async fn tiered() -> Broker {
     let mut broker = Broker::start(Options::new().eager_tier()).await;
     let client = broker.client();
-    client.create_topic("t", 2, &[]).await.unwrap();
+    client.create_topic("t", 2, &[("retention.ms", "-1")]).await.unwrap();
     for n in 0..40u8 {
         let record = Record { value: Some(Bytes::from(vec![n; 500])), ..Record::default() };
         client

@@ -65,7 +65,12 @@ struct One(Arc<PartitionLog>, LeaderEpoch);
 impl UnitSources for One {
     fn views(&self) -> Vec<PartitionView> {
         let committed = HighWatermark::at(self.0.synced_end().offset());
-        vec![self.0.upload_view(self.1, committed, TailLimits { max_bytes: 0, max_age: Duration::ZERO }, true)]
+        vec![self.0.upload_view(
+            self.1,
+            committed,
+            TailLimits { max_bytes: 0, max_age: Duration::ZERO, ..TailLimits::default() },
+            true,
+        )]
     }
 
     fn source(&self, _: &PartitionId) -> Option<Arc<dyn UnitSource>> {

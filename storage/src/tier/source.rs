@@ -57,11 +57,22 @@ pub struct TailLimits {
     pub max_bytes: u64,
     /// `tail.max.ms`: how long anything may be missing.
     pub max_age: Duration,
+    /// The greatest unit that small ones are merged into, and how far apart its latest timestamps may be: retention takes
+    /// whole units, so they must not become coarser than segments are.
+    pub merged_max_bytes: u64,
+    /// See [`TailLimits::merged_max_bytes`].
+    pub merged_max_span: Duration,
 }
 
 impl Default for TailLimits {
     fn default() -> TailLimits {
-        TailLimits { max_bytes: 64 << 20, max_age: Duration::from_secs(300) }
+        let week = Duration::from_secs(7 * 24 * 3600);
+        TailLimits {
+            max_bytes: 64 << 20,
+            max_age: Duration::from_secs(300),
+            merged_max_bytes: 1 << 30,
+            merged_max_span: week,
+        }
     }
 }
 
