@@ -19,7 +19,7 @@ fn ask(node: &Node, resources: Vec<DescribeConfigsResource>, version: i16) -> De
         .with_resources(resources)
         .with_include_synonyms(true)
         .with_include_documentation(version >= 3);
-    let answer = handle(&request, version, &node.publisher, &node.config);
+    let answer = handle(&request, version, &node.publisher, &node.config, &LogLevel::default());
     encodes(&answer, version);
     answer
 }
@@ -54,7 +54,7 @@ fn all_keys_of_topics_and_brokers_in_every_version() {
             check_topic_values(&values, &node.config.layers).unwrap();
         }
         let request = DescribeConfigsRequest::default().with_resources(vec![resource_of(2, "a")]);
-        let answer = handle(&request, 4, &node.publisher, &node.config);
+        let answer = handle(&request, 4, &node.publisher, &node.config, &LogLevel::default());
         encodes(&answer, 4);
         assert!(answer.results[0].configs.iter().all(|c| c.synonyms.is_empty() && c.documentation.is_none()));
     });
@@ -89,7 +89,8 @@ fn what_is_not_there_has_its_error() {
             (4, "2", InvalidRequest),
             (4, "one", InvalidRequest),
             (4, "-1", InvalidRequest),
-            (8, "1", InvalidRequest),
+            (8, "2", InvalidRequest),
+            (8, "", InvalidRequest),
             (16, "x", InvalidRequest),
         ] {
             let answer = ask(&node, vec![resource_of(kind, name)], 4);
@@ -157,5 +158,19 @@ fn groups_have_their_own_settings() {
         assert!(node.publisher.image().group_configs("g").is_none());
         let nameless = ask(&node, vec![resource_of(32, "")], 4);
         assert_eq!(nameless.results[0].error_code, ResponseError::InvalidRequest.code());
+    });
+}
+
+#[test]
+fn the_log_is_a_logger() {
+    block_on(async {
+        let node = Bench::new(&[]).start().await;
+        for version in 1..=4 {
+            let answer = ask(&node, vec![resource_of(8, "1")], version).results.remove(0);
+            assert_eq!((answer.error_code, answer.configs.len()), (0, 1));
+            let root = &answer.configs[0];
+            assert_eq!((root.name.as_str(), root.value.as_ref().unwrap().as_str()), ("root", "INFO"));
+            assert_eq!((root.config_source, root.read_only, root.synonyms.len()), (6, false, 0));
+        }
     });
 }
