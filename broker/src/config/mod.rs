@@ -23,6 +23,8 @@ mod broker_id;
 mod broker_keys;
 mod describe;
 mod error;
+#[cfg(feature = "fuzz")]
+pub mod fuzz;
 mod group;
 mod group_keys;
 mod id_text;
@@ -31,6 +33,7 @@ mod layers;
 mod listener;
 mod log_level;
 mod nearest;
+mod per_ip;
 mod properties;
 mod registry;
 mod topic;

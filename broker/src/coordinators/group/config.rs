@@ -14,6 +14,8 @@ pub struct GroupConfig {
     pub max_session_timeout: Duration,
     /// `group.max.size`: members of one group.
     pub max_size: usize,
+    /// `group.coordinator.max.bytes`: what the groups of one partition may take in memory, about.
+    pub max_bytes: usize,
     /// `group.consumer.session.timeout.ms`: how long a member of a consumer group may be silent until its first heartbeat
     /// after a load, each of which says what is true of its group.
     pub consumer_session_timeout: Duration,
@@ -80,6 +82,7 @@ impl Default for GroupConfig {
             min_session_timeout: Duration::from_secs(6),
             max_session_timeout: Duration::from_secs(30 * 60),
             max_size: i32::MAX as usize,
+            max_bytes: 64 << 20,
             consumer_session_timeout: Duration::from_secs(45),
             consumer_max_size: i32::MAX as usize,
             assignors: vec![Assignor::Uniform, Assignor::Range],
