@@ -16,3 +16,8 @@ pub mod net;
 pub mod partition;
 pub mod server;
 pub mod tools;
+
+/// Every fuzz target of this crate.
+#[cfg(feature = "fuzz")]
+pub const FUZZ_TARGETS: &[&[esker_protocol::fuzz::Target]] =
+    &[config::fuzz::TARGETS, metadata::fuzz::TARGETS, coordinators::group::fuzz::TARGETS, net::fuzz::TARGETS];

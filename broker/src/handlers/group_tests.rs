@@ -6,6 +6,7 @@ use super::{
     consumer_group_describe, consumer_group_heartbeat, delete_groups, describe_groups, find_coordinator, heartbeat,
     join_group, leave_group, list_groups, offset_commit, offset_delete, offset_fetch, sync_group,
 };
+use crate::config::{GroupTimeouts, Layers, Values};
 use crate::coordinators::group::fixed_topics::topic_id;
 use crate::coordinators::group::testbed::{Bench, MemoryLog, config, coordinator};
 use crate::coordinators::group::{Caller, GroupCoordinator};
@@ -51,6 +52,14 @@ struct Stage {
 }
 
 macro_rules! call {
+    ($stage:expr, $version:expr, consumer_group_heartbeat, $request:expr) => {{
+        let (coordinator, caller, request) = (Arc::clone(&$stage.coordinator), caller($version), $request);
+        let timeouts = GroupTimeouts::resolve(&Values::new(), &Layers::default());
+        let response = $stage
+            .bench
+            .run(async move { consumer_group_heartbeat::handle(&coordinator, &caller, timeouts, request).await });
+        seen(&response, $version)
+    }};
     ($stage:expr, $version:expr, $api:ident, $request:expr) => {{
         let (coordinator, caller, request) = (Arc::clone(&$stage.coordinator), caller($version), $request);
         let response = $stage.bench.run(async move { $api::handle(&coordinator, &caller, request).await });
@@ -415,6 +424,45 @@ fn coordinators_are_found_in_every_version() {
             assert_eq!(find(version, 9, &["x"]), [nobody(ResponseError::InvalidRequest)]);
         }
     }
+}
+
+#[test]
+fn offsets_of_partitions_that_do_not_exist_are_not_kept() {
+    let stage = stage();
+    let partition =
+        |index| OffsetCommitRequestPartition::default().with_partition_index(index).with_committed_offset(5);
+    let commit = OffsetCommitRequest::default()
+        .with_group_id(group("g"))
+        .with_generation_id_or_member_epoch(-1)
+        .with_topics(vec![
+            OffsetCommitRequestTopic::default()
+                .with_name(topic("orders"))
+                .with_partitions([0, 4, 3, -1, i32::MAX].map(partition).to_vec()),
+            OffsetCommitRequestTopic::default().with_name(topic("none")).with_partitions(vec![partition(0)]),
+        ]);
+    let answer = call!(stage, 8, offset_commit, commit);
+    let codes: Vec<Vec<i16>> = answer
+        .topics
+        .iter()
+        .map(|topic| topic.partitions.iter().map(|partition| partition.error_code).collect())
+        .collect();
+    assert_eq!(codes, [vec![0, 3, 0, 3, 3], vec![3]]);
+}
+
+#[test]
+fn an_offset_that_is_asked_for_often_is_answered_once() {
+    let stage = stage();
+    let asked = OffsetFetchRequestTopics::default().with_name(topic("orders")).with_partition_indexes(vec![7, 7, 3, 7]);
+    let fetch = OffsetFetchRequest::default().with_groups(vec![
+        OffsetFetchRequestGroup::default().with_group_id(group("g")).with_topics(Some(vec![asked.clone(), asked])),
+    ]);
+    let answer = call!(stage, 8, offset_fetch, fetch);
+    let indexes: Vec<Vec<i32>> = answer.groups[0]
+        .topics
+        .iter()
+        .map(|topic| topic.partitions.iter().map(|partition| partition.partition_index).collect())
+        .collect();
+    assert_eq!(indexes, [vec![7, 3], vec![]]);
 }
 
 fn consumer(member: &str, epoch: i32) -> ConsumerGroupHeartbeatRequest {
