@@ -21,6 +21,11 @@ struct Request {
     request: String,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Directory {
+    directory: String,
+}
+
 /// The broker's metrics.
 #[derive(Debug)]
 pub struct Metrics {
@@ -43,6 +48,9 @@ pub struct Metrics {
     pub leaders: Gauge,
     /// Log directories that failed.
     pub offline_log_directories: Gauge,
+    /// Log directories that refuse produce for want of room.
+    pub full_log_directories: Gauge,
+    available: Family<Directory, Gauge>,
     tier_bytes_in: Counter,
     tier_errors: Counter,
     requests: Vec<Counter>,
@@ -80,6 +88,10 @@ impl Metrics {
         let leaders = gauge("kafka_server_replicamanager_leadercount", "Partitions led by this broker");
         let offline_log_directories =
             gauge("kafka_log_logmanager_offlinelogdirectorycount", "Log directories that failed");
+        let full_log_directories =
+            gauge("esker_log_directories_refusing", "Log directories that refuse produce for want of room");
+        let available = Family::<Directory, Gauge>::default();
+        registry.register("esker_log_directory_available_bytes", "Room in a log directory", available.clone());
         let family = Family::<Request, Counter>::default();
         registry.register("kafka_network_requestmetrics_requests", "Requests taken in", family.clone());
         let mut requests = vec![Counter::default(); API_KEYS];
@@ -99,6 +111,8 @@ impl Metrics {
             connections,
             leaders,
             offline_log_directories,
+            full_log_directories,
+            available,
             tier_bytes_in,
             tier_errors,
             requests,
@@ -116,6 +130,12 @@ impl Metrics {
     pub fn uploaded(&self, bytes: u64, failures: u64) {
         self.tier_bytes_in.inc_by(bytes.saturating_sub(self.tier_bytes_in.get()));
         self.tier_errors.inc_by(failures.saturating_sub(self.tier_errors.get()));
+    }
+
+    /// How much room the log directory at `path` has, in bytes.
+    pub fn room(&self, path: &str, available: u64) {
+        let directory = Directory { directory: path.to_owned() };
+        self.available.get_or_create(&directory).set(i64::try_from(available).unwrap_or(i64::MAX));
     }
 
     /// Everything in Prometheus' text format.

@@ -26,7 +26,7 @@ use esker_protocol::api::APIS;
 use esker_protocol::guard;
 use esker_storage::env::store::Store;
 use esker_storage::env::{Env, Pool, TaskHandle};
-use esker_storage::log::{LogDir, LogDirConfig};
+use esker_storage::log::{LogDir, LogDirConfig, OpenDirError};
 use esker_storage::numbered_log::{FormatError, open_or_format};
 use esker_storage::partition_log::Tier;
 use esker_storage::tier::{
@@ -106,7 +106,7 @@ pub async fn start(outside: Outside, mut config: BrokerConfig, gauges: Gauges) -
     let Outside { env, network, store } = outside;
     let Gauges { metrics, readiness } = gauges;
     let cluster = format_store(&env, &config, store.as_ref(), &readiness).await?;
-    let dirs = open_dirs(&env, &config, cluster).await?;
+    let (dirs, failed) = open_dirs(&env, &config, cluster).await?;
     let listeners = bind(network.as_ref(), &mut config).await?;
     let config = Arc::new(config);
     let incarnation = env.random.uuid();
@@ -115,8 +115,8 @@ pub async fn start(outside: Outside, mut config: BrokerConfig, gauges: Gauges) -
     let commits = open_tier(&env, &store, &readiness, cluster).await?;
     let reader = TierReader::new(&env, Arc::clone(&store), cluster, read_config(&config));
     let tier = Tier { commits, reader };
-    let hosted = Hosted::new(env.clone(), Arc::clone(&config), Arc::clone(&metrics), dirs.clone(), tier.clone())
-        .context("could not list a log directory")?;
+    let hosted =
+        Hosted::new(env.clone(), Arc::clone(&config), Arc::clone(&metrics), dirs.clone(), failed, tier.clone());
     let coordinators = Coordinators::new(&env, &config, &publisher, &hosted);
     let register = RegisterBroker {
         id: config.node_id,
@@ -212,6 +212,7 @@ impl Server {
                 let uploads = uploader.counts();
                 metrics.uploaded(uploads.bytes, uploads.failures);
                 metrics.connections.set(i64::try_from(acceptor.connections()).unwrap_or(i64::MAX));
+                look_at_room(&env, &hosted, &metrics, &readiness).await;
                 let state = controller.borrow_and_update().clone();
                 if let Some(reason) = end_of_controller(&state).or_else(|| no_directory(&hosted, &metrics)) {
                     readiness.not_ready("broker", reason.clone());
@@ -271,7 +272,8 @@ async fn format_store(
     }
 }
 
-async fn open_dirs(env: &Env, config: &BrokerConfig, cluster: Uuid) -> anyhow::Result<Vec<Arc<LogDir>>> {
+/// The log directories that work, and how many do not: what is in those is offline, as after a failure later on.
+async fn open_dirs(env: &Env, config: &BrokerConfig, cluster: Uuid) -> anyhow::Result<(Vec<Arc<LogDir>>, usize)> {
     let settings = LogDirConfig {
         cluster,
         broker: config.node_id.get(),
@@ -282,11 +284,26 @@ async fn open_dirs(env: &Env, config: &BrokerConfig, cluster: Uuid) -> anyhow::R
         open_files: OPEN_FILES,
     };
     let mut dirs = Vec::new();
+    let mut failed = 0;
     for path in config.log_dirs.clone() {
         let of_dir = env.clone();
-        dirs.push(env.blocking(Pool::Cold, move || LogDir::open(&of_dir, &path, settings)).await??);
+        match env.blocking(Pool::Cold, move || LogDir::open(&of_dir, &path, settings)).await? {
+            Ok(dir) => {
+                dir.set_min_free_bytes(config.log_dirs_min_free_bytes);
+                dirs.push(dir);
+            }
+            Err(error @ OpenDirError::Io { .. }) => {
+                failed += 1;
+                tracing::error!(%error, "a log directory failed at the start; the partitions in it are offline");
+            }
+            // Not the disk's fault: a person has mistaken something.
+            Err(error) => return Err(error.into()),
+        }
     }
-    Ok(dirs)
+    if dirs.is_empty() {
+        bail!("every log directory has failed");
+    }
+    Ok((dirs, failed))
 }
 
 async fn become_controller(
@@ -341,10 +358,36 @@ async fn open_tier(
     }
 }
 
+/// Looks how much room there is, which decides whether produce is refused, and tells.
+async fn look_at_room(env: &Env, hosted: &Hosted, metrics: &Metrics, readiness: &Readiness) {
+    let mut full = Vec::new();
+    for dir in hosted.dirs().iter().filter(|dir| dir.failure().is_none()) {
+        let looking = Arc::clone(dir);
+        let path = dir.path().display();
+        match env.blocking(Pool::Maintenance, move || looking.look_at_room()).await {
+            Ok(Ok(left)) => {
+                metrics.room(&path.to_string(), left.available);
+                if left.refusing {
+                    let (available, least) = (left.available, left.least);
+                    full.push(format!("{path} has {available} bytes left, {least} are kept free"));
+                }
+            }
+            Ok(Err(error)) => tracing::warn!(directory = %path, %error, "could not look how much room there is"),
+            Err(_) => return,
+        }
+    }
+    metrics.full_log_directories.set(i64::try_from(full.len()).unwrap_or(i64::MAX));
+    match full.is_empty() {
+        true => readiness.ready("disk"),
+        false => readiness.not_ready("disk", format!("produce is refused: {}", full.join("; "))),
+    }
+}
+
 /// Why nothing can be read or written any more: every log directory has failed.
 fn no_directory(hosted: &Hosted, metrics: &Metrics) -> Option<String> {
     let failures: Vec<_> = hosted.dirs().iter().filter_map(|dir| dir.failure()).collect();
-    metrics.offline_log_directories.set(i64::try_from(failures.len()).unwrap_or(i64::MAX));
+    let offline = failures.len() + hosted.lost_dirs();
+    metrics.offline_log_directories.set(i64::try_from(offline).unwrap_or(i64::MAX));
     if !failures.is_empty() {
         hosted.end_failed();
     }

@@ -41,6 +41,7 @@ pub struct BrokerConfig {
     pub advertised_listeners: Vec<Listener>,
     pub admin_listeners: Vec<String>,
     pub log_dirs: Vec<PathBuf>,
+    pub log_dirs_min_free_bytes: u64,
     pub store: Option<String>,
     pub durability: Durability,
     pub validation: Validation,
@@ -122,6 +123,7 @@ impl BrokerConfig {
             advertised_listeners,
             admin_listeners: list_items(&read.text("admin.listeners").unwrap_or_default()).map(str::to_owned).collect(),
             log_dirs,
+            log_dirs_min_free_bytes: read.count("log.dirs.min.free.bytes"),
             store: read.text("store"),
             durability: match read.text("log.durability").as_deref().map(str::trim) {
                 Some("os") => Durability::Os,

@@ -100,6 +100,13 @@ pub static BROKER_KEYS: &[Key] = &[
     unset(Kind::List, "log.dirs", "The directories of the logs, separated by commas; partitions are spread over them.")
         .check(Check::NotEmpty)
         .falls_back_to(&[("log.dir", 1)]),
+    long(
+        "log.dirs.min.free.bytes",
+        "268435456",
+        "Bytes that are kept free in the file system of each log directory: below them produce is refused, for clients to \
+         try again, until retention has made room. 0 refuses nothing.",
+    )
+    .check(Check::AtLeast(0)),
     string(
         "log.durability",
         "fsync",

@@ -13,6 +13,8 @@ pub fn append_code(error: &AppendError) -> ErrorCode {
         AppendError::Producer(ProducerError::InvalidProducerEpoch { .. }) => ErrorCode::INVALID_PRODUCER_EPOCH,
         AppendError::Producer(ProducerError::CoordinatorFenced { .. }) => ErrorCode::TRANSACTION_COORDINATOR_FENCED,
         AppendError::Fenced { .. } => ErrorCode::NOT_LEADER_OR_FOLLOWER,
+        // Every client tries again after it, and none asks for another leader, of which there is none with more room.
+        AppendError::Log(LogError::NoSpace) => ErrorCode::NOT_ENOUGH_REPLICAS,
         AppendError::Log(error) => log_code(error),
     }
 }

@@ -29,13 +29,15 @@ pub enum Mutation {
     LostAnswerNewNumber,
     /// Units are replaced by a rewrite although one of them was replaced since it was made. (The tier log's replay.)
     ChangedUnitSwapped,
+    /// A partition whose log directory failed before the start is made anew in another. (The hosted partitions.)
+    LostMadeAnew,
     /// An object that was replaced is deleted while readers may still be on it. (The sweeper.)
     ReplacedDeletedAtOnce,
 }
 
 impl Mutation {
     /// Every mutation.
-    pub const ALL: [Mutation; 7] = [
+    pub const ALL: [Mutation; 8] = [
         Mutation::SyncLeftOut,
         Mutation::AnswerBeforeWrite,
         Mutation::LocalDropBeforeCommit,
@@ -43,6 +45,7 @@ impl Mutation {
         Mutation::LostAnswerNewNumber,
         Mutation::ChangedUnitSwapped,
         Mutation::ReplacedDeletedAtOnce,
+        Mutation::LostMadeAnew,
     ];
 
     /// Its name, as `ESKER_MUTATION` and reports write it.
@@ -55,6 +58,7 @@ impl Mutation {
             Mutation::LostAnswerNewNumber => "lost-answer-new-number",
             Mutation::ChangedUnitSwapped => "changed-unit-swapped",
             Mutation::ReplacedDeletedAtOnce => "replaced-deleted-at-once",
+            Mutation::LostMadeAnew => "lost-made-anew",
         }
     }
 

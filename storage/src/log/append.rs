@@ -74,8 +74,8 @@ impl Log {
                 duplicate: true,
             });
         }
-        self.dir.check_room(now)?;
         let config = self.config();
+        self.dir.check_room(size, config.reserve)?;
         if self.is_due(&appender, size, now, &config) {
             self.roll_locked(&mut appender, now)?;
         }

@@ -17,6 +17,8 @@ pub struct LogConfig {
     pub producer_expiration_ms: i64,
     /// Bytes appended after which a checkpoint is due: what a restart after a crash scans at most, more or less.
     pub checkpoint_bytes: u64,
+    /// Whether it may use half of what the directory keeps free.
+    pub reserve: bool,
 }
 
 impl Default for LogConfig {
@@ -28,6 +30,7 @@ impl Default for LogConfig {
             timestamp_type: TimestampType::CreateTime,
             producer_expiration_ms: 24 * 3600 * 1000,
             checkpoint_bytes: 64 << 20,
+            reserve: false,
         }
     }
 }

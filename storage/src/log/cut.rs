@@ -31,7 +31,14 @@ impl Log {
             return Ok(());
         }
         self.epochs.write().truncate_start(to.offset());
-        self.checkpoint()
+        match self.checkpoint() {
+            // The next one will tell; until then a restart may know an older start, of records that are gone.
+            Err(LogError::NoSpace) => {
+                tracing::warn!(partition = %self.id, log_start = %to, "no room to record the log start");
+                Ok(())
+            }
+            done => done,
+        }
     }
 
     /// Removes the sealed segments that end at or before `offset`, and returns how many bytes that freed. The caller
@@ -57,12 +64,22 @@ impl Log {
             self.segments.store(Arc::new(SegmentList { sealed: kept.to_vec(), active: Arc::clone(&list.active) }));
             dropped
         };
-        // The names may vanish in any order if the power goes now: the checkpoint says that none of them counts.
-        self.checkpoint()?;
+        // The names may vanish in any order if the power goes now: the checkpoint says that none of them counts. On a full
+        // disk there may be no room for it, and never will be if nothing goes; then the order is made sure of instead.
+        let one_by_one = match self.checkpoint() {
+            Err(LogError::NoSpace) => true,
+            done => done.map(|()| false)?,
+        };
         let mut freed = 0;
         for segment in dropped {
             segment.remove().map_err(|error| self.dir.write_failed("removing a segment", error))?;
+            if one_by_one {
+                self.dir.sync_names(&[&self.path])?;
+            }
             freed += segment.summary().data_end.get();
+        }
+        if one_by_one {
+            self.checkpoint()?;
         }
         Ok(freed)
     }
@@ -108,9 +125,9 @@ impl Log {
         let serial = next_serial(appender)?;
         let writer = self.create_writer(SegmentName { base: at.offset, serial }, now)?;
         // The record of the cut must survive before anything relies on it.
-        let disk = self.dir.env().disk.as_ref();
         let open = writer.segment().open().map_err(error)?;
-        open.file().sync_data().and_then(|()| disk.sync_dir(&self.path)).map_err(|error| self.sync_failed(&error))?;
+        self.dir.syncing(&self.syncing, || open.file().sync_data())?;
+        self.dir.sync_names(&[&self.path])?;
         let below = list.sealed.partition_point(|sealed| sealed.summary().end <= at.offset);
         let (kept, gone) = list.sealed.split_at_checked(below).unwrap_or_default();
         let mut sealed = kept.to_vec();

@@ -63,6 +63,8 @@ pub struct Log {
     /// Held while segments are finished and a checkpoint is taken and written, so that an older one never replaces a
     /// newer one.
     pub(super) upkeep: Mutex<()>,
+    /// Held over a sync of its files, and until its failure was noted: see `LogDir::syncing`.
+    pub(super) syncing: Mutex<()>,
     /// How often the log was truncated: a sync that was under way then says nothing about the log as it is now.
     pub(super) truncations: Mutex<u64>,
     observer: RwLock<Option<Weak<dyn LogObserver>>>,
@@ -145,6 +147,7 @@ impl Log {
             abandoned: AtomicBool::new(false),
             upkeep: Mutex::new(()),
             truncations: Mutex::new(0),
+            syncing: Mutex::new(()),
             observer: RwLock::new(None),
         })
     }
@@ -302,6 +305,10 @@ impl Member for Log {
         {
             observer.durable(self);
         }
+    }
+
+    fn syncing(&self) -> &Mutex<()> {
+        &self.syncing
     }
 
     fn take_wants_maintenance(&self) -> bool {

@@ -32,6 +32,7 @@ mod read;
 mod recovery;
 mod recovery_scan;
 pub mod retention;
+mod room;
 mod rounds;
 mod survey;
 pub mod synced_record;
@@ -51,6 +52,7 @@ pub use open_dir::{LogDirConfig, OpenDirError};
 pub use producers::{ProducerError, Producers};
 pub use read::LocalRead;
 pub use recovery_scan::OpenReport;
+pub use room::RoomLeft;
 pub use transactions::EndTransaction;
 pub use unit_source::UploadChunk;
 

@@ -123,7 +123,7 @@ impl Log {
         let unfinished = self.appender.lock().unfinished.clone();
         for (segment, producers) in unfinished {
             let producers = producers.map_or_else(Vec::new, |producers| producers_codec::encode(&producers));
-            segment.sync().map_err(|error| self.sync_failed(&error))?;
+            self.dir.syncing(&self.syncing, || segment.sync())?;
             segment.finish(&producers).map_err(|error| self.dir.write_failed("sealing a segment", error))?;
         }
         self.appender.lock().unfinished.retain(|(segment, _)| segment.is_unfinished() && !segment.is_removed());
@@ -156,14 +156,13 @@ impl Log {
             (checkpoint, active, appender.unfinished.clone())
         };
         // A round may have taken these from the lists of what is unsynced and be at it still: that is no promise yet.
-        let failed = |error| self.sync_failed(&error);
         for (segment, _) in unfinished {
-            segment.sync().map_err(failed)?;
+            self.dir.syncing(&self.syncing, || segment.sync())?;
         }
         let file = active.open().map_err(|error| segment_error(self.id, active.name(), error))?;
-        file.file().sync_data().map_err(failed)?;
+        self.dir.syncing(&self.syncing, || file.file().sync_data())?;
+        self.dir.sync_names(&[&self.path, self.dir.path()])?;
         let disk = self.dir.env().disk.as_ref();
-        disk.sync_dir(&self.path).and_then(|()| disk.sync_dir(self.dir.path())).map_err(failed)?;
         let path = self.path.join(FileName::Checkpoint.to_string());
         write_atomically(disk, &path, &checkpoint.encode())
             .map_err(|error| self.dir.write_failed("writing a checkpoint", error))
@@ -194,10 +193,6 @@ impl Log {
         };
         let position = checked.end.position.get();
         Err(LogError::Corrupt { partition: self.id, segment: name, position, reason: reason.to_owned() })
-    }
-
-    pub(super) fn sync_failed(&self, error: &std::io::Error) -> LogError {
-        LogError::Failed(self.dir.fail("a sync failed", error))
     }
 
     /// Ends appending and takes a last checkpoint, so that the next start scans nothing. Blocks.
