@@ -1,5 +1,6 @@
 //! What proves the broker: the harness of the scenario tests, the simulation, and the checks of the sources.
 //!
+//! - [`checker`] judges what clients saw, in simulated and in real runs.
 //! - [`sim`] is a world of brokers on one thread, with a seeded schedule and simulated disks, network and store.
 //! - [`harness`] starts brokers, stores and clients for the scenarios.
 //! - [`tidy`] reads the sources and finds what the house rules forbid.
@@ -12,6 +13,7 @@
 )]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
+pub mod checker;
 pub mod harness;
 pub mod sim;
 pub mod tidy;

@@ -2,16 +2,21 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
 mod simulation {
+    mod admin;
     mod broker;
+    mod cast;
     mod disk;
     mod executor;
     mod failures;
+    mod groups;
     mod judge;
     mod log;
     mod mutations;
     mod net;
     mod rewrites;
     mod sample;
+    mod stage;
     mod store;
     mod story;
+    mod swarm;
 }

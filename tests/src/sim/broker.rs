@@ -1,19 +1,15 @@
-//! The broker as a simulated process, the network as it wants it, and what must hold of it at every step.
+//! The broker as a simulated process, and the network as it wants it.
 
 use super::net::{SimListener, SimNet, SimStream};
-use super::world::{NodeEnv, World};
+use super::watch::Watch;
+use super::world::NodeEnv;
 use esker_broker::config::{BrokerConfig, parse_set};
 use esker_broker::net::env::{Accepted, Listener, Network, Stream};
-use esker_broker::partition::Hosted;
 use esker_broker::server::{self, Gauges, Outside};
-use esker_storage::offset::{HighWatermark, PartitionId, TierEnd};
-use esker_storage::partition_log::broken_rule;
 use futures_util::future::BoxFuture;
-use parking_lot::Mutex;
-use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 
 impl Network for SimNet {
     fn listen(&self, address: SocketAddr) -> BoxFuture<'static, io::Result<Box<dyn Listener>>> {
@@ -40,68 +36,8 @@ impl Stream for SimStream {}
 /// Where a simulated broker listens, on its node's address.
 pub const PORT: u16 = 9092;
 
-/// What the lives of one broker must have in common. Cheap to clone.
-///
-/// A partition's offsets keep their rules at any moment; its high watermark and the end of its tier never go back, not
-/// even over a crash, for what counted was synced.
-#[derive(Clone, Default)]
-pub struct Watch(Arc<Mutex<Watched>>);
-
-#[derive(Default)]
-struct Watched {
-    life: Option<(NodeEnv, Weak<Hosted>)>,
-    highest: BTreeMap<PartitionId, HighWatermark>,
-    tier_ends: BTreeMap<PartitionId, TierEnd>,
-    asked: u64,
-}
-
-/// One in this many steps is checked.
-const EVERY: u64 = 8;
-
-impl Watch {
-    /// From now on the run fails when a rule is broken.
-    pub fn over(world: &World) -> Watch {
-        let watch = Watch::default();
-        let of_world = watch.clone();
-        world.invariant("offsets", move || of_world.check());
-        watch
-    }
-
-    /// The broker's disk is lost: what was not tiered is as well, and its offsets are given out again.
-    pub fn disk_lost(&self) {
-        self.0.lock().highest.clear();
-    }
-
-    fn began(&self, node: &NodeEnv, hosted: &Arc<Hosted>) {
-        self.0.lock().life = Some((node.clone(), Arc::downgrade(hosted)));
-    }
-
-    fn check(&self) -> Result<(), String> {
-        let mut guard = self.0.lock();
-        let watched = &mut *guard;
-        watched.asked += 1;
-        let Some((node, hosted)) = watched.life.as_ref().filter(|_| watched.asked.is_multiple_of(EVERY)) else {
-            return Ok(());
-        };
-        let Some(hosted) = hosted.upgrade().filter(|_| node.is_alive()) else { return Ok(()) };
-        for partition in hosted.led() {
-            let marks = partition.log().marks(partition.high_watermark());
-            let broken = |rule: &str| format!("{rule}: {} {} {marks:?}", partition.topic(), partition.id());
-            if let Some(rule) = broken_rule(&marks) {
-                return Err(broken(rule));
-            }
-            let highest = watched.highest.entry(partition.id()).or_default();
-            let tier_end = watched.tier_ends.entry(partition.id()).or_default();
-            if marks.high_watermark < *highest || marks.tier_end < *tier_end {
-                return Err(broken(&format!("what was {highest} and {tier_end} went back")));
-            }
-            (*highest, *tier_end) = (marks.high_watermark, marks.tier_end);
-        }
-        Ok(())
-    }
-}
-
-/// The main function of broker `id`: starts it with `settings` (`key=value` each) and stops it when it is asked to end.
+/// The main function of broker `id`: starts it with `settings` (`key=value` each), and stops it when it is asked to end
+/// or cannot go on, as the `esker` process does. Unless they say otherwise its log directory is `/data`.
 ///
 /// # Errors
 /// What kept it from starting.
@@ -114,7 +50,11 @@ pub async fn serve(node: NodeEnv, id: u32, settings: &[String], watch: &Watch) -
         Outside { env: node.env.clone(), network: Arc::new(node.net.clone()), store: Arc::clone(&node.store) };
     let server = server::start(outside, config, Gauges::new()).await?;
     watch.began(&node, server.hosted());
-    node.terminated().await;
+    tokio::select! {
+        biased;
+        () = node.terminated() => {}
+        _ = server.failed() => {}
+    }
     server.stop().await;
     Ok(())
 }

@@ -19,7 +19,8 @@
 //! - [`world`]: [`World`], [`NodeEnv`], [`run`]; [`seeds`]: [`check`], [`first_failure`] and the environment variables.
 //! - [`executor`]: what runs next and what time it is; [`process`]: where and how a process crashes.
 //! - [`disk`], [`store`], [`net`]: what may go wrong there, and what never may.
-//! - [`checker`]: what clients saw, judged.
+//! - [`watch`]: what must hold at every step.
+//! - What clients saw is judged by the crate's [`checker`](crate::checker).
 //!
 //! The rules for code that runs here: only tokio's `sync` and I/O traits and `select!` with `biased`; no clock, thread
 //! or generator of its own; no decision from the order of a hash map with an unseeded hasher (caches included). A seed
@@ -27,7 +28,6 @@
 
 pub mod broker;
 pub mod chance;
-pub mod checker;
 pub mod client;
 pub mod disk;
 pub mod executor;
@@ -40,6 +40,7 @@ pub mod store;
 mod timer;
 mod trace;
 pub mod view;
+pub mod watch;
 pub mod world;
 
 pub use chance::{Chance, Rng};

@@ -5,8 +5,11 @@
 
 use super::failure::Failure;
 use super::world::{Config, Finished, World, run};
+use parking_lot::Mutex;
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Lines of the trace that are shown with a failure.
 const SHOWN: usize = 150;
@@ -39,31 +42,67 @@ where
 }
 
 /// Runs a scenario with every seed, and every tenth one twice: it must take the same course again. Panics with the
-/// seed and the end of the trace where one fails.
+/// seed and the end of the trace where one fails, the smallest where several do.
+///
+/// Seeds have nothing to do with each other, so they are spread over as many threads as there are cores, or as
+/// `ESKER_SIM_THREADS` says. Results come in the order of the seeds.
 #[allow(clippy::panic, reason = "how a test fails")]
-pub fn check<T, F>(wanted: Range<u64>, scenario: impl Fn(World) -> F) -> Vec<Finished<T>>
+pub fn check<T, F>(wanted: Range<u64>, scenario: impl Fn(World) -> F + Sync) -> Vec<Finished<T>>
 where
     T: Send + 'static,
     F: Future<Output = T> + Send + 'static,
 {
-    let mut finished = Vec::new();
-    for seed in seeds(wanted) {
-        let config = Config::seeded(seed);
-        match traced(config, &scenario) {
-            Ok(first) => {
-                if seed % 10 == 0 {
-                    let again = run(config, &scenario).map(|again| (again.hash, again.events));
-                    match again {
-                        Ok(again) if again == (first.hash, first.events) => {}
-                        other => panic!("seed {seed}: another course the second time: {other:?}, {:x}", first.hash),
+    let seeds = seeds(wanted);
+    let cores = || std::thread::available_parallelism().map_or(1, |cores| cores.get() as u64);
+    let threads = number("ESKER_SIM_THREADS").unwrap_or_else(cores).clamp(1, seeds.end - seeds.start);
+    let next = AtomicU64::new(seeds.start);
+    let failure: Mutex<Option<(u64, String)>> = Mutex::new(None);
+    let finished = Mutex::new(BTreeMap::new());
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= seeds.end || failure.lock().is_some() {
+                        return;
+                    }
+                    match check_one(seed, &scenario) {
+                        Ok(one) => {
+                            finished.lock().insert(seed, one);
+                        }
+                        Err(what) => {
+                            let mut failure = failure.lock();
+                            if failure.as_ref().is_none_or(|(other, _)| seed < *other) {
+                                *failure = Some((seed, what));
+                            }
+                        }
                     }
                 }
-                finished.push(first);
+            });
+        }
+    });
+    if let Some((_, what)) = failure.into_inner() {
+        panic!("{what}");
+    }
+    finished.into_inner().into_values().collect()
+}
+
+fn check_one<T, F>(seed: u64, scenario: &impl Fn(World) -> F) -> Result<Finished<T>, String>
+where
+    T: Send + 'static,
+    F: Future<Output = T> + Send + 'static,
+{
+    let config = Config::seeded(seed);
+    let first = traced(config, scenario).map_err(|failure| failure.to_string())?;
+    if seed.is_multiple_of(10) {
+        match run(config, scenario).map(|again| (again.hash, again.events)) {
+            Ok(again) if again == (first.hash, first.events) => {}
+            other => {
+                return Err(format!("seed {seed}: another course the second time: {other:?}, {:x}", first.hash));
             }
-            Err(failure) => panic!("{failure}"),
         }
     }
-    finished
+    Ok(first)
 }
 
 /// The first failure among the seeds, for scenarios that must fail: proof that a mutation is caught.

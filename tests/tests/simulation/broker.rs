@@ -1,7 +1,10 @@
 //! The broker, simulated: clients produce and consume while it is killed, its power is cut, its network hiccups and
 //! its store loses answers; afterwards everything that was acknowledged is there, once and in order.
 
-use super::story::{CALM, STORM, TOPIC, add_broker, story, story_of_a_late_leader, story_of_a_lost_disk};
+use super::cast::TOPIC;
+use super::stage::{CALM, STORM, add_broker};
+use super::story::{story, story_of_a_late_leader, story_of_a_lost_disk};
+use super::swarm::swarm;
 use esker_tests::sim::{Config, Crash, CrashOdds, Exit, StoreFaults, World, check, run};
 use std::time::Duration;
 
@@ -19,7 +22,7 @@ fn a_broker_starts_whatever_call_it_crashed_in() {
                 world.crash(node, crash);
                 world.set_crash_odds(node, CrashOdds::default());
                 world.start(node);
-                stage.create(TOPIC, 1).await;
+                stage.create(TOPIC, 1, &[]).await;
                 world.terminate(node);
                 assert_eq!(world.ended(node).await, Some(Exit::Returned));
             });
@@ -45,6 +48,13 @@ fn what_was_acknowledged_survives_the_storm() {
 }
 
 #[test]
+fn what_was_acknowledged_survives_the_swarm() {
+    for finished in check(0..100, swarm) {
+        println!("{finished:?}");
+    }
+}
+
+#[test]
 fn what_was_tiered_survives_the_loss_of_the_disk() {
     for finished in check(0..40, |world| story_of_a_lost_disk(world, STORM)) {
         println!("{finished:?}");
@@ -53,10 +63,10 @@ fn what_was_tiered_survives_the_loss_of_the_disk() {
 
 #[test]
 fn a_broker_that_was_replaced_changes_nothing_any_more() {
-    for finished in check(0..20, |world| story_of_a_late_leader(world, StoreFaults::none)) {
+    for finished in check(0..20, |world| story_of_a_late_leader(world, StoreFaults::none())) {
         println!("{finished:?}");
     }
-    for finished in check(20..40, |world| story_of_a_late_leader(world, StoreFaults::stormy)) {
+    for finished in check(20..40, |world| story_of_a_late_leader(world, StoreFaults::stormy())) {
         println!("{finished:?}");
     }
 }

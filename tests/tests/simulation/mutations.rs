@@ -1,6 +1,7 @@
 //! Each named mistake is caught by the seeds that run without it: the same stories, the same seeds, one line changed.
 
-use super::story::{STORM, story, story_of_a_late_leader};
+use super::stage::STORM;
+use super::story::{story, story_of_a_late_leader};
 use esker_storage::env::mutation::{Mutation, switch_on};
 use esker_tests::sim::{StoreFaults, World, first_failure};
 use std::future::Future;
@@ -36,7 +37,7 @@ fn mutation_local_drop_before_commit_is_caught() {
 
 #[test]
 fn mutation_stale_unit_accepted_is_caught() {
-    catches(Mutation::StaleUnitAccepted, 20, |world| story_of_a_late_leader(world, StoreFaults::none));
+    catches(Mutation::StaleUnitAccepted, 20, |world| story_of_a_late_leader(world, StoreFaults::none()));
 }
 
 #[test]

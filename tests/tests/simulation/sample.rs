@@ -3,10 +3,8 @@
 
 use esker_storage::env::mutation::{Mutation, active, switch_on};
 use esker_storage::env::{Disk, Env, File, Open};
-use esker_tests::sim::checker::{Event, History, Sent};
-use esker_tests::sim::{
-    Chance, CrashOdds, DiskFaults, FailureKind, NetFaults, NodeEnv, World, check, checker, first_failure,
-};
+use esker_tests::checker::{self, Event, History, Sent, SentRecord, Span};
+use esker_tests::sim::{Chance, CrashOdds, DiskFaults, FailureKind, NetFaults, NodeEnv, World, check, first_failure};
 use parking_lot::Mutex;
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
@@ -148,8 +146,9 @@ async fn scenario(world: World, variant: Variant) -> usize {
                 let value = u64::from(client) * 1000 + n + 1;
                 let began = world2.now().as_nanos() as u64;
                 let sent = send(world2.env(), &world2, address, value).await;
-                let ended = world2.now().as_nanos() as u64;
-                history.lock().push(Event::Send { client, partition: 0, value, began, ended, sent });
+                let span = Span { began, ended: world2.now().as_nanos() as u64 };
+                let records = vec![SentRecord::plain(value)];
+                history.lock().push(Event::Send { client, partition: 0, records, span, sent });
                 let pause = world2.draw(|rng| rng.duration(Duration::ZERO..Duration::from_millis(20)));
                 world2.sleep(pause).await;
             }
@@ -164,7 +163,8 @@ async fn scenario(world: World, variant: Variant) -> usize {
     let records = Log::open(&world.disk(node), variant).unwrap().values;
     let records = records.into_iter().enumerate().map(|(at, value)| (at as u64, value)).collect();
     let mut history = history.lock();
-    history.push(Event::Drain { partition: 0, start: 0, records });
+    let now = world.now().as_nanos() as u64;
+    history.push(Event::Drain { partition: 0, span: Span { began: now, ended: now }, start: 0, records });
     let anomalies = checker::check(&history);
     assert!(anomalies.is_empty(), "{anomalies:?}");
     history.acknowledged()

@@ -52,7 +52,7 @@ impl DiskFault {
 }
 
 /// The odds of faults.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct DiskFaults {
     /// A read is an EIO.
     pub read: Chance,
@@ -64,6 +64,14 @@ pub struct DiskFaults {
     pub sync: Chance,
     /// A call on names fails.
     pub names: Chance,
+}
+
+impl DiskFaults {
+    /// A disk that does what it is asked.
+    pub const fn none() -> DiskFaults {
+        let never = Chance::NEVER;
+        DiskFaults { read: never, write: never, full: never, sync: never, names: never }
+    }
 }
 
 /// One fault that waits for its call.

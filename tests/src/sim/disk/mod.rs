@@ -94,6 +94,11 @@ impl SimDisk {
         self.hardware.lock().faults.plans.push(plan);
     }
 
+    /// Forgets every fault that still waits.
+    pub fn clear_plans(&self) {
+        self.hardware.lock().faults.plans.clear();
+    }
+
     /// Plans that have not happened yet.
     pub fn planned(&self) -> usize {
         self.hardware.lock().faults.plans.len()
@@ -102,6 +107,16 @@ impl SimDisk {
     /// The disk's size in bytes.
     pub fn set_total(&self, total: u64) {
         self.hardware.lock().total = total;
+    }
+
+    /// Bytes that files take up.
+    pub fn used(&self) -> u64 {
+        self.hardware.lock().tree.used.load(Ordering::Relaxed)
+    }
+
+    /// The disk's size in bytes, as it is now.
+    pub fn total(&self) -> u64 {
+        self.hardware.lock().total
     }
 
     /// Every file, its path and its length.

@@ -39,7 +39,7 @@ pub struct NetFaults {
 
 impl NetFaults {
     /// A quiet network.
-    pub fn none() -> NetFaults {
+    pub const fn none() -> NetFaults {
         NetFaults {
             latency: Duration::from_micros(20)..Duration::from_micros(400),
             slow: Chance::NEVER,
@@ -50,7 +50,7 @@ impl NetFaults {
     }
 
     /// Resets and delays, some in a thousand transfers.
-    pub fn stormy() -> NetFaults {
+    pub const fn stormy() -> NetFaults {
         NetFaults {
             slow: Chance::percent(1),
             reset: Chance::one_in(1000),

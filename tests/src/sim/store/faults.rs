@@ -33,7 +33,7 @@ pub struct StoreFaults {
 
 impl StoreFaults {
     /// A store that does what it is asked, within some milliseconds.
-    pub fn none() -> StoreFaults {
+    pub const fn none() -> StoreFaults {
         StoreFaults {
             request_lost: Chance::NEVER,
             unavailable: Chance::NEVER,
@@ -50,7 +50,7 @@ impl StoreFaults {
     }
 
     /// A bad day: every fault, each some times in a hundred.
-    pub fn stormy() -> StoreFaults {
+    pub const fn stormy() -> StoreFaults {
         StoreFaults {
             request_lost: Chance::percent(1),
             unavailable: Chance::percent(4),

@@ -155,6 +155,21 @@ impl SimStore {
         self.bucket.lock().objects.iter().map(|(key, object)| (key.clone(), object.bytes.clone())).collect()
     }
 
+    /// Whether an object is there now, without asking through the network.
+    pub fn contains(&self, key: &str) -> bool {
+        self.bucket.lock().objects.contains_key(key)
+    }
+
+    /// How many changes have taken effect so far.
+    pub fn changes(&self) -> usize {
+        self.bucket.lock().history.len()
+    }
+
+    /// The changes after the first `seen` of them.
+    pub fn changes_after(&self, seen: usize) -> Vec<StoreEvent> {
+        self.bucket.lock().history.get(seen..).unwrap_or_default().to_vec()
+    }
+
     /// Everything that ever took effect.
     pub fn history(&self) -> Vec<StoreEvent> {
         self.bucket.lock().history.clone()

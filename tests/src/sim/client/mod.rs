@@ -3,7 +3,13 @@
 //! It knows a single address and speaks fixed versions, so that what a run does depends on the broker alone. A call
 //! either has an answer or is [`Lost`], in which case nobody knows whether it took effect.
 
+mod admin;
+mod groups;
+
+pub use groups::{Joined, Membership};
+
 use super::net::{SimNet, SimStream};
+use crate::checker::SentRecord;
 use bytes::Bytes;
 use esker_bench::batch::{self, Builder, Codec, Record};
 use esker_bench::client::{fetch_request, produce_request};
@@ -11,14 +17,8 @@ use esker_protocol::api::Api;
 use esker_protocol::guard::Limits;
 use esker_protocol::{request, response};
 use esker_storage::env::Env;
-use kafka_protocol::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
 use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
-use kafka_protocol::messages::offset_commit_request::{OffsetCommitRequestPartition, OffsetCommitRequestTopic};
-use kafka_protocol::messages::offset_fetch_request::OffsetFetchRequestTopic;
-use kafka_protocol::messages::{
-    CreateTopicsRequest, DeleteTopicsRequest, FindCoordinatorRequest, InitProducerIdRequest, ListOffsetsRequest,
-    OffsetCommitRequest, OffsetFetchRequest, RequestKind, ResponseKind,
-};
+use kafka_protocol::messages::{InitProducerIdRequest, ListOffsetsRequest, RequestKind, ResponseKind};
 use kafka_protocol::protocol::StrBytes;
 use std::io;
 use std::net::SocketAddr;
@@ -46,6 +46,8 @@ pub enum CallError {
     Lost,
     /// The broker says no, with Kafka's number.
     Kafka(ErrorNumber),
+    /// The answer holds a batch that is damaged, which its checksum tells.
+    Damaged,
 }
 
 impl From<Lost> for CallError {
@@ -133,29 +135,6 @@ impl SimClient {
         Ok((stream, answer))
     }
 
-    /// Creates a topic of one replica.
-    ///
-    /// # Errors
-    /// [`CallError`], for example 36 if there is such a topic.
-    pub async fn create_topic(
-        &mut self,
-        topic: &str,
-        partitions: i32,
-        configs: &[(&str, &str)],
-    ) -> Result<(), CallError> {
-        let configs = configs
-            .iter()
-            .map(|(key, value)| CreatableTopicConfig::default().with_name(name(key)).with_value(Some(name(value))));
-        let topic = CreatableTopic::default()
-            .with_name(name(topic).into())
-            .with_num_partitions(partitions)
-            .with_replication_factor(1)
-            .with_configs(configs.collect());
-        let request = CreateTopicsRequest::default().with_topics(vec![topic]).with_timeout_ms(10_000);
-        let ResponseKind::CreateTopics(answer) = self.call(5, &request.into()).await? else { return Err(Lost.into()) };
-        answer.topics.iter().try_for_each(|topic| CallError::check(topic.error_code))
-    }
-
     /// A new producer id and its epoch.
     ///
     /// # Errors
@@ -200,7 +179,8 @@ impl SimClient {
         let answer = answer.responses.into_iter().flat_map(|topic| topic.partitions).next();
         let answer = answer.expect("a Fetch answer outside of a session has the partition that was asked for");
         CallError::check(answer.error_code)?;
-        let mut records = batch::read_all(&answer.records.unwrap_or_default()).expect("batches can be read");
+        let records = batch::read_all(&answer.records.unwrap_or_default());
+        let mut records = records.map_err(|_| CallError::Damaged)?;
         records.retain(|record| record.offset >= offset as i64);
         Ok(Fetched {
             log_start: u64::try_from(answer.log_start_offset).expect("an answer without error has a log start"),
@@ -225,76 +205,38 @@ impl SimClient {
     }
 }
 
-impl SimClient {
-    /// Deletes a topic.
-    ///
-    /// # Errors
-    /// [`CallError`], for example 3 if there is none.
-    pub async fn delete_topic(&mut self, topic: &str) -> Result<(), CallError> {
-        let request = DeleteTopicsRequest::default().with_topic_names(vec![name(topic).into()]).with_timeout_ms(10_000);
-        let ResponseKind::DeleteTopics(answer) = self.call(5, &request.into()).await? else { return Err(Lost.into()) };
-        answer.responses.iter().try_for_each(|topic| CallError::check(topic.error_code))
-    }
-
-    /// Asks for the coordinator of a group, which is the only broker there is.
-    ///
-    /// # Errors
-    /// [`CallError`].
-    pub async fn find_coordinator(&mut self, group: &str) -> Result<(), CallError> {
-        let request = FindCoordinatorRequest::default().with_key(name(group)).with_key_type(0);
-        let ResponseKind::FindCoordinator(answer) = self.call(3, &request.into()).await? else {
-            return Err(Lost.into());
-        };
-        CallError::check(answer.error_code)
-    }
-
-    /// Commits an offset of partition 0 for a group without members.
-    ///
-    /// # Errors
-    /// [`CallError`].
-    pub async fn commit_offset(&mut self, group: &str, topic: &str, offset: i64) -> Result<(), CallError> {
-        let partition =
-            OffsetCommitRequestPartition::default().with_committed_offset(offset).with_committed_leader_epoch(-1);
-        let topic = OffsetCommitRequestTopic::default().with_name(name(topic).into()).with_partitions(vec![partition]);
-        let request = OffsetCommitRequest::default()
-            .with_group_id(name(group).into())
-            .with_generation_id_or_member_epoch(-1)
-            .with_topics(vec![topic]);
-        let ResponseKind::OffsetCommit(answer) = self.call(8, &request.into()).await? else { return Err(Lost.into()) };
-        let partitions = answer.topics.iter().flat_map(|topic| &topic.partitions);
-        partitions.into_iter().try_for_each(|partition| CallError::check(partition.error_code))
-    }
-
-    /// What a group committed for partition 0; `None` for nothing.
-    ///
-    /// # Errors
-    /// [`CallError`].
-    pub async fn committed_offset(&mut self, group: &str, topic: &str) -> Result<Option<i64>, CallError> {
-        let topic = OffsetFetchRequestTopic::default().with_name(name(topic).into()).with_partition_indexes(vec![0]);
-        let request = OffsetFetchRequest::default().with_group_id(name(group).into()).with_topics(Some(vec![topic]));
-        let ResponseKind::OffsetFetch(answer) = self.call(6, &request.into()).await? else { return Err(Lost.into()) };
-        CallError::check(answer.error_code)?;
-        let partition = answer.topics.into_iter().flat_map(|topic| topic.partitions).next();
-        let partition = partition.expect("an OffsetFetch answer has the partition that was asked for");
-        CallError::check(partition.error_code)?;
-        Ok(Some(partition.committed_offset).filter(|offset| *offset >= 0))
-    }
-}
-
 /// A batch of one record per value. With a producer (id, epoch, first sequence) it is idempotent.
 pub fn values_batch(values: &[u64], timestamp: i64, producer: Option<(i64, i16, i32)>) -> Bytes {
-    let mut builder = Builder::new(Codec::None);
+    let records: Vec<SentRecord> = values.iter().map(|value| SentRecord::plain(*value)).collect();
+    records_batch(Codec::None, &records, timestamp, producer)
+}
+
+/// The header that carries a tombstone's value.
+const TOMBSTONE: &str = "tombstone";
+
+/// A batch of these records, read again by [`value_of`].
+pub fn records_batch(codec: Codec, records: &[SentRecord], timestamp: i64, producer: Option<(i64, i16, i32)>) -> Bytes {
+    let mut builder = Builder::new(codec);
     if let Some((id, epoch, sequence)) = producer {
         builder = builder.producer(id, epoch, sequence);
     }
-    for value in values {
-        builder.push(timestamp, None, Some(format!("value {value:016}").as_bytes()), &[]);
+    for record in records {
+        let key = record.key.map(|key| format!("key {key}"));
+        let key = key.as_ref().map(|key| key.as_bytes());
+        let value = format!("value {:016}", record.value);
+        if record.tombstone {
+            let headers = [(TOMBSTONE.to_owned(), Some(Bytes::from(value)))];
+            builder.push(timestamp, key, None, &headers);
+        } else {
+            builder.push(timestamp, key, Some(value.as_bytes()), &[]);
+        }
     }
-    builder.build().expect("a batch without compression can be built")
+    builder.build().expect("a batch in memory can be built")
 }
 
-/// The value of a record of [`values_batch`].
+/// The value of a record of [`records_batch`].
 pub fn value_of(record: &Record) -> u64 {
-    let text = record.value.as_deref().and_then(|value| std::str::from_utf8(value).ok());
+    let in_header = record.headers.iter().find(|(name, _)| name == TOMBSTONE).and_then(|(_, value)| value.as_deref());
+    let text = record.value.as_deref().or(in_header).and_then(|value| std::str::from_utf8(value).ok());
     text.and_then(|text| text.strip_prefix("value ")).and_then(|text| text.parse().ok()).expect("a value of ours")
 }
