@@ -31,13 +31,15 @@ pub enum Mutation {
     ChangedUnitSwapped,
     /// A partition whose log directory failed before the start is made anew in another. (The hosted partitions.)
     LostMadeAnew,
+    /// Appends are taken although the disk is nearly full. (The log directory's mark.)
+    MarkIgnored,
     /// An object that was replaced is deleted while readers may still be on it. (The sweeper.)
     ReplacedDeletedAtOnce,
 }
 
 impl Mutation {
     /// Every mutation.
-    pub const ALL: [Mutation; 8] = [
+    pub const ALL: [Mutation; 9] = [
         Mutation::SyncLeftOut,
         Mutation::AnswerBeforeWrite,
         Mutation::LocalDropBeforeCommit,
@@ -46,6 +48,7 @@ impl Mutation {
         Mutation::ChangedUnitSwapped,
         Mutation::ReplacedDeletedAtOnce,
         Mutation::LostMadeAnew,
+        Mutation::MarkIgnored,
     ];
 
     /// Its name, as `ESKER_MUTATION` and reports write it.
@@ -59,6 +62,7 @@ impl Mutation {
             Mutation::ChangedUnitSwapped => "changed-unit-swapped",
             Mutation::ReplacedDeletedAtOnce => "replaced-deleted-at-once",
             Mutation::LostMadeAnew => "lost-made-anew",
+            Mutation::MarkIgnored => "mark-ignored",
         }
     }
 

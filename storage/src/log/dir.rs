@@ -19,6 +19,7 @@ use super::group_commit::{Member, SyncGroup};
 use super::identity::Identity;
 use super::room::{Room, RoomLeft};
 use super::synced_record::{SyncedMark, SyncedRecord};
+use crate::env::mutation::{self, Mutation};
 use crate::env::{Env, Lock, TaskHandle};
 use crate::offset::PartitionId;
 use crate::segment::OpenFiles;
@@ -171,7 +172,8 @@ impl LogDir {
 
     /// Refuses an append while there is too little room.
     pub(super) fn check_room(&self, bytes: u64, reserve: bool) -> Result<(), LogError> {
-        if self.room.take(bytes, reserve) { Ok(()) } else { Err(LogError::NoSpace) }
+        let taken = self.room.take(bytes, reserve) || mutation::active(Mutation::MarkIgnored);
+        if taken { Ok(()) } else { Err(LogError::NoSpace) }
     }
 
     /// Syncs something, and fences the directory if that fails, before anybody else syncs what `one` stands for.
