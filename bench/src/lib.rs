@@ -5,6 +5,8 @@
 //! - [`client`] is a thin Kafka client: one request is one call, nothing happens behind the caller's back. The
 //!   scenario tests use it too.
 //! - [`load`] is what the `esker-bench` command does with them.
+//! - [`store`] is an object store that says how fast it is.
+//! - [`rig`] starts a broker and what it needs; [`trial`] holds the programs that prove a promise with it.
 #![allow(
     clippy::disallowed_methods,
     clippy::disallowed_types,
@@ -12,5 +14,9 @@
 )]
 
 pub mod batch;
+pub mod cli;
 pub mod client;
 pub mod load;
+pub mod rig;
+pub mod store;
+pub mod trial;

@@ -1,15 +1,18 @@
 //! The `esker-bench` command: load, verification and comparison against any Kafka endpoint.
 //!
-//! `esker-bench produce|consume|e2e --help` tells the options; [`esker_bench::load`] tells how it measures.
+//! `esker-bench --help` lists the commands; [`esker_bench::load`] tells how load is measured, [`esker_bench::trial`] what
+//! the trials prove.
 
 use clap::Parser;
-use esker_bench::load::options::{Cli, Command};
-use esker_bench::load::{consume, end_to_end, produce};
+use esker_bench::cli::Cli;
+use std::process::ExitCode;
 
-fn main() -> anyhow::Result<()> {
-    match Cli::parse().command {
-        Command::Produce(options) => produce::run(&options),
-        Command::Consume(options) => consume::run(&options),
-        Command::E2e(options) => end_to_end::run(&options),
+fn main() -> ExitCode {
+    match Cli::parse().run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error:#}");
+            ExitCode::FAILURE
+        }
     }
 }

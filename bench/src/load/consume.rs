@@ -14,10 +14,10 @@ use std::time::Instant;
 
 /// A partition that is being read.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Cursor {
-    pub(super) partition: i32,
-    pub(super) next: i64,
-    pub(super) end: i64,
+pub(crate) struct Cursor {
+    pub(crate) partition: i32,
+    pub(crate) next: i64,
+    pub(crate) end: i64,
 }
 
 /// The `consume` command.
@@ -112,7 +112,7 @@ pub(super) async fn cursors(target: &Target) -> anyhow::Result<Vec<Cursor>> {
 }
 
 /// Reads some partitions through one connection to the end; returns the bytes of their values as well.
-async fn read_share(target: Target, mut cursors: Vec<Cursor>, fetch: i32) -> anyhow::Result<(Tracker, u64)> {
+pub(crate) async fn read_share(target: Target, mut cursors: Vec<Cursor>, fetch: i32) -> anyhow::Result<(Tracker, u64)> {
     let client = Client::new(&target.bootstrap);
     let mut tracker = Tracker::default();
     let mut bytes = 0;
@@ -139,7 +139,7 @@ async fn read_share(target: Target, mut cursors: Vec<Cursor>, fetch: i32) -> any
 }
 
 /// Asks for what comes next in each partition.
-pub(super) async fn send(
+pub(crate) async fn send(
     connection: &Connection,
     topic: &str,
     cursors: &[Cursor],

@@ -17,13 +17,18 @@ pub mod end_to_end;
 pub mod options;
 mod pace;
 mod payload;
-mod process;
+pub(crate) mod process;
 pub mod produce;
+pub mod replay;
 pub mod report;
+mod schedule;
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+pub(crate) use end_to_end::{Outcome, measure};
+pub(crate) use payload::Payloads;
 pub use payload::{Faults, Tracker};
+pub(crate) use schedule::Schedule;
 
 /// Nanoseconds since the command started: one clock for all of its threads.
 #[derive(Clone, Copy, Debug)]
@@ -39,9 +44,14 @@ impl Clock {
     pub fn now(self) -> u64 {
         self.0.elapsed().as_nanos() as u64
     }
+
+    /// Keeps the thread until `due`, in nanoseconds since the start.
+    pub fn sleep_until(self, due: u64) {
+        std::thread::sleep(Duration::from_nanos(due.saturating_sub(self.now())));
+    }
 }
 
 /// A runtime for one thread of the load.
-fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+pub(crate) fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_current_thread().enable_all().build()
 }

@@ -1,27 +1,7 @@
 //! What the command line says. Each command's options are a struct, so that a program can fill them as well.
 
 use crate::batch::Codec;
-use clap::{Args, Parser, Subcommand};
-
-/// Load, verification and comparison against any Kafka endpoint.
-#[derive(Debug, Parser)]
-#[command(name = "esker-bench", version)]
-pub struct Cli {
-    /// What to do.
-    #[command(subcommand)]
-    pub command: Command,
-}
-
-/// The commands.
-#[derive(Debug, Subcommand)]
-pub enum Command {
-    /// Send records, at a rate or as fast as possible; measures acknowledgement.
-    Produce(Produce),
-    /// Read a topic that `produce` wrote, from its start to its end, and check every record.
-    Consume(Consume),
-    /// Send at a rate and read at the same time; measures from intended sending to arrival.
-    E2e(Produce),
-}
+use clap::Args;
 
 /// Where, and whom to watch.
 #[derive(Args, Clone, Debug)]
@@ -107,24 +87,22 @@ pub struct Consume {
     pub warmup_passes: usize,
 }
 
+/// Options of `replay`.
+#[derive(Args, Clone, Debug)]
+pub struct Replay {
+    /// Where, and whom to watch. Connection n reads partition n (modulo their number).
+    #[command(flatten)]
+    pub target: Target,
+    /// The most bytes that one fetch asks for.
+    #[arg(long, default_value_t = 4 << 20)]
+    pub fetch: i32,
+}
+
 fn parse_acks(text: &str) -> Result<i16, String> {
     match text {
         "all" | "-1" => Ok(-1),
         "0" => Ok(0),
         "1" => Ok(1),
         _ => Err("acks is 0, 1 or all".to_owned()),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_command_line_is_consistent() {
-        use clap::CommandFactory;
-        Cli::command().debug_assert();
-        let cli = Cli::parse_from(["esker-bench", "produce", "--acks", "1", "--codec", "zstd"]);
-        assert!(matches!(cli.command, Command::Produce(Produce { acks: 1, codec: Codec::Zstd, .. })));
     }
 }

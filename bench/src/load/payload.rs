@@ -15,13 +15,13 @@ pub(super) const HEADER: usize = 36;
 
 /// Writes the values of one run.
 #[derive(Clone, Debug)]
-pub(super) struct Payloads {
+pub(crate) struct Payloads {
     value: Vec<u8>,
 }
 
 impl Payloads {
     /// Values of `size` bytes, padded with bytes that do not compress.
-    pub(super) fn new(run: u64, stream: u32, size: usize) -> Self {
+    pub(crate) fn new(run: u64, stream: u32, size: usize) -> Self {
         let mut value = vec![0; size.max(HEADER)];
         let mut noise = run | 1;
         for byte in &mut value[HEADER..] {
@@ -34,7 +34,7 @@ impl Payloads {
     }
 
     /// The value with this sequence.
-    pub(super) fn write(&mut self, partition: i32, sequence: u64, intended: u64) -> &[u8] {
+    pub(crate) fn write(&mut self, partition: i32, sequence: u64, intended: u64) -> &[u8] {
         self.value[16..20].copy_from_slice(&partition.to_be_bytes());
         self.value[20..28].copy_from_slice(&sequence.to_be_bytes());
         self.value[28..36].copy_from_slice(&intended.to_be_bytes());

@@ -4,18 +4,20 @@ use std::io::{Error, Result};
 
 /// A [`Usage`] is read at both ends of a measurement.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Usage {
+pub(crate) struct Usage {
     /// User and system time, in seconds; the kernel counts hundredths.
-    pub(super) cpu: f64,
+    pub(crate) cpu: f64,
     /// Resident memory, in bytes.
-    pub(super) resident: u64,
-    /// Its highest value so far.
-    pub(super) peak: u64,
+    pub(crate) resident: u64,
+    /// What of it belongs to no file: what the process allocated itself, without the mapped segments.
+    pub(crate) anonymous: u64,
+    /// The highest value of `resident` so far.
+    pub(crate) peak: u64,
 }
 
 impl Usage {
     /// The usage of process `pid` so far.
-    pub(super) fn of(pid: u32) -> Result<Self> {
+    pub(crate) fn of(pid: u32) -> Result<Self> {
         let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
         let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
         parse(&stat, &status).ok_or_else(|| Error::other(format!("/proc/{pid} reads otherwise than expected")))
@@ -31,7 +33,12 @@ fn parse(stat: &str, status: &str) -> Option<Usage> {
         line.split_ascii_whitespace().next()?.parse::<u64>().ok()
     };
     let per_second = rustix::param::clock_ticks_per_second() as f64;
-    Some(Usage { cpu: ticks as f64 / per_second, resident: kib("VmRSS:")? << 10, peak: kib("VmHWM:")? << 10 })
+    Some(Usage {
+        cpu: ticks as f64 / per_second,
+        resident: kib("VmRSS:")? << 10,
+        anonymous: kib("RssAnon:")? << 10,
+        peak: kib("VmHWM:")? << 10,
+    })
 }
 
 #[cfg(test)]
@@ -41,7 +48,7 @@ mod tests {
     #[test]
     fn our_own_usage_can_be_read() {
         let usage = Usage::of(std::process::id()).unwrap();
-        assert!(usage.peak >= usage.resident && usage.resident > 0);
+        assert!(usage.peak >= usage.resident && usage.resident > usage.anonymous && usage.anonymous > 0);
         assert!(parse("1 (a) b) S 1 2 3", "").is_none());
     }
 }

@@ -6,33 +6,35 @@ use super::options::Produce;
 use super::pace::Pacer;
 use super::payload::Payloads;
 use super::report::{self, Measured, Spent, Watch};
+use super::schedule::{Latencies, Schedule};
 use super::{Clock, consume, runtime};
 use crate::batch::Builder;
 use crate::client::{At, Client, ClientError, produce_request, produced};
-use hdrhistogram::Histogram;
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::{Semaphore, mpsc};
 
 /// Room for a record's overhead in a batch.
 const OVERHEAD: usize = 16;
 
-/// When the measurement begins and ends, in nanoseconds of the clock.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Window {
-    pub(super) start: u64,
-    pub(super) measure: u64,
-    pub(super) end: u64,
-}
-
 /// What was sent and acknowledged, warm-up included, by (run, stream, partition).
 pub type Acknowledged = BTreeMap<(u64, u32, i32), u64>;
 
 /// What one sender, or all of them, did.
-pub(super) struct Sent {
-    pub(super) latency: Histogram<u64>,
-    pub(super) records: u64,
-    pub(super) acknowledged: Acknowledged,
+pub(crate) struct Sent {
+    /// From when a record should have been sent to its acknowledgement.
+    pub(crate) latency: Latencies,
+    /// Records that were acknowledged between the start of the first phase and the end of the last.
+    pub(crate) records: u64,
+    /// Everything that was acknowledged, warm-up included.
+    pub(crate) acknowledged: Acknowledged,
+}
+
+impl Sent {
+    fn nothing(schedule: &Schedule) -> Self {
+        Self { latency: Latencies::new(schedule), records: 0, acknowledged: Acknowledged::new() }
+    }
 }
 
 /// The `produce` command.
@@ -42,11 +44,10 @@ pub(super) struct Sent {
 pub fn run(options: &Produce) -> anyhow::Result<()> {
     let clock = Clock::start();
     prepare(options)?;
-    let window = window(options, clock);
-    let (sent, broker) = send_all(options, clock, window)?;
-    let seconds = (window.end - window.measure) as f64 / 1e9;
-    let bytes = sent.records * options.size as u64;
-    let latency = (options.acks != 0).then_some(("acknowledged after", sent.latency));
+    let schedule = schedule(options, clock);
+    let (sent, broker) = send_all(options, clock, &schedule)?;
+    let latency = (options.acks != 0).then(|| ("acknowledged after", sent.latency.total()));
+    let (bytes, seconds) = (sent.records * options.size as u64, schedule.seconds());
     println!("{}", Measured { what: "produce", records: sent.records, bytes, seconds, latency, broker });
     if options.verify {
         let (_, tracker) = consume::read_everything(&options.target, 8 << 20)?;
@@ -56,7 +57,7 @@ pub fn run(options: &Produce) -> anyhow::Result<()> {
 }
 
 /// Creates the topic if it is not there.
-pub(super) fn prepare(options: &Produce) -> anyhow::Result<()> {
+pub(crate) fn prepare(options: &Produce) -> anyhow::Result<()> {
     anyhow::ensure!(options.size >= super::payload::HEADER, "a value has at least {} bytes", super::payload::HEADER);
     anyhow::ensure!(options.partitions > 0 && options.target.connections > 0 && options.in_flight > 0, "0 of what?");
     let configs = options
@@ -79,27 +80,33 @@ pub(super) fn prepare(options: &Produce) -> anyhow::Result<()> {
     })
 }
 
-pub(super) fn window(options: &Produce, clock: Clock) -> Window {
+/// A warm-up and one phase.
+pub(super) fn schedule(options: &Produce, clock: Clock) -> Schedule {
     let start = clock.now() + 100_000_000;
     let measure = start + (options.warmup * 1e9) as u64;
-    Window { start, measure, end: measure + (options.seconds * 1e9) as u64 }
+    Schedule::new(start, vec![measure..measure + (options.seconds * 1e9) as u64])
 }
 
-/// Sends through the window; also what the broker spent from its measured start to its end.
-pub(super) fn send_all(options: &Produce, clock: Clock, window: Window) -> anyhow::Result<(Sent, Option<Spent>)> {
-    let run = u64::from(std::process::id()) << 32 | u64::from(std::time::UNIX_EPOCH.elapsed()?.subsec_nanos());
+/// A number for a run that no other has.
+pub(crate) fn new_run() -> anyhow::Result<u64> {
+    Ok(u64::from(std::process::id()) << 32 | u64::from(std::time::UNIX_EPOCH.elapsed()?.subsec_nanos()))
+}
+
+/// Sends through the schedule; also what the broker spent from its measured start to its end.
+pub(super) fn send_all(options: &Produce, clock: Clock, schedule: &Schedule) -> anyhow::Result<(Sent, Option<Spent>)> {
+    let run = new_run()?;
     let threads = options.target.threads.clamp(1, options.target.connections);
     let handles: Vec<_> = (0..threads)
         .map(|thread| {
-            let options = options.clone();
+            let (options, schedule) = (options.clone(), schedule.clone());
             std::thread::spawn(move || -> anyhow::Result<Vec<Sent>> {
                 runtime()?.block_on(async {
                     let mine = (thread..options.target.connections).step_by(threads);
                     let tasks: Vec<_> = mine
                         .map(|connection| {
-                            let options = options.clone();
+                            let (options, schedule) = (options.clone(), schedule.clone());
                             tokio::spawn(async move {
-                                Sender::new(options, clock, window, run, connection).await?.send().await
+                                Sender::new(options, clock, schedule, run, connection).await?.send().await
                             })
                         })
                         .collect();
@@ -112,14 +119,14 @@ pub(super) fn send_all(options: &Produce, clock: Clock, window: Window) -> anyho
             })
         })
         .collect();
-    std::thread::sleep(std::time::Duration::from_nanos(window.measure.saturating_sub(clock.now())));
+    clock.sleep_until(schedule.measured().start);
     let watch = Watch::start(options.target.pid)?;
-    std::thread::sleep(std::time::Duration::from_nanos(window.end.saturating_sub(clock.now())));
+    clock.sleep_until(schedule.end);
     let broker = watch.end()?;
-    let mut total = Sent { latency: report::histogram(), records: 0, acknowledged: Acknowledged::new() };
+    let mut total = Sent::nothing(schedule);
     for handle in handles {
         for sent in handle.join().map_err(|_| anyhow::anyhow!("a sender died"))?? {
-            total.latency.add(&sent.latency)?;
+            total.latency.add(&sent.latency);
             total.records += sent.records;
             total.acknowledged.extend(sent.acknowledged);
         }
@@ -131,7 +138,7 @@ pub(super) fn send_all(options: &Produce, clock: Clock, window: Window) -> anyho
 struct Sender {
     options: Produce,
     clock: Clock,
-    window: Window,
+    schedule: Schedule,
     run: u64,
     stream: u32,
     client: Client,
@@ -146,13 +153,19 @@ struct Sender {
 }
 
 impl Sender {
-    async fn new(options: Produce, clock: Clock, window: Window, run: u64, connection: usize) -> anyhow::Result<Self> {
+    async fn new(
+        options: Produce,
+        clock: Clock,
+        schedule: Schedule,
+        run: u64,
+        connection: usize,
+    ) -> anyhow::Result<Self> {
         let client = Client::new(&options.target.bootstrap);
         let producer = if options.idempotent { Some(client.init_producer().await?) } else { None };
         for partition in 0..options.partitions {
             client.leader(&options.target.topic, partition).await?;
         }
-        let sent = Sent { latency: report::histogram(), records: 0, acknowledged: Acknowledged::new() };
+        let sent = Sent::nothing(&schedule);
         Ok(Self {
             stream: connection as u32,
             pacer: Pacer::new(clock)?,
@@ -165,18 +178,18 @@ impl Sender {
             failed: mpsc::unbounded_channel(),
             options,
             clock,
-            window,
+            schedule,
             run,
             client,
         })
     }
 
     async fn send(mut self) -> anyhow::Result<Sent> {
-        self.pacer.wait_until(self.window.start).await?;
+        self.pacer.wait_until(self.schedule.start).await?;
         // Connections start at different partitions.
         let mut partition = self.stream as i32 % self.options.partitions;
         let mut index = 0_u64;
-        while self.clock.now() < self.window.end {
+        while self.clock.now() < self.schedule.end {
             let batch = match self.options.rate {
                 Some(rate) => self.fill_at(rate, partition, &mut index).await?,
                 None => self.fill(partition),
@@ -236,10 +249,10 @@ impl Sender {
         index: &mut u64,
     ) -> anyhow::Result<Option<(Builder, Vec<u64>)>> {
         let (start, stream, connections) =
-            (self.window.start, f64::from(self.stream), self.options.target.connections as f64);
+            (self.schedule.start, f64::from(self.stream), self.options.target.connections as f64);
         let due = |index: u64| start + ((index as f64 * connections + stream) / rate * 1e9) as u64;
         let first = due(*index);
-        if first >= self.window.end {
+        if first >= self.schedule.end {
             return Ok(None);
         }
         self.pacer.wait_until(first + (self.options.linger * 1e6) as u64).await?;
@@ -263,18 +276,18 @@ impl Sender {
         let (topic, acks) = (&self.options.target.topic, self.options.acks);
         let request = produce_request(topic, partition, batch.build()?, acks);
         let connection = self.client.leader(topic, partition).await?;
-        let (sent, clock, window) = (Arc::clone(&self.sent), self.clock, self.window);
+        let (sent, clock, measured) = (Arc::clone(&self.sent), self.clock, self.schedule.measured());
         let key = (self.run, self.stream, partition);
         if acks == 0 {
             connection.send_unanswered(&request).await?;
-            record(&sent, key, &intended, clock.now(), window);
+            record(&sent, key, &intended, clock.now(), &measured);
             return Ok(());
         }
         let pending = connection.send(&request).await?;
         let failed = self.failed.0.clone();
         tokio::spawn(async move {
             match pending.answer().await.and_then(|answer| produced(&answer)) {
-                Ok(_) => record(&sent, key, &intended, clock.now(), window),
+                Ok(_) => record(&sent, key, &intended, clock.now(), &measured),
                 // The receiver is there as long as the sender goes on.
                 Err(error) => drop(failed.send(error)),
             }
@@ -285,16 +298,14 @@ impl Sender {
     }
 }
 
-fn record(sent: &Mutex<Sent>, key: (u64, u32, i32), intended: &[u64], now: u64, window: Window) {
+fn record(sent: &Mutex<Sent>, key: (u64, u32, i32), intended: &[u64], now: u64, measured: &Range<u64>) {
     let mut sent = sent.lock().unwrap_or_else(PoisonError::into_inner);
     *sent.acknowledged.entry(key).or_default() += intended.len() as u64;
-    if now < window.measure || now >= window.end {
-        return;
+    if measured.contains(&now) {
+        sent.records += intended.len() as u64;
     }
-    sent.records += intended.len() as u64;
     for run in intended.chunk_by(|a, b| a == b) {
-        let latency = now.saturating_sub(run[0]);
-        sent.latency.saturating_record_n(latency, run.len() as u64);
+        sent.latency.record(run[0], now, run.len() as u64);
     }
 }
 
@@ -304,12 +315,14 @@ mod tests {
 
     #[test]
     fn warm_up_counts_as_acknowledged_and_for_nothing_else() {
-        let window = Window { start: 0, measure: 100, end: 200 };
-        let sent = Mutex::new(Sent { latency: report::histogram(), records: 0, acknowledged: Acknowledged::new() });
-        record(&sent, (1, 0, 0), &[10, 10], 50, window);
-        record(&sent, (1, 0, 0), &[90, 95, 95], 150, window);
-        record(&sent, (1, 0, 0), &[190], 250, window);
+        let schedule = Schedule::new(0, vec![100..200]);
+        let measured = schedule.measured();
+        let sent = Mutex::new(Sent::nothing(&schedule));
+        record(&sent, (1, 0, 0), &[10, 10], 50, &measured);
+        record(&sent, (1, 0, 0), &[90, 105, 105], 150, &measured);
+        record(&sent, (1, 0, 0), &[190], 250, &measured);
         let sent = sent.into_inner().unwrap();
-        assert_eq!((sent.records, sent.latency.len(), sent.acknowledged[&(1, 0, 0)]), (3, 3, 6));
+        // A throughput counts what was acknowledged meanwhile, latencies those that began meanwhile.
+        assert_eq!((sent.records, sent.latency.total().len(), sent.acknowledged[&(1, 0, 0)]), (3, 3, 6));
     }
 }

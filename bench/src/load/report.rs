@@ -37,6 +37,8 @@ pub struct Spent {
     pub cpu: f64,
     /// Resident memory at the end, in bytes.
     pub resident: u64,
+    /// What of it belongs to no file.
+    pub anonymous: u64,
     /// Its highest value since the process started, in bytes.
     pub peak: u64,
 }
@@ -58,7 +60,8 @@ impl Watch {
     pub(super) fn end(self) -> std::io::Result<Option<Spent>> {
         let (Some(pid), Some(start)) = (self.pid, self.start) else { return Ok(None) };
         let end = Usage::of(pid)?;
-        Ok(Some(Spent { cpu: end.cpu - start.cpu, resident: end.resident, peak: end.peak }))
+        let Usage { resident, anonymous, peak, .. } = end;
+        Ok(Some(Spent { cpu: end.cpu - start.cpu, resident, anonymous, peak }))
     }
 }
 
@@ -93,14 +96,16 @@ impl std::fmt::Display for Measured {
                 latency.max() as f64 / 1e6
             )?;
         }
-        if let Some(Spent { cpu, resident, peak }) = self.broker {
+        if let Some(Spent { cpu, resident, anonymous, peak }) = self.broker {
             let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
             write!(
                 f,
-                "\n  broker: {cpu:.2} CPU-s, {:.2} CPU-s/GB, {:.1} us a record, {:.0} MiB resident, {:.0} MiB at most",
+                "\n  broker: {cpu:.2} CPU-s, {:.2} CPU-s/GB, {:.1} us a record, {:.0} MiB resident ({:.0} anonymous), \
+                 {:.0} MiB at most",
                 cpu / (self.bytes as f64 / 1e9),
                 cpu * 1e6 / self.records as f64,
                 mib(resident),
+                mib(anonymous),
                 mib(peak)
             )?;
         }

@@ -216,7 +216,7 @@ pub static BROKER_KEYS: &[Key] = &[
     .check(Check::AtLeast(1)),
     int("remote.log.manager.copier.thread.pool.size", "4", "Uploads to the object store that run at a time.")
         .check(Check::Between(1, 1024)),
-    int("remote.log.reader.threads", "8", "Reads from the object store that run at a time.").check(Check::Between(1, 1024)),
+    int("remote.log.reader.threads", "16", "Reads from the object store that run at a time.").check(Check::Between(1, 1024)),
     int("socket.request.max.bytes", "104857600", "The largest request that is read, in bytes.").check(Check::AtLeast(1024)),
     unset(
         Kind::String,

@@ -5,12 +5,15 @@
 //! connection's appends happen in arrival order; only the waiting of several requests overlaps. Answers leave in the
 //! order of their requests. Then it writes what it can, then reads what there is, and sleeps when neither moves.
 //!
+//! A client that reads history has its connection moved to the threads for that, between two requests, until it has
+//! caught up: there it sends in small steps, and those who live in the present come first.
+//!
 //! Bounds: requests whose answers are not written, bytes of answers that wait for their client, the frame size, the
 //! bytes charged to the shared [`ByteBudget`] (see [`super::incoming`]), and idle time. A client that sends and does not
 //! read is not read from either.
 
 use super::budget::{ByteBudget, Charge};
-use super::env::Stream;
+use super::env::{Attach, Stream};
 use super::incoming::Incoming;
 use bytes::Bytes;
 use esker_protocol::segments::Segments;
@@ -23,6 +26,7 @@ use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::AsyncWrite;
@@ -40,7 +44,7 @@ pub enum Answer {
 }
 
 /// Who sent a frame.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Client {
     /// The other end.
     pub peer: SocketAddr,
@@ -50,6 +54,36 @@ pub struct Client {
     pub runtime: usize,
     /// Unique per connection within the process.
     pub connection: u64,
+    /// What its fetches read.
+    pub reading: Reading,
+}
+
+/// What a connection's fetches read: history, or the present.
+#[derive(Debug, Default)]
+pub struct Reading {
+    /// How many fetches in the present are missing until it counts as having caught up.
+    behind: AtomicU32,
+}
+
+impl Reading {
+    /// A fetch that read something which was not in memory, or did not.
+    pub fn note(&self, history: bool) {
+        let behind = self.behind.load(Ordering::Relaxed);
+        self.behind.store(if history { CAUGHT_UP } else { behind.saturating_sub(1) }, Ordering::Relaxed);
+    }
+
+    fn is_history(&self) -> bool {
+        self.behind.load(Ordering::Relaxed) > 0
+    }
+}
+
+/// How a time of serving ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    /// The connection is over.
+    Over,
+    /// It moves to other threads, and is to be served on there.
+    Moves,
 }
 
 /// Answers frames.
@@ -76,6 +110,11 @@ pub struct Limits {
 const MAX_UNWRITTEN: usize = 1024 * 1024;
 /// What a client must send within `max_stall` of a long frame that it began, while others wait for the budget.
 const FRAME_PROGRESS: u64 = 1024 * 1024;
+/// Fetches in the present after which a client that read history has caught up.
+const CAUGHT_UP: u32 = 32;
+/// Bytes of an answer that are sent at a time where history is read: what somebody of the present who shares the
+/// core waits for.
+const HISTORY_STEP: usize = 128 * 1024;
 /// Turns before other tasks of the runtime get theirs.
 const TURNS: usize = 32;
 /// A connection that worked longer than this in one go, on requests of very many elements, ...
@@ -88,10 +127,13 @@ const MAX_BUFFERS: usize = 128;
 type Pending = BoxFuture<'static, Option<Segments>>;
 
 pub(super) struct Connection {
-    stream: Box<dyn Stream>,
+    /// `None` while it moves.
+    stream: Option<Box<dyn Stream>>,
     service: Arc<dyn Service>,
     client: Arc<Client>,
     limits: Limits,
+    /// Whether it lives where history is read.
+    in_history: bool,
     incoming: Incoming,
     patience: Option<Patience>,
     pending: FuturesOrdered<Pending>,
@@ -128,9 +170,10 @@ impl Connection {
         now: Monotonic,
     ) -> Connection {
         Connection {
-            stream,
+            stream: Some(stream),
             service,
             client,
+            in_history: false,
             incoming: Incoming::new(limits.max_frame_bytes, budget),
             limits,
             patience: None,
@@ -143,8 +186,23 @@ impl Connection {
         }
     }
 
-    /// Serves until the client leaves, misbehaves or idles, or `stop` ends; then answers what was taken in.
-    pub(super) async fn serve(mut self, env: Env, stop: impl Future<Output = ()> + Send) -> io::Result<()> {
+    /// Lets go of the runtime that it lives on, to live where it belongs now; how it gets there, and where that is.
+    pub(super) fn move_on(mut self) -> io::Result<(impl FnOnce() -> io::Result<Connection> + Send, bool)> {
+        let attach: Attach = self.stream.take().ok_or(io::ErrorKind::NotConnected)?.detach()?;
+        self.in_history = self.client.reading.is_history();
+        // What is waited for in vain belongs to the runtime as well.
+        self.patience = None;
+        let to_history = self.in_history;
+        let arrive = move || {
+            self.stream = Some(attach()?);
+            Ok(self)
+        };
+        Ok((arrive, to_history))
+    }
+
+    /// Serves until the client leaves, misbehaves or idles, or `stop` ends; then answers what was taken in. Or until the
+    /// connection should live elsewhere and nothing is in progress.
+    pub(super) async fn serve(&mut self, env: &Env, stop: impl Future<Output = ()> + Send) -> io::Result<End> {
         let mut stop = std::pin::pin!(stop);
         let mut stopped = false;
         let mut idle = env.sleep(self.limits.max_idle);
@@ -163,7 +221,10 @@ impl Connection {
             for _ in 0..TURNS {
                 let turn = self.turn(cx, &is_long)?;
                 if turn.ended {
-                    return Poll::Ready(self.fault.take().map_or(Ok(()), Err));
+                    return Poll::Ready(self.fault.take().map_or(Ok(End::Over), Err));
+                }
+                if self.is_to_move() && self.pending.is_empty() && self.output.is_empty() {
+                    return Poll::Ready(Ok(End::Moves));
                 }
                 if !turn.moved {
                     while idle.as_mut().poll(cx).is_ready() {
@@ -173,7 +234,7 @@ impl Connection {
                         }
                         idle = env.sleep(self.limits.max_idle.saturating_sub(quiet));
                     }
-                    if self.is_in_the_way(cx, &env) {
+                    if self.is_in_the_way(cx, env) {
                         let error = "others waited for the bytes that an incomplete frame held";
                         return Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, error)));
                     }
@@ -184,6 +245,10 @@ impl Connection {
                     return Poll::Pending;
                 }
                 self.last_activity = env.now();
+                if self.in_history {
+                    env.tasks.step_aside();
+                    break;
+                }
                 if is_long() {
                     break;
                 }
@@ -219,7 +284,8 @@ impl Connection {
             let ended = self.pending.is_empty() && self.output.is_empty();
             return Ok(Turn { moved, ended });
         }
-        match self.incoming.read(&mut self.stream, cx) {
+        let Some(stream) = &mut self.stream else { return Err(io::ErrorKind::NotConnected.into()) };
+        match self.incoming.read(stream, cx) {
             // The client is gone, or wants no more than the answers to what it sent.
             Ok(Poll::Ready(0)) => self.close(None),
             Ok(Poll::Ready(_)) => {}
@@ -237,10 +303,15 @@ impl Connection {
         self.incoming.clear();
     }
 
+    /// Whether it belongs on other threads. It takes no more requests then until it is there.
+    fn is_to_move(&self) -> bool {
+        !self.closing && self.client.reading.is_history() != self.in_history
+    }
+
     /// Whether another request may be taken in.
     fn has_room(&self) -> bool {
         let unanswered = self.pending.len() + self.output.len();
-        !self.closing && unanswered < self.limits.max_in_flight && self.unwritten < MAX_UNWRITTEN
+        !self.closing && !self.is_to_move() && unanswered < self.limits.max_in_flight && self.unwritten < MAX_UNWRITTEN
     }
 
     fn take_frames(&mut self, cx: &mut Context<'_>, is_long: &impl Fn() -> bool) -> bool {
@@ -297,37 +368,53 @@ impl Connection {
     }
 
     fn write(&mut self, cx: &mut Context<'_>) -> io::Result<bool> {
+        let Some(stream) = &mut self.stream else { return Err(io::ErrorKind::NotConnected.into()) };
         let mut moved = false;
         while !self.output.is_empty() {
             let mut slices = [IoSlice::new(&[]); MAX_BUFFERS];
-            let mut count = 0;
-            for (slice, bytes) in slices.iter_mut().zip(self.output.iter().flat_map(Segments::io_slices)) {
-                *slice = bytes;
+            let (mut count, mut bytes) = (0, 0);
+            for (slice, next) in slices.iter_mut().zip(self.output.iter().flat_map(Segments::io_slices)) {
+                if self.in_history && count > 0 && bytes + next.len() > HISTORY_STEP {
+                    break;
+                }
+                bytes += next.len();
+                *slice = next;
                 count += 1;
             }
             let slices = slices.get(..count).unwrap_or_default();
-            let written = match Pin::new(&mut self.stream).poll_write_vectored(cx, slices) {
+            let written = match slices {
+                [one] if self.in_history => {
+                    let step = one.get(..HISTORY_STEP).unwrap_or(one);
+                    Pin::new(&mut *stream).poll_write(cx, step)
+                }
+                _ => Pin::new(&mut *stream).poll_write_vectored(cx, slices),
+            };
+            let written = match written {
                 Poll::Pending => break,
                 Poll::Ready(Ok(0)) => return Err(io::ErrorKind::WriteZero.into()),
                 Poll::Ready(result) => result?,
             };
             moved = true;
-            self.consume(written);
+            consume(&mut self.output, &mut self.unwritten, written);
+            if self.in_history {
+                break;
+            }
         }
         Ok(moved)
     }
+}
 
-    fn consume(&mut self, mut written: usize) {
-        self.unwritten = self.unwritten.saturating_sub(written);
-        while let Some(front) = self.output.front_mut() {
-            let whole = front.len();
-            if whole > written {
-                front.advance(written);
-                return;
-            }
-            written -= whole;
-            self.output.pop_front();
+/// Drops what is written from the front of `output`.
+fn consume(output: &mut VecDeque<Segments>, unwritten: &mut usize, mut written: usize) {
+    *unwritten = unwritten.saturating_sub(written);
+    while let Some(front) = output.front_mut() {
+        let whole = front.len();
+        if whole > written {
+            front.advance(written);
+            return;
         }
+        written -= whole;
+        output.pop_front();
     }
 }
 

@@ -9,7 +9,11 @@ use tokio::sync::oneshot;
 
 struct Pipe(DuplexStream);
 
-impl Stream for Pipe {}
+impl Stream for Pipe {
+    fn detach(self: Box<Self>) -> io::Result<Attach> {
+        Ok(Box::new(move || Ok(self)))
+    }
+}
 
 impl tokio::io::AsyncRead for Pipe {
     fn poll_read(
@@ -84,8 +88,14 @@ fn start_over(limits: Limits, budget: ByteBudget, client: DuplexStream, server: 
         tasks: Arc::new(RealTasks::start(1).unwrap()),
         disk: Arc::new(RealDisk),
     };
-    let peer = Client { peer: "127.0.0.1:1".parse().unwrap(), listener: "PLAINTEXT".into(), runtime: 0, connection: 0 };
-    let connection = Connection::new(
+    let peer = Client {
+        peer: "127.0.0.1:1".parse().unwrap(),
+        listener: "PLAINTEXT".into(),
+        runtime: 0,
+        connection: 0,
+        reading: Reading::default(),
+    };
+    let mut connection = Connection::new(
         Box::new(Pipe(server)),
         Arc::clone(&service) as Arc<dyn Service>,
         Arc::new(peer),
@@ -94,9 +104,12 @@ fn start_over(limits: Limits, budget: ByteBudget, client: DuplexStream, server: 
         env.now(),
     );
     let (stop, stopped) = oneshot::channel::<()>();
-    let served = tokio::spawn(connection.serve(env, async move {
-        let _ = stopped.await;
-    }));
+    let served = tokio::spawn(async move {
+        let stop = async move {
+            let _ = stopped.await;
+        };
+        connection.serve(&env, stop).await.map(|end| assert_eq!(end, End::Over))
+    });
     Bench { service, client, budget, stop, served }
 }
 

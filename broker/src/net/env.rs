@@ -7,8 +7,17 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// A connected byte stream.
-pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+/// Makes a byte stream one of the runtime that calls this.
+pub type Attach = Box<dyn FnOnce() -> io::Result<Box<dyn Stream>> + Send>;
+
+/// A connected byte stream. It belongs to the runtime that attached it.
+pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {
+    /// Leaves its runtime for another one.
+    ///
+    /// # Errors
+    /// If the runtime does not let go of it; the connection is lost then.
+    fn detach(self: Box<Self>) -> io::Result<Attach>;
+}
 
 /// Where connections come from.
 pub trait Network: Send + Sync {
@@ -42,7 +51,7 @@ pub struct Accepted {
     /// The other end.
     pub peer: SocketAddr,
     /// Makes it the stream of the runtime that calls this.
-    pub attach: Box<dyn FnOnce() -> io::Result<Box<dyn Stream>> + Send>,
+    pub attach: Attach,
 }
 
 impl std::fmt::Debug for Accepted {
@@ -96,13 +105,7 @@ impl Listener for RealListener {
         Box::pin(async move {
             let (stream, peer) = self.listener.accept().await?;
             // A stream belongs to the reactor that registered it; this one moves to its connection's runtime.
-            let stream = stream.into_std()?;
-            let attach = move || -> io::Result<Box<dyn Stream>> {
-                let stream = tokio::net::TcpStream::from_std(stream)?;
-                stream.set_nodelay(true)?;
-                Ok(Box::new(RealStream(stream)))
-            };
-            Ok(Accepted { peer, attach: Box::new(attach) })
+            Ok(Accepted { peer, attach: Box::new(RealStream(stream)).detach()? })
         })
     }
 }
@@ -110,7 +113,17 @@ impl Listener for RealListener {
 #[allow(clippy::disallowed_types, reason = "this is the door")]
 struct RealStream(tokio::net::TcpStream);
 
-impl Stream for RealStream {}
+#[allow(clippy::disallowed_types, reason = "this is the door")]
+impl Stream for RealStream {
+    fn detach(self: Box<Self>) -> io::Result<Attach> {
+        let stream = self.0.into_std()?;
+        Ok(Box::new(move || {
+            let stream = tokio::net::TcpStream::from_std(stream)?;
+            stream.set_nodelay(true)?;
+            Ok(Box::new(RealStream(stream)))
+        }))
+    }
+}
 
 impl AsyncRead for RealStream {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {

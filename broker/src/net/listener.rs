@@ -1,9 +1,11 @@
-//! Accepts connections and spreads them over the connection runtimes, each staying where it was put.
+//! Accepts connections and spreads them over the connection runtimes. Each stays where it was put, except while it reads
+//! history: see [`super::connection`].
 
 use super::budget::ByteBudget;
-use super::connection::{Client, Connection, Limits, Service};
+use super::connection::{Client, Connection, End, Limits, Reading, Service};
 use super::env::{Accepted, Listener, Network};
 use esker_storage::env::{Env, TaskHandle};
+use futures_util::future::BoxFuture;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -119,28 +121,62 @@ impl Acceptor {
         let runtimes = self.env.tasks.runtimes().max(1);
         let runtime = usize::try_from(number % runtimes as u64).unwrap_or(0);
         let listener = Arc::clone(&bind.name);
-        let client = Arc::new(Client { peer: accepted.peer, listener, runtime, connection: number });
+        let client = Arc::new(Client {
+            peer: accepted.peer,
+            listener,
+            runtime,
+            connection: number,
+            reading: Reading::default(),
+        });
         let limits = bind.limits.clone();
-        let mut stop = self.stop.subscribe();
-        let task = async move {
-            let acceptor = Arc::clone(&open.0);
-            let peer = client.peer;
-            let stream = match (accepted.attach)() {
-                Ok(stream) => stream,
+        let (env, service, budget) = (self.env.clone(), Arc::clone(&self.service), self.budget.clone());
+        let arrive = move || Ok(Connection::new((accepted.attach)()?, service, client, limits, budget, env.now()));
+        let visit = Visit { peer: accepted.peer, runtime, open, stop: self.stop.subscribe() };
+        self.env.tasks.spawn_on(runtime, "connection", visit.begin(arrive));
+    }
+}
+
+/// A connection's time on one runtime.
+struct Visit {
+    peer: SocketAddr,
+    /// The connection runtime that it belongs to.
+    runtime: usize,
+    open: OpenConnection,
+    stop: watch::Receiver<bool>,
+}
+
+impl Visit {
+    /// Serves the connection that arrives, and sends it on where it moves to.
+    fn begin(mut self, arrive: impl FnOnce() -> io::Result<Connection> + Send + 'static) -> BoxFuture<'static, ()> {
+        Box::pin(async move {
+            let env = self.open.0.env.clone();
+            let mut connection = match arrive() {
+                Ok(connection) => connection,
                 Err(error) => {
-                    tracing::debug!(%peer, %error, "connection lost before it began");
+                    tracing::debug!(peer = %self.peer, %error, "connection lost before it began");
                     return;
                 }
             };
-            let env = acceptor.env.clone();
-            let service = Arc::clone(&acceptor.service);
-            let connection = Connection::new(stream, service, client, limits, acceptor.budget.clone(), env.now());
-            if let Err(error) = connection.serve(env, async move { stopped(&mut stop).await }).await {
-                tracing::debug!(%peer, %error, "connection closed");
+            let moving = match connection.serve(&env, stopped(&mut self.stop)).await {
+                Ok(End::Over) => return,
+                Ok(End::Moves) => connection.move_on(),
+                Err(error) => Err(error),
+            };
+            let (arrive, to_history) = match moving {
+                Ok(moving) => moving,
+                Err(error) => {
+                    tracing::debug!(peer = %self.peer, %error, "connection closed");
+                    return;
+                }
+            };
+            let runtime = self.runtime;
+            let next = self.begin(arrive);
+            if to_history {
+                env.tasks.spawn_history("connection", next);
+            } else {
+                env.tasks.spawn_on(runtime, "connection", next);
             }
-            drop(open);
-        };
-        self.env.tasks.spawn_on(runtime, "connection", Box::pin(task));
+        })
     }
 }
 
@@ -165,3 +201,7 @@ impl Drop for OpenConnection {
         self.0.connections.fetch_sub(1, Ordering::Relaxed);
     }
 }
+
+#[cfg(test)]
+#[path = "listener_tests.rs"]
+mod tests;

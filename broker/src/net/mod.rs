@@ -1,7 +1,7 @@
 //! Sockets: who may connect, how frames come in and answers go out.
 //!
 //! ```text
-//!  listener (background runtime) --accept--> connection (one of the connection runtimes, for life)
+//!  listener (background runtime) --accept--> connection (one of the connection runtimes; while it reads history, one of those)
 //!  connection: read buffer -> frame -> [`Service::call`] -> answers in order -> vectored writes
 //! ```
 //!
@@ -17,5 +17,5 @@ mod listener;
 mod spares;
 
 pub use budget::{ByteBudget, Charge};
-pub use connection::{Answer, Client, Limits, Service};
+pub use connection::{Answer, Client, Limits, Reading, Service};
 pub use listener::{Acceptor, Bind, Bound};

@@ -233,6 +233,15 @@ impl BatchHeader {
         self.attributes = (self.attributes & !CODEC) | i16::from(codec.code());
     }
 
+    pub(super) fn set_delete_horizon(&mut self, horizon: i64) {
+        self.attributes |= DELETE_HORIZON;
+        self.base_timestamp = horizon;
+    }
+
+    pub(super) fn clear_delete_horizon(&mut self) {
+        self.attributes &= !DELETE_HORIZON;
+    }
+
     pub(super) fn set_transactional(&mut self) {
         self.attributes |= TRANSACTIONAL;
     }

@@ -81,7 +81,7 @@ fn nullable<'a>(bytes: &'a [u8], at: &mut usize) -> Result<Option<&'a [u8]>, Mal
 
 /// How a batch's header places its records.
 #[derive(Clone, Copy, Debug)]
-struct Base {
+pub(super) struct Base {
     offset: i64,
     timestamp: i64,
     /// The timestamp of all records, where it is the broker's.
@@ -89,13 +89,13 @@ struct Base {
 }
 
 impl Base {
-    fn of(header: &BatchHeader) -> Base {
+    pub(super) fn of(header: &BatchHeader) -> Base {
         let append_time = (header.timestamp_type() == TimestampType::LogAppendTime).then_some(header.max_timestamp);
         Base { offset: header.base_offset, timestamp: header.base_timestamp, append_time }
     }
 
     /// The record whose bytes after its length are `bytes`.
-    fn record<'a>(&self, bytes: &'a [u8]) -> Result<Record<'a>, Malformed> {
+    pub(super) fn record<'a>(&self, bytes: &'a [u8]) -> Result<Record<'a>, Malformed> {
         // The attributes of a record are unused.
         let mut at = 1;
         let timestamp_delta = varint::read_i64(bytes, &mut at).ok_or(BAD_RECORD)?;
@@ -124,7 +124,7 @@ impl Base {
 }
 
 /// The header of the batch at the start of `batch`, and its records as they are stored.
-fn open(batch: &[u8]) -> Result<(BatchHeader, &[u8]), Malformed> {
+pub(super) fn open(batch: &[u8]) -> Result<(BatchHeader, &[u8]), Malformed> {
     let header = BatchHeader::parse(batch)?;
     let needed = header.total_len();
     let input = batch.get(BatchHeader::SIZE..needed).ok_or(Damage::Truncated { needed })?;

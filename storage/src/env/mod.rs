@@ -15,6 +15,7 @@ pub mod mutation;
 mod random;
 mod real_disk;
 mod real_map;
+mod real_priority;
 mod real_tasks;
 pub mod store;
 mod tasks;
@@ -91,6 +92,11 @@ impl Env {
     /// Starts `task` on the background runtime, where no connection lives.
     pub fn spawn_background(&self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) -> TaskHandle {
         self.tasks.spawn_background(name, Box::pin(task))
+    }
+
+    /// Starts `task` on a thread for what reads history, which steps back behind all others.
+    pub fn spawn_history(&self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) -> TaskHandle {
+        self.tasks.spawn_history(name, Box::pin(task))
     }
 
     /// Runs `work`, which may block, on a thread of `pool`.

@@ -27,6 +27,14 @@ pub enum Mutation {
     /// A commit whose answer was lost is written again under the next number, without a look at the first. (The
     /// numbered log's append.)
     LostAnswerNewNumber,
+    /// A cleaned segment takes the place of its run without being synced. (The swap of compaction.)
+    SwapWithoutSync,
+    /// A tombstone goes at once, not after `delete.retention.ms`. (Compaction's filter.)
+    TombstoneRemovedEarly,
+    /// Of two records of a key the newer one goes. (Compaction's filter.)
+    NewestRecordDropped,
+    /// Compaction goes on beyond what was committed, up to the active segment. (Compaction's planner.)
+    CleanedBeyondStable,
     /// Units are replaced by a rewrite although one of them was replaced since it was made. (The tier log's replay.)
     ChangedUnitSwapped,
     /// A partition whose log directory failed before the start is made anew in another. (The hosted partitions.)
@@ -39,12 +47,16 @@ pub enum Mutation {
 
 impl Mutation {
     /// Every mutation.
-    pub const ALL: [Mutation; 9] = [
+    pub const ALL: [Mutation; 13] = [
         Mutation::SyncLeftOut,
         Mutation::AnswerBeforeWrite,
         Mutation::LocalDropBeforeCommit,
         Mutation::StaleUnitAccepted,
         Mutation::LostAnswerNewNumber,
+        Mutation::SwapWithoutSync,
+        Mutation::TombstoneRemovedEarly,
+        Mutation::NewestRecordDropped,
+        Mutation::CleanedBeyondStable,
         Mutation::ChangedUnitSwapped,
         Mutation::ReplacedDeletedAtOnce,
         Mutation::LostMadeAnew,
@@ -59,6 +71,10 @@ impl Mutation {
             Mutation::LocalDropBeforeCommit => "local-drop-before-commit",
             Mutation::StaleUnitAccepted => "stale-unit-accepted",
             Mutation::LostAnswerNewNumber => "lost-answer-new-number",
+            Mutation::SwapWithoutSync => "swap-without-sync",
+            Mutation::TombstoneRemovedEarly => "tombstone-removed-early",
+            Mutation::NewestRecordDropped => "newest-record-dropped",
+            Mutation::CleanedBeyondStable => "cleaned-beyond-stable",
             Mutation::ChangedUnitSwapped => "changed-unit-swapped",
             Mutation::ReplacedDeletedAtOnce => "replaced-deleted-at-once",
             Mutation::LostMadeAnew => "lost-made-anew",

@@ -1,10 +1,13 @@
-//! Threads: one single-threaded runtime per core for connections, one in the background, and pools that may block.
+//! Threads: one single-threaded runtime per core for connections, one in the background, some that step back for what
+//! reads history, and pools that may block.
 
+use super::real_priority::{history_threads, step_back};
 use super::tasks::{Pool, TaskHandle, Tasks};
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::{mpsc, oneshot};
@@ -18,6 +21,9 @@ const QUEUE: usize = 1024;
 pub struct RealTasks {
     background: Handle,
     connections: Vec<Handle>,
+    history: Vec<Handle>,
+    /// Counts what was started in `history`, to take turns.
+    turns: AtomicUsize,
     pools: Vec<(Pool, mpsc::Sender<Work>)>,
     /// Dropping these ends the runtimes' threads.
     stops: Mutex<Vec<oneshot::Sender<()>>>,
@@ -33,10 +39,14 @@ impl RealTasks {
     pub fn start(runtimes: usize) -> io::Result<RealTasks> {
         let mut stops = Vec::new();
         let mut threads = Vec::new();
-        let background = start_runtime("esker-background".to_owned(), &mut stops, &mut threads)?;
+        let background = start_runtime("esker-background".to_owned(), || {}, &mut stops, &mut threads)?;
         let mut connections = Vec::new();
         for index in 0..runtimes.max(1) {
-            connections.push(start_runtime(format!("esker-net-{index}"), &mut stops, &mut threads)?);
+            connections.push(start_runtime(format!("esker-net-{index}"), || {}, &mut stops, &mut threads)?);
+        }
+        let mut history = Vec::new();
+        for index in 0..history_threads() {
+            history.push(start_runtime(format!("esker-history-{index}"), step_back, &mut stops, &mut threads)?);
         }
         let mut pools = Vec::new();
         for pool in Pool::ALL {
@@ -62,7 +72,15 @@ impl RealTasks {
             }
             pools.push((pool, sender));
         }
-        Ok(RealTasks { background, connections, pools, stops: Mutex::new(stops), threads: Mutex::new(threads) })
+        Ok(RealTasks {
+            background,
+            connections,
+            history,
+            turns: AtomicUsize::new(0),
+            pools,
+            stops: Mutex::new(stops),
+            threads: Mutex::new(threads),
+        })
     }
 
     /// The runtime where what no connection waits for runs.
@@ -74,6 +92,7 @@ impl RealTasks {
 #[allow(clippy::disallowed_methods, reason = "this is the door")]
 fn start_runtime(
     name: String,
+    begin: fn(),
     stops: &mut Vec<oneshot::Sender<()>>,
     threads: &mut Vec<JoinHandle<()>>,
 ) -> io::Result<Handle> {
@@ -81,6 +100,7 @@ fn start_runtime(
     let handle = runtime.handle().clone();
     let (stop, stopped) = oneshot::channel::<()>();
     threads.push(std::thread::Builder::new().name(name).spawn(move || {
+        begin();
         // Ends when the sender is dropped, which is an error here and just what is waited for.
         let _ = runtime.block_on(stopped);
         runtime.shutdown_background();
@@ -125,6 +145,16 @@ impl Tasks for RealTasks {
     fn spawn_on(&self, runtime: usize, name: &'static str, task: BoxFuture<'static, ()>) -> TaskHandle {
         let handle = self.connections.get(runtime % self.connections.len().max(1)).unwrap_or(&self.background);
         spawn_in(handle, name, task)
+    }
+
+    fn spawn_history(&self, name: &'static str, task: BoxFuture<'static, ()>) -> TaskHandle {
+        let turn = self.turns.fetch_add(1, Ordering::Relaxed);
+        let handle = self.history.get(turn % self.history.len().max(1)).unwrap_or(&self.background);
+        spawn_in(handle, name, task)
+    }
+
+    fn step_aside(&self) {
+        std::thread::yield_now();
     }
 
     fn blocking(&self, pool: Pool, work: Work) -> BoxFuture<'static, ()> {

@@ -1,7 +1,7 @@
 //! Tasks and blocking work: what runs where.
 //!
 //! A connection lives on one single-threaded runtime; there is one per core, and one more in the background for
-//! everything that no connection waits for. Work that blocks has threads of its own, in pools that cannot starve
+//! everything that no connection waits for. What reads history, connections included, has runtimes of its own. Work that blocks has threads of its own, in pools that cannot starve
 //! each other.
 
 use futures_util::future::BoxFuture;
@@ -36,6 +36,16 @@ pub trait Tasks: Send + Sync {
 
     /// Starts `task` on connection runtime `runtime % self.runtimes()`.
     fn spawn_on(&self, runtime: usize, name: &'static str, task: BoxFuture<'static, ()>) -> TaskHandle;
+
+    /// Starts `task` on one of the runtimes for what reads history. Their threads step back behind all others where
+    /// there are threads; by default history runs in the background.
+    fn spawn_history(&self, name: &'static str, task: BoxFuture<'static, ()>) -> TaskHandle {
+        self.spawn_background(name, task)
+    }
+
+    /// Lets threads of the present have the processor, if they wait for it: what reads history calls this between its
+    /// steps. By default there are none.
+    fn step_aside(&self) {}
 
     /// Queues `work` for a thread of `pool`. The queue is bounded: the future ends when there was room.
     fn blocking(&self, pool: Pool, work: Box<dyn FnOnce() + Send>) -> BoxFuture<'static, ()>;

@@ -50,6 +50,7 @@ impl Log {
     /// their files has them back.
     pub fn drop_local_before(&self, offset: Offset) -> Result<u64, LogError> {
         self.dir.check()?;
+        let one = self.upkeep.lock();
         let dropped = {
             // The append lock is what orders changes of the list.
             let mut appender = self.appender.lock();
@@ -66,7 +67,7 @@ impl Log {
         };
         // The names may vanish in any order if the power goes now: the checkpoint says that none of them counts. On a full
         // disk there may be no room for it, and never will be if nothing goes; then the order is made sure of instead.
-        let one_by_one = match self.checkpoint() {
+        let one_by_one = match self.checkpoint_locked(&one) {
             Err(LogError::NoSpace) => true,
             done => done.map(|()| false)?,
         };
@@ -79,7 +80,7 @@ impl Log {
             freed += segment.summary().data_end.get();
         }
         if one_by_one {
-            self.checkpoint()?;
+            self.checkpoint_locked(&one)?;
         }
         Ok(freed)
     }
@@ -115,6 +116,8 @@ impl Log {
         let Some(segment) = list.holding(to) else { return Err(LogError::Invalid("no segment holds the offset")) };
         let error = |error| segment_error(self.id, segment.name(), error);
         let at = segment.boundary_at_offset(to, segment.end()).map_err(error)?;
+        // A cleaned segment may have nothing there, and the next batch only beyond.
+        let at = Boundary { offset: at.offset.min(to), ..at };
         if at.offset < self.local_start().offset() {
             return Err(LogError::Invalid("the cut lies in the batch of the log start: nothing would be left"));
         }
@@ -123,7 +126,7 @@ impl Log {
         let mut aborted = self.aborted_of(&list, segment.name())?;
         aborted.retain(|entry| entry.last < at.offset);
         let serial = next_serial(appender)?;
-        let writer = self.create_writer(SegmentName { base: at.offset, serial }, now)?;
+        let writer = self.create_writer(SegmentName::appended(at.offset, serial), now)?;
         // The record of the cut must survive before anything relies on it.
         let open = writer.segment().open().map_err(error)?;
         self.dir.syncing(&self.syncing, || open.file().sync_data())?;

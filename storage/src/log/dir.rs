@@ -216,6 +216,11 @@ impl LogDir {
         self.syncs_together
     }
 
+    /// The file system that it is on.
+    pub fn disk(&self) -> &Arc<dyn crate::env::Disk> {
+        &self.env.disk
+    }
+
     pub(super) fn env(&self) -> &Env {
         &self.env
     }

@@ -16,7 +16,7 @@
 //! one before, see [`synced_not_beyond_end`].
 //!
 //! This file is the state and its simple questions. What acts on it: `append`, `read`, `upkeep` (sealing, checkpoints),
-//! `cut` (dropping at the start, truncating at the end), `recovery` (opening), `unit_source` (what the tier uploads).
+//! `cut` (dropping at the start, truncating at the end), `swap` (a cleaned segment for a run), `recovery` (opening), `unit_source` (what the tier uploads).
 
 use super::appender::Appender;
 use super::config::LogConfig;
@@ -31,8 +31,8 @@ use crate::offset::{LeaderEpoch, LocalStart, LogEnd, LogStart, Offset, Partition
 use crate::segment::{ActiveSegment, SealedSegment, Segment, SegmentName};
 use arc_swap::ArcSwap;
 use parking_lot::{Mutex, RwLock};
-use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
 /// Hears of a log's progress. Called on the thread that made it, with no lock held: it should mark and wake, not work.
@@ -60,11 +60,13 @@ pub struct Log {
     pub(super) wants_maintenance: AtomicBool,
     pub(super) closed: AtomicBool,
     pub(super) abandoned: AtomicBool,
-    /// Held while segments are finished and a checkpoint is taken and written, so that an older one never replaces a
-    /// newer one.
+    /// Held while segments are finished, dropped, cut or swapped, and while a checkpoint is taken and written, so that an
+    /// older one never replaces a newer one.
     pub(super) upkeep: Mutex<()>,
     /// Held over a sync of its files, and until its failure was noted: see `LogDir::syncing`.
     pub(super) syncing: Mutex<()>,
+    /// The serial of the file in which the recovery point of the last checkpoint lies; 0 before the first.
+    pub(super) checkpointed: AtomicU32,
     /// How often the log was truncated: a sync that was under way then says nothing about the log as it is now.
     pub(super) truncations: Mutex<u64>,
     observer: RwLock<Option<Weak<dyn LogObserver>>>,
@@ -146,6 +148,7 @@ impl Log {
             closed: AtomicBool::new(false),
             abandoned: AtomicBool::new(false),
             upkeep: Mutex::new(()),
+            checkpointed: AtomicU32::new(0),
             truncations: Mutex::new(0),
             syncing: Mutex::new(()),
             observer: RwLock::new(None),
@@ -160,6 +163,11 @@ impl Log {
     /// Where it is.
     pub fn dir(&self) -> &Arc<LogDir> {
         &self.dir
+    }
+
+    /// The directory of its files.
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 
     /// Its settings.

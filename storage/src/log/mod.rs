@@ -7,7 +7,7 @@
 //!           |-- Producers     who wrote what lately: sequences, duplicates (producers)
 //!           |-- Unstable      which transactions hold back committed readers (unstable, transactions)
 //!           |-- LeaderEpochs  who led from which offset on (epochs)
-//!           `-- segments      the bytes (crate::segment)
+//!           `-- segments      the bytes (crate::segment); compaction swaps runs of them (swap)
 //! ```
 //!
 //! A [`Log`] is appended to under one lock and read without any. What is appended becomes durable in rounds that cover
@@ -35,6 +35,7 @@ pub mod retention;
 mod room;
 mod rounds;
 mod survey;
+mod swap;
 pub mod synced_record;
 mod transactions;
 mod unit_source;
@@ -49,10 +50,11 @@ pub use error::{AppendError, DirFailed, LogError, ReadError};
 pub use group_commit::SyncGroup;
 pub use local_log::{Log, LogObserver, SegmentInfo, local_reaches_tier, synced_not_beyond_end};
 pub use open_dir::{LogDirConfig, OpenDirError};
-pub use producers::{ProducerError, Producers};
+pub use producers::{LastBatch, ProducerError, Producers};
 pub use read::LocalRead;
 pub use recovery_scan::OpenReport;
 pub use room::RoomLeft;
+pub use swap::{stands_for, tiles};
 pub use transactions::EndTransaction;
 pub use unit_source::UploadChunk;
 

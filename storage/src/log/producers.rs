@@ -59,6 +59,15 @@ pub struct ProducerState {
     pub last_seen: Timestamp,
 }
 
+/// What of a producer compaction must leave in the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LastBatch {
+    /// Its newest epoch.
+    pub epoch: i16,
+    /// The offset of its last record; `None` if only a marker is known of it.
+    pub last_offset: Option<Offset>,
+}
+
 /// What a batch claims of its producer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Claim {
@@ -185,6 +194,15 @@ impl Producers {
     /// Whether none is remembered.
     pub fn is_empty(&self) -> bool {
         self.states.is_empty()
+    }
+
+    /// The last batch of each.
+    pub fn last_batches(&self) -> BTreeMap<i64, LastBatch> {
+        let last = |state: &ProducerState| LastBatch {
+            epoch: state.epoch,
+            last_offset: state.batches.back().map(|batch| batch.last_offset),
+        };
+        self.states.iter().map(|(id, state)| (*id, last(state))).collect()
     }
 
     /// Everyone, by id.

@@ -14,6 +14,7 @@ use bytes::Bytes;
 use esker_protocol::record::{RecordPosition, Scratch, first_at_or_after, max_timestamp_record};
 use std::io;
 use std::ops::Range;
+use std::sync::Arc;
 
 /// Bytes that a look-up by time decompresses at most of one batch.
 const DECOMPRESS_LIMIT: u64 = 256 << 20;
@@ -106,33 +107,41 @@ impl Log {
         patience: Patience,
     ) -> Result<Option<LocalRead>, ReadError> {
         self.dir.check().map_err(LogError::from)?;
-        let list = self.segments.load_full();
-        // The end first: a segment of the list that is rolled meanwhile still holds all up to there.
-        let log_end = self.log_end();
-        if from > log_end.offset() {
-            return Err(ReadError::AboveEnd { log_end });
-        }
-        let local_start = self.local_start();
-        if from < local_start.offset() {
-            return Err(ReadError::BelowLocalStart { local_start });
-        }
-        if from >= upto.min(log_end.offset()) {
-            return Ok(Some(LocalRead::empty(from)));
-        }
-        let Some(segment) = list.holding(from) else { return Err(ReadError::BelowLocalStart { local_start }) };
-        let recent = segment.name() == list.active.name() && list.active.is_recent(from);
-        let patience = if recent { Patience::Waits } else { patience };
-        match find(segment.as_ref(), from, upto, max_bytes, at_least_one, patience) {
-            Ok(Find::Range(start, end, mapped)) => {
-                Ok(Some(LocalRead { base: start.offset, next: end.offset, recent, mapped: Some(mapped) }))
+        let mut at = from;
+        loop {
+            let list = self.segments.load_full();
+            // The end first: a segment of the list that is rolled meanwhile still holds all up to there.
+            let log_end = self.log_end();
+            if at > log_end.offset() {
+                return Err(ReadError::AboveEnd { log_end });
             }
-            Ok(Find::NotInMemory) => Ok(None),
-            // The segment was sealed, and a new one has what was asked for.
-            Ok(Find::Nothing) if self.segments.load().active.name() != list.active.name() => {
-                self.look(from, upto, max_bytes, at_least_one, patience)
+            let local_start = self.local_start();
+            if at < local_start.offset() {
+                return Err(ReadError::BelowLocalStart { local_start });
             }
-            Ok(Find::Nothing) => Ok(Some(LocalRead::empty(from))),
-            Err(error) => Err(self.read_error(from, segment.as_ref(), error)),
+            if at >= upto.min(log_end.offset()) {
+                return Ok(Some(LocalRead::empty(at)));
+            }
+            let Some(segment) = list.holding(at) else { return Err(ReadError::BelowLocalStart { local_start }) };
+            let recent = segment.name() == list.active.name() && list.active.is_recent(at);
+            let patience = if recent { Patience::Waits } else { patience };
+            match find(segment.as_ref(), at, upto, max_bytes, at_least_one, patience) {
+                Ok(Find::Range(start, end, mapped)) => {
+                    return Ok(Some(LocalRead { base: start.offset, next: end.offset, recent, mapped: Some(mapped) }));
+                }
+                Ok(Find::TooLarge) => return Ok(Some(LocalRead::empty(at))),
+                Ok(Find::NotInMemory) => return Ok(None),
+                // Compaction left nothing from here to the segment's end: what follows is in the next one.
+                Ok(Find::Nothing) if segment.name() != list.active.name() && segment.end().offset < upto => {
+                    at = segment.end().offset;
+                }
+                // The segment was sealed, and a new one has what was asked for.
+                Ok(Find::Nothing) if self.segments.load().active.name() != list.active.name() => {}
+                Ok(Find::Nothing) => return Ok(Some(LocalRead::empty(at))),
+                // It was swapped for its rewrite meanwhile, or dropped.
+                Err(error) if is_missing(&error) && !Arc::ptr_eq(&list, &self.segments.load()) => {}
+                Err(error) => return Err(segment_error(self.id, segment.name(), error).into()),
+            }
         }
     }
 
@@ -143,21 +152,22 @@ impl Log {
     /// [`LogError`].
     pub fn offset_for_timestamp(&self, target: Timestamp, upto: Offset) -> Result<Option<RecordPosition>, LogError> {
         self.dir.check()?;
-        let start = self.local_start().offset();
-        let mut scratch = Scratch::default();
-        let list = self.segments.load_full();
-        for segment in list.all() {
-            if !may_hold(&list, segment.as_ref(), target) {
-                continue;
+        self.on_segments(|list| {
+            let start = self.local_start().offset();
+            let mut scratch = Scratch::default();
+            for segment in list.all() {
+                if !may_hold(list, segment.as_ref(), target) {
+                    continue;
+                }
+                if let Some(found) = self.find_time(segment.as_ref(), target, start, upto, &mut scratch)? {
+                    return Ok(Some(found));
+                }
+                if segment.end().offset >= upto {
+                    break;
+                }
             }
-            if let Some(found) = self.find_time(segment.as_ref(), target, start, upto, &mut scratch)? {
-                return Ok(Some(found));
-            }
-            if segment.end().offset >= upto {
-                break;
-            }
-        }
-        Ok(None)
+            Ok(None)
+        })
     }
 
     /// The first record with the greatest timestamp of all that are on this disk (KIP-734). Reads from the disk: for the
@@ -167,7 +177,10 @@ impl Log {
     /// [`LogError`].
     pub fn max_timestamp_offset(&self) -> Result<Option<RecordPosition>, LogError> {
         self.dir.check()?;
-        let list = self.segments.load_full();
+        self.on_segments(|list| self.max_timestamp_in(list))
+    }
+
+    fn max_timestamp_in(&self, list: &SegmentList) -> Result<Option<RecordPosition>, LogError> {
         let sealed = list.sealed.iter().filter_map(|segment| segment.latest());
         // Of equal ones the first.
         let latest =
@@ -224,17 +237,6 @@ impl Log {
             reason: why.to_string(),
         }
     }
-
-    /// A segment that was dropped while it was being looked at is no error of the disk's.
-    fn read_error(&self, from: Offset, segment: &dyn Segment, error: SegmentError) -> ReadError {
-        let local_start = self.local_start();
-        match error {
-            SegmentError::Io(error) if error.kind() == io::ErrorKind::NotFound && from < local_start.offset() => {
-                ReadError::BelowLocalStart { local_start }
-            }
-            error => ReadError::Log(segment_error(self.id, segment.name(), error)),
-        }
-    }
 }
 
 fn may_hold(list: &SegmentList, segment: &dyn Segment, target: Timestamp) -> bool {
@@ -256,7 +258,10 @@ enum Patience {
 
 /// What a read gives.
 enum Find {
+    /// No batch below the bound.
     Nothing,
+    /// A first batch that is larger than the reader wants.
+    TooLarge,
     /// The disk must be asked.
     NotInMemory,
     /// Start, end, and the mapping of what lies between.
@@ -289,12 +294,16 @@ fn find(
         end = segment.boundary_at_position(limit, end)?;
         if end.position <= start.position {
             let first = if at_least_one { segment.batch_at(start, published)? } else { None };
-            let Some(first) = first else { return Ok(Find::Nothing) };
+            let Some(first) = first else { return Ok(Find::TooLarge) };
             end = Boundary { offset: first.next, position: first.end() };
         }
     }
     let mapped = segment.map(start.position..end.position)?;
     Ok(Find::Range(start, end, mapped))
+}
+
+fn is_missing(error: &SegmentError) -> bool {
+    matches!(error, SegmentError::Io(error) if error.kind() == io::ErrorKind::NotFound)
 }
 
 /// The batch at `at`, read and not mapped: it is for our own eyes.

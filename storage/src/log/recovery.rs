@@ -21,7 +21,7 @@
 //! Nothing is mapped before a log is open, so here a file may be cut in place.
 
 use super::appender::Appender;
-use super::checkpoint::Checkpoint;
+use super::checkpoint::{Checkpoint, RecoveryPoint};
 use super::config::{LogConfig, OpenFrom};
 use super::dir::LogDir;
 use super::epochs::LeaderEpochs;
@@ -102,13 +102,20 @@ impl Recovery<'_> {
     fn run(&mut self, found: Survey, first: Offset) -> Result<ActiveWriter, LogError> {
         let highest = found.highest_serial.max(self.mark.map_or(0, |mark| mark.serial));
         let highest = highest.max(found.checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.point.serial));
+        if !found.dead.is_empty() {
+            // The names that say so must outlive them.
+            let disk = self.dir.env().disk.as_ref();
+            disk.sync_dir(&self.path).map_err(|error| self.sync_failed(&error))?;
+        }
         for dead in &found.dead {
             self.remove(*dead)?;
         }
         self.check_nothing_missing(&found)?;
         for name in &found.headless {
             // A mark at the header alone says nothing of the file: only an append makes a round sync it.
-            if self.mark.is_some_and(|mark| mark.serial == name.serial && mark.position.get() > HEADER_LEN) {
+            let appended_to = self.mark.filter(|mark| mark.serial == name.serial && mark.position.get() > HEADER_LEN);
+            // A cleaned file has its name only once it is synced.
+            if appended_to.is_some() || name.is_cleaned() {
                 return Err(self.corrupt(*name, 0, "its header is damaged"));
             }
         }
@@ -140,7 +147,7 @@ impl Recovery<'_> {
         if mark.position.get() <= HEADER_LEN || found.highest_serial >= mark.serial {
             return Ok(());
         }
-        let name = SegmentName { base: Offset::ZERO, serial: mark.serial };
+        let name = SegmentName::appended(Offset::ZERO, mark.serial);
         Err(self.corrupt(name, mark.position.get(), "a data file that was synced is not there"))
     }
 
@@ -160,14 +167,7 @@ impl Recovery<'_> {
         }
         for index in 0..files.len().saturating_sub(1) {
             let (Some(file), Some(next)) = (files.get(index).copied(), files.get(index + 1).copied()) else { break };
-            let behind = match &point {
-                Some((point, _)) if point.serial > file.name.serial => Behind::All,
-                Some((point, (_, aborted))) if point.serial == file.name.serial => {
-                    Behind::Part(point.at, aborted.clone())
-                }
-                _ => Behind::Part(start_of(file.name), Vec::new()),
-            };
-            if !self.recover_sealed(file, next.name.base, behind)? {
+            if !self.recover_sealed(file, next.name.base, behind(file.name, point.as_ref()))? {
                 // A hole: what lies behind it was never synced.
                 for later in files.drain(index + 1..).rev() {
                     self.report.cut_bytes += later.len;
@@ -175,6 +175,11 @@ impl Recovery<'_> {
                 }
                 return Ok(None);
             }
+        }
+        if let Some(end) = stands_to(&last) {
+            // What was appended to behind it is not there: a new file begins at its end.
+            self.recover_sealed(last, end, behind(last.name, point.as_ref()))?;
+            return Ok(None);
         }
         let (from, index) = match point {
             Some((point, index)) if point.serial == last.name.serial => (point.at, index),
@@ -185,6 +190,10 @@ impl Recovery<'_> {
 
     /// A file that a newer one continues at `end`. Whether it reaches that far.
     fn recover_sealed(&mut self, file: DataFile, end: Offset, behind: Behind) -> Result<bool, LogError> {
+        if stands_to(&file).is_some_and(|to| to < end) {
+            // It was there, synced, when the run before it was cleaned.
+            return Err(self.corrupt(file.name, file.len, "the segment that follows the cleaned one is not there"));
+        }
         if let Some(summary) = self.summary(file, end) {
             let segment = Arc::new(SealedSegment::at(self.dir.files(), &self.path, summary));
             if let Behind::Part(from, _) = behind {
@@ -218,16 +227,18 @@ impl Recovery<'_> {
                 "the next segment starts inside of a batch",
             ));
         }
-        if scanned.end.offset == start.offset {
+        let cleaned = file.name.is_cleaned();
+        if scanned.end.offset == start.offset && !cleaned {
             // Nothing of it is left: the one before it is the last.
             self.remove(file.name)?;
             return Ok(false);
         }
-        let segment = Arc::new(SealedSegment::cut(self.dir.files(), &self.path, file.name, scanned.end, indexes));
+        let reached = if cleaned { Boundary { offset: end, ..scanned.end } } else { scanned.end };
+        let segment = Arc::new(SealedSegment::cut(self.dir.files(), &self.path, file.name, reached, indexes));
         segment.sync().map_err(|error| self.sync_failed(&error))?;
         self.unfinished.push((Arc::clone(&segment), producers));
         self.sealed.push(segment);
-        Ok(scanned.end.offset == end)
+        Ok(reached.offset == end)
     }
 
     fn recover_newest(
@@ -257,7 +268,8 @@ impl Recovery<'_> {
 
     fn create(&mut self, base: Offset, highest_serial: u32) -> Result<ActiveWriter, LogError> {
         let serial = highest_serial.checked_add(1).ok_or(LogError::Invalid("out of segment serials"))?;
-        let header = DataHeader { partition: self.id, name: SegmentName { base, serial }, created: self.now };
+        let name = SegmentName::appended(base, serial);
+        let header = DataHeader { partition: self.id, name, created: self.now, stands_to: None };
         ActiveWriter::create(self.dir.files(), &self.path, header, self.config.segment_bytes)
             .map_err(|error| self.dir.write_failed("making a data file", error))
     }
@@ -321,6 +333,20 @@ impl Recovery<'_> {
     }
 }
 
+/// Of a cleaned file: one past the last offset that it stands for.
+fn stands_to(file: &DataFile) -> Option<Offset> {
+    file.header.and_then(|header| header.stands_to)
+}
+
+/// How much of a file the checkpoint knows of.
+fn behind(name: SegmentName, point: Option<&(RecoveryPoint, Indexes)>) -> Behind {
+    match point {
+        Some((point, _)) if point.serial > name.serial => Behind::All,
+        Some((point, (_, aborted))) if point.serial == name.serial => Behind::Part(point.at, aborted.clone()),
+        _ => Behind::Part(start_of(name), Vec::new()),
+    }
+}
+
 /// The checkpoint's point lies in one of these files, and not beyond where the next one cuts it off: of a log that was
 /// truncated, and not checkpointed after that, it tells producers and epochs that are gone.
 fn covered(files: &[DataFile], checkpoint: &Checkpoint) -> bool {
@@ -332,6 +358,7 @@ fn covered(files: &[DataFile], checkpoint: &Checkpoint) -> bool {
 fn covers(file: &DataFile, checkpoint: &Checkpoint) -> bool {
     let point = checkpoint.point;
     file.header.is_some()
+        && !file.name.is_cleaned()
         && file.name.serial == point.serial
         && file.name.base <= point.at.offset
         && point.at.position.get() <= file.len

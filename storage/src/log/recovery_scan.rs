@@ -17,7 +17,8 @@ use crate::env::{File, Timestamp};
 use crate::offset::{FilePosition, LeaderEpoch, Offset, PartitionId};
 use crate::segment::scan::{ScanEnd, Stop, scan};
 use crate::segment::{
-    AbortedTransaction, Boundary, HEADER_LEN, SealedSegment, Segment, SegmentName, SparseIndex, Walk, index_file,
+    AbortedTransaction, Boundary, HEADER_LEN, SealedSegment, Segment, SegmentName, Spacing, SparseIndex, Walk,
+    index_file,
 };
 use std::io::IoSlice;
 use std::path::PathBuf;
@@ -92,7 +93,8 @@ impl Recovery<'_> {
         let error = |error| segment_error(self.id, segment.name(), error);
         let file = segment.open().map_err(error)?;
         let end = segment.end();
-        let mut walk = Walk::new(Arc::clone(file.file()), from.position, end.position).expecting(from.offset);
+        let spacing = Spacing::of(segment.name());
+        let mut walk = Walk::new(Arc::clone(file.file()), from.position, end.position, spacing).expecting(from.offset);
         while let Some((mark, header)) = walk.next_header().map_err(error)? {
             self.epochs.begin(mark.epoch, mark.base);
             note_in(file.file().as_ref(), &mut self.producers, (&mark, &header), self.now).map_err(error)?;
@@ -126,7 +128,8 @@ impl Recovery<'_> {
         let data = disk.open(&path, crate::env::Open::Write).map_err(LogError::Io)?;
         let epoch = from.offset.previous().and_then(|before| self.epochs.at(before));
         let (producers, epochs, now) = (&mut self.producers, &mut self.epochs, self.now);
-        let scanned = scan(data.as_ref(), from, limit, (epoch, self.newest_epoch), |mark, header, batch| {
+        let spacing = Spacing::of(file.name);
+        let scanned = scan(data.as_ref(), from, spacing, limit, (epoch, self.newest_epoch), |mark, header, batch| {
             index.push(mark);
             if mark.position >= follow.from.position {
                 if follow.epochs {
@@ -142,6 +145,7 @@ impl Recovery<'_> {
         self.write_again(data.as_ref(), file.name, from, end)?;
         let reason = match scanned.stop {
             Stop::Limit => return Ok(scanned),
+            Stop::EndOfFile if file.name.is_cleaned() => return Ok(scanned),
             Stop::EndOfFile => "the file ends before what was synced",
             Stop::Zeros => "zeros where batches were synced",
             Stop::Broken(reason) => reason,
@@ -181,11 +185,12 @@ impl Recovery<'_> {
         Ok(())
     }
 
-    /// Whether a file was synced up to `position`, by the record of that.
+    /// Whether a file was synced up to `position`, by the record of that. A cleaned one has its name only once it is.
     fn was_synced(&self, name: SegmentName, position: u64) -> bool {
-        self.mark.is_some_and(|mark| {
-            mark.serial > name.serial || mark.serial == name.serial && mark.position.get() >= position
-        })
+        name.is_cleaned()
+            || self.mark.is_some_and(|mark| {
+                mark.serial > name.serial || mark.serial == name.serial && mark.position.get() >= position
+            })
     }
 
     pub(super) fn corrupt(&self, segment: SegmentName, position: u64, reason: &str) -> LogError {

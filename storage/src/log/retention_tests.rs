@@ -6,7 +6,7 @@ use proptest::prelude::*;
 fn segments(latest: &[i64]) -> Vec<SegmentInfo> {
     (0..=latest.len())
         .map(|n| SegmentInfo {
-            name: SegmentName { base: Offset::new(n as u64 * 10), serial: n as u32 },
+            name: SegmentName::appended(Offset::new(n as u64 * 10), n as u32),
             end: Offset::new(n as u64 * 10 + 10),
             bytes: 100,
             max_timestamp: latest.get(n).map(|latest| Timestamp::from_millis(*latest)),

@@ -4,7 +4,7 @@ use super::checkpoint::Checkpoint;
 use crate::env::{Disk, Open};
 use crate::offset::{Offset, PartitionId};
 use crate::segment::header::header_matches_name;
-use crate::segment::name::superseded_end;
+use crate::segment::name::{is_replaced, superseded_end};
 use crate::segment::{DataHeader, FileName, HEADER_LEN, SegmentName};
 use std::io;
 use std::path::Path;
@@ -26,7 +26,7 @@ pub(super) struct Survey {
     /// Files without a right header: made just before the power went, or on a full disk. They say nothing about the
     /// others; if one of them held records, the chain of the others has a hole.
     pub(super) headless: Vec<SegmentName>,
-    /// Those that newer ones have cut off whole, or that were being dropped.
+    /// Those that newer ones have cut off whole, that a cleaned one stands for, or that were being dropped.
     pub(super) dead: Vec<SegmentName>,
     pub(super) checkpoint: Option<Checkpoint>,
     pub(super) highest_serial: u32,
@@ -44,6 +44,8 @@ pub(super) fn survey(disk: &dyn Disk, path: &Path, id: PartitionId) -> io::Resul
                 files.push(DataFile { name, len: entry.len, header });
             }
             Ok(FileName::Index(name)) => indexes.push(name),
+            // Compaction's own; it concerns no record.
+            Ok(FileName::Cleaned) => {}
             Ok(FileName::Checkpoint) => found.checkpoint = read_checkpoint(disk, &path.join(&entry.name), id)?,
             // Half of an atomic replacement.
             Err(()) if entry.name.ends_with(".tmp") => disk.remove_file(&path.join(&entry.name))?,
@@ -58,6 +60,9 @@ pub(super) fn survey(disk: &dyn Disk, path: &Path, id: PartitionId) -> io::Resul
     files.sort_by_key(|file| file.name.serial);
     found.headless = files.iter().filter(|file| file.header.is_none()).map(|file| file.name).collect();
     files.retain(|file| file.header.is_some());
+    let names: Vec<_> = files.iter().map(|file| file.name).collect();
+    let (replaced, files): (Vec<_>, Vec<_>) = files.into_iter().partition(|file| is_replaced(file.name, &names));
+    found.dead = replaced.into_iter().map(|file| file.name).collect();
     let names: Vec<_> = files.iter().map(|file| file.name).collect();
     let dropped = found.checkpoint.as_ref().map_or(Offset::ZERO, |checkpoint| checkpoint.local_start.offset());
     for file in files {

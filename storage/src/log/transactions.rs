@@ -66,15 +66,16 @@ impl Log {
     /// # Errors
     /// [`LogError`].
     pub fn aborted_between(&self, from: Offset, upto: Offset) -> Result<Vec<AbortedTransaction>, LogError> {
-        let list = self.segments.load_full();
-        let known = |segment: &Arc<SealedSegment>| {
-            let error = |error| segment_error(self.id, segment.name(), error);
-            match segment.aborted().map_err(error)? {
-                Some(aborted) => Ok(Some(aborted)),
-                None => self.work_out_aborted(&list, segment).map(Some),
-            }
-        };
-        Ok(aborted_in(&list, from, upto, known)?.unwrap_or_default())
+        self.on_segments(|list| {
+            let known = |segment: &Arc<SealedSegment>| {
+                let error = |error| segment_error(self.id, segment.name(), error);
+                match segment.aborted().map_err(error)? {
+                    Some(aborted) => Ok(Some(aborted)),
+                    None => self.work_out_aborted(list, segment).map(Some),
+                }
+            };
+            Ok(aborted_in(list, from, upto, known)?.unwrap_or_default())
+        })
     }
 
     /// As [`Log::aborted_between`], without a read; `None` if an index file must be read.
@@ -95,6 +96,14 @@ impl Log {
         let Replayed { aborted, .. } = self.replay_producers(list, before, segment.end().offset)?;
         let aborted = aborted.into_iter().filter(|entry| entry.last >= name.base).collect();
         segment.keep_aborted(aborted).map_err(|error| segment_error(self.id, name, error))
+    }
+
+    /// The aborted transactions whose markers lie in the segment. May read files.
+    ///
+    /// # Errors
+    /// [`LogError`].
+    pub fn aborted_in_segment(&self, name: SegmentName) -> Result<Vec<AbortedTransaction>, LogError> {
+        self.on_segments(|list| self.aborted_of(list, name))
     }
 
     pub(super) fn aborted_of(

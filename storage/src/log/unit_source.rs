@@ -40,36 +40,54 @@ impl Log {
     /// [`ReadError::BelowLocalStart`]; [`LogError::Corrupt`] if a batch is not what was appended.
     pub fn upload_chunk(&self, from: Offset, upto: Offset, max_bytes: u64) -> Result<UploadChunk, ReadError> {
         self.dir.check().map_err(LogError::from)?;
-        let list = self.segments.load_full();
         let upto = upto.min(self.log_end().offset());
-        if from >= upto {
-            return Ok(UploadChunk { bytes: Bytes::new(), next: from });
-        }
-        let Some(segment) = list.holding(from) else {
-            return Err(ReadError::BelowLocalStart { local_start: self.local_start() });
-        };
-        let error = |error| self.upload_error(from, segment.as_ref(), error);
-        let published = segment.end();
-        let start = segment.boundary_at_offset(from, published).map_err(error)?;
-        let mut end = segment.boundary_at_offset(upto, published).map_err(error)?;
-        if start.position >= end.position {
-            return Ok(UploadChunk { bytes: Bytes::new(), next: from });
-        }
-        if end.position.get() - start.position.get() > max_bytes {
-            let limit = FilePosition::new(start.position.get().saturating_add(max_bytes));
-            end = segment.boundary_at_position(limit, end).map_err(error)?;
-            if end.position <= start.position {
-                let first = segment.batch_at(start, published).map_err(error)?;
-                let first = first.ok_or(LogError::Invalid("a batch that was there is gone"))?;
-                end = Boundary { offset: first.next, position: first.end() };
+        self.on_segments(|list| self.chunk_of(list, from, upto, max_bytes))
+    }
+
+    fn chunk_of(
+        &self,
+        list: &SegmentList,
+        from: Offset,
+        upto: Offset,
+        max_bytes: u64,
+    ) -> Result<UploadChunk, ReadError> {
+        let mut from = from;
+        loop {
+            if from >= upto {
+                return Ok(UploadChunk { bytes: Bytes::new(), next: from });
             }
+            let Some(segment) = list.holding(from) else {
+                return Err(ReadError::BelowLocalStart { local_start: self.local_start() });
+            };
+            let error = |error| segment_error(self.id, segment.name(), error);
+            let published = segment.end();
+            let start = segment.boundary_at_offset(from, published).map_err(error)?;
+            let mut end = segment.boundary_at_offset(upto, published).map_err(error)?;
+            if start.position >= end.position {
+                if published.offset >= upto || segment.name() == list.active.name() {
+                    return Ok(UploadChunk { bytes: Bytes::new(), next: from });
+                }
+                // Compaction left nothing from here to the segment's end.
+                from = published.offset;
+                continue;
+            }
+            if end.position.get() - start.position.get() > max_bytes {
+                let limit = FilePosition::new(start.position.get().saturating_add(max_bytes));
+                end = segment.boundary_at_position(limit, end).map_err(error)?;
+                if end.position <= start.position {
+                    let first = segment.batch_at(start, published).map_err(error)?;
+                    let first = first.ok_or(LogError::Invalid("a batch that was there is gone"))?;
+                    end = Boundary { offset: first.next, position: first.end() };
+                }
+            }
+            let len = usize::try_from(end.position.get() - start.position.get())
+                .map_err(|_| LogError::Invalid("a chunk beyond memory"))?;
+            let mut bytes = vec![0; len];
+            let file = segment.open().map_err(error)?;
+            file.file().read_exact_at(&mut bytes, start.position.get()).map_err(LogError::Io)?;
+            self.check_chunk(segment.as_ref(), start, &bytes)?;
+            return Ok(UploadChunk { bytes: bytes.into(), next: end.offset.min(upto) });
         }
-        let len = usize::try_from(end.position.get() - start.position.get())
-            .map_err(|_| LogError::Invalid("a chunk beyond memory"))?;
-        let mut bytes = vec![0; len];
-        segment.open().map_err(error)?.file().read_exact_at(&mut bytes, start.position.get()).map_err(LogError::Io)?;
-        self.check_chunk(segment.as_ref(), start, &bytes)?;
-        Ok(UploadChunk { bytes: bytes.into(), next: end.offset })
     }
 
     /// Every batch of a chunk is what was appended, and they fill it.
@@ -88,14 +106,6 @@ impl Log {
             None => Ok(()),
             Some(damage) => Err(corrupt(split.position(), damage.to_string())),
         }
-    }
-
-    fn upload_error(&self, from: Offset, segment: &dyn Segment, error: crate::segment::SegmentError) -> ReadError {
-        let local_start = self.local_start();
-        if from < local_start.offset() {
-            return ReadError::BelowLocalStart { local_start };
-        }
-        ReadError::Log(segment_error(self.id, segment.name(), error))
     }
 
     /// The producers as they were at `offset`, as a snapshot is stored; see [`Log::producer_snapshot_at`].
@@ -117,16 +127,17 @@ impl Log {
     /// # Errors
     /// [`LogError`].
     pub fn producer_snapshot_at(&self, offset: Offset) -> Result<Producers, LogError> {
-        let list = self.segments.load_full();
-        let (end, base) = {
-            let appender = self.appender.lock();
-            (appender.writer.end().offset, best_snapshot(&appender, offset))
-        };
-        if offset > end {
-            return Err(LogError::Invalid("there is no such offset yet"));
-        }
-        let base = base.map_or_else(|| self.stored_snapshot(&list, offset), Ok)?;
-        Ok(self.replay_producers(&list, base, offset)?.producers)
+        self.on_segments(|list| {
+            let (end, base) = {
+                let appender = self.appender.lock();
+                (appender.writer.end().offset, best_snapshot(&appender, offset))
+            };
+            if offset > end {
+                return Err(LogError::Invalid("there is no such offset yet"));
+            }
+            let base = base.map_or_else(|| self.stored_snapshot(list, offset), Ok)?;
+            Ok(self.replay_producers(list, base, offset)?.producers)
+        })
     }
 
     /// As [`Log::producer_snapshot_at`], by who has the append lock.

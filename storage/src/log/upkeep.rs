@@ -14,7 +14,7 @@ use super::producers_codec;
 use crate::env::{Timestamp, write_atomically};
 use crate::offset::{FilePosition, LocalStart};
 use crate::segment::scan::{Stop, scan};
-use crate::segment::{ActiveWriter, Boundary, DataHeader, FileName, HEADER_LEN, Segment, SegmentName};
+use crate::segment::{ActiveWriter, Boundary, DataHeader, FileName, HEADER_LEN, Segment, SegmentName, Spacing};
 use parking_lot::MutexGuard;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -59,7 +59,7 @@ impl Log {
         if end == name.base {
             return Ok(());
         }
-        let writer = self.create_writer(SegmentName { base: end, serial: next_serial(appender)? }, now)?;
+        let writer = self.create_writer(SegmentName::appended(end, next_serial(appender)?), now)?;
         let producers = appender.remember_snapshot(end);
         let sealed = std::mem::replace(&mut appender.writer, writer).seal();
         appender.unfinished.push((Arc::clone(&sealed), Some(producers)));
@@ -76,7 +76,7 @@ impl Log {
     }
 
     pub(super) fn create_writer(&self, name: SegmentName, now: Timestamp) -> Result<ActiveWriter, LogError> {
-        let header = DataHeader { partition: self.id, name, created: now };
+        let header = DataHeader { partition: self.id, name, created: now, stands_to: None };
         ActiveWriter::create(self.dir.files(), &self.path, header, self.config().segment_bytes)
             .map_err(|error| self.dir.write_failed("making a data file", error))
     }
@@ -165,7 +165,9 @@ impl Log {
         let disk = self.dir.env().disk.as_ref();
         let path = self.path.join(FileName::Checkpoint.to_string());
         write_atomically(disk, &path, &checkpoint.encode())
-            .map_err(|error| self.dir.write_failed("writing a checkpoint", error))
+            .map_err(|error| self.dir.write_failed("writing a checkpoint", error))?;
+        self.checkpointed.store(checkpoint.point.serial, Ordering::Release);
+        Ok(())
     }
 
     /// Reads a sealed segment from the disk and checks every batch of it; how many bytes those were. `None` if there is no
@@ -179,12 +181,20 @@ impl Log {
         let Some(segment) = list.sealed.iter().find(|segment| segment.name() == name) else { return Ok(None) };
         let start = Boundary { offset: name.base, position: FilePosition::new(HEADER_LEN) };
         let checked = match segment.open() {
-            Ok(open) => scan(open.file().as_ref(), start, Some(segment.end().offset), (None, None), |_, _, _| {}),
+            Ok(open) => {
+                let (spacing, limit) = (Spacing::of(name), Some(segment.end().offset));
+                scan(open.file().as_ref(), start, spacing, limit, (None, None), |_, _, _| {})
+            }
             Err(_) if segment.is_removed() => return Ok(None),
             Err(error) => return Err(segment_error(self.id, name, error)),
         };
         let checked = checked.map_err(LogError::Io)?;
-        if checked.end == segment.end() {
+        let whole = if name.is_cleaned() {
+            checked.end.position == segment.end().position
+        } else {
+            checked.end == segment.end()
+        };
+        if whole {
             return Ok(Some(checked.end.position.get() - HEADER_LEN));
         }
         let reason = match checked.stop {

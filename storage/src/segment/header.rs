@@ -3,13 +3,13 @@
 //! ```text
 //! 0    8  magic "eskerlog"
 //! 8    2  format version, 1                    (integers big-endian, as in Kafka's batches)
-//! 10   2  flags, 0
+//! 10   2  flags: bit 0 for a cleaned file
 //! 12  16  topic id
 //! 28   4  partition
 //! 32   8  base offset
 //! 40   4  serial
 //! 44   8  when the file was made, milliseconds since 1970
-//! 52   8  zero
+//! 52   8  of a cleaned file: one past the last offset that it stands for; else zero
 //! 60   4  CRC-32 (IEEE) of bytes 0..60
 //! 64      batches, back to back; a zero length ends them
 //! ```
@@ -23,6 +23,7 @@ pub const HEADER_LEN: u64 = 64;
 
 const MAGIC: &[u8; 8] = b"eskerlog";
 const VERSION: u16 = 1;
+const CLEANED: u16 = 1;
 
 /// What the first 64 bytes of a data file say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,6 +34,8 @@ pub struct DataHeader {
     pub name: SegmentName,
     /// When it was made.
     pub created: Timestamp,
+    /// Of a cleaned file: one past the last offset that it stands for, which its batches need not reach.
+    pub stands_to: Option<Offset>,
 }
 
 /// Why bytes are not a header.
@@ -52,13 +55,14 @@ impl DataHeader {
         let mut bytes = Vec::with_capacity(HEADER_LEN as usize);
         bytes.extend_from_slice(MAGIC);
         bytes.extend_from_slice(&VERSION.to_be_bytes());
-        bytes.extend_from_slice(&[0; 2]);
+        let flags = if self.stands_to.is_some() { CLEANED } else { 0 };
+        bytes.extend_from_slice(&flags.to_be_bytes());
         bytes.extend_from_slice(self.partition.topic.as_bytes());
         bytes.extend_from_slice(&self.partition.partition.to_be_bytes());
         bytes.extend_from_slice(&self.name.base.get().to_be_bytes());
         bytes.extend_from_slice(&self.name.serial.to_be_bytes());
         bytes.extend_from_slice(&self.created.millis().to_be_bytes());
-        bytes.extend_from_slice(&[0; 8]);
+        bytes.extend_from_slice(&self.stands_to.map_or(0, Offset::get).to_be_bytes());
         let crc = crc32fast::hash(&bytes);
         bytes.extend_from_slice(&crc.to_be_bytes());
         let mut header = [0; HEADER_LEN as usize];
@@ -82,19 +86,26 @@ impl DataHeader {
         if version != VERSION {
             return Err(HeaderError::Version(version));
         }
-        let _flags = read.u16().map_err(damaged)?;
+        let flags = read.u16().map_err(damaged)?;
         let topic = uuid::Uuid::from_bytes(read.array().map_err(damaged)?);
         let partition = read.u32().map_err(damaged)?;
         let base = read.offset().map_err(damaged)?;
         let serial = read.u32().map_err(damaged)?;
         let created = Timestamp::from_millis(read.i64().map_err(damaged)?);
-        Ok(DataHeader { partition: PartitionId { topic, partition }, name: SegmentName { base, serial }, created })
+        let stands_to = read.offset().map_err(damaged)?;
+        let stands_to = (flags & CLEANED != 0).then_some(stands_to);
+        // The generation is in the file's name alone; see `header_matches_name`.
+        let name = SegmentName::appended(base, serial);
+        Ok(DataHeader { partition: PartitionId { topic, partition }, name, created, stands_to })
     }
 }
 
 /// The offset that `name` and `header` agree on is what a file may be opened for.
 pub fn header_matches_name(header: &DataHeader, partition: PartitionId, name: SegmentName) -> bool {
-    header.partition == partition && header.name == name && header.name.base >= Offset::ZERO
+    header.partition == partition
+        && (header.name.base, header.name.serial) == (name.base, name.serial)
+        && header.stands_to.is_some() == name.is_cleaned()
+        && header.stands_to.is_none_or(|end| end >= name.base)
 }
 
 #[cfg(test)]
@@ -103,11 +114,13 @@ mod tests {
     use proptest::prelude::*;
 
     fn any_header() -> impl Strategy<Value = DataHeader> {
-        (any::<u128>(), any::<u32>(), 0..=i64::MAX as u64, any::<u32>(), any::<i64>()).prop_map(
-            |(topic, partition, base, serial, created)| DataHeader {
+        let end = proptest::option::of(0..=i64::MAX as u64);
+        (any::<u128>(), any::<u32>(), 0..=i64::MAX as u64, any::<u32>(), any::<i64>(), end).prop_map(
+            |(topic, partition, base, serial, created, end)| DataHeader {
                 partition: PartitionId { topic: uuid::Uuid::from_u128(topic), partition },
-                name: SegmentName { base: Offset::new(base), serial },
+                name: SegmentName::appended(Offset::new(base), serial),
                 created: Timestamp::from_millis(created),
+                stands_to: end.map(Offset::new),
             },
         )
     }

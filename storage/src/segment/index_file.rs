@@ -6,19 +6,20 @@
 //! 10   2  flags, 0
 //! 12   8  base offset
 //! 20   4  serial
-//! 24   8  end offset: one past the last record
-//! 32   8  data end: where the last batch ends in the data file, which is also its size
-//! 40   8  latest timestamp, and
-//! 48   8  the first offset of the first batch with it; -1 for a segment without batches
-//! 56   4  entries
-//! 60   4  bytes of the attachment
-//! 64   4  aborted transactions
-//! 68   8  the least first offset of those; -1 for none
-//! 76   4  CRC-32 of bytes 0..76: a summary of a segment costs one read of 80 bytes
-//! 80      entries, 24 bytes each: offset, position, latest timestamp before
+//! 24   4  generation
+//! 28   8  end offset: one past the last record; of a cleaned segment, past the last one that it stands for
+//! 36   8  data end: where the last batch ends in the data file, which is also its size
+//! 44   8  latest timestamp, and
+//! 52   8  the first offset of the first batch with it; -1 for a segment without batches
+//! 60   4  entries
+//! 64   4  bytes of the attachment
+//! 68   4  aborted transactions
+//! 72   8  the least first offset of those; -1 for none
+//! 80   4  CRC-32 of bytes 0..80: a summary of a segment costs one read of 84 bytes
+//! 84      entries, 24 bytes each: offset, position, latest timestamp before
 //!         aborted transactions, 32 bytes each, see `aborted`
 //!         attachment: what the log remembers of the segment's end (its producers); opaque here
-//!      4  CRC-32 of everything from byte 80
+//!      4  CRC-32 of everything from byte 84
 //! ```
 //!
 //! It holds nothing that the data file could not tell: whoever finds it missing or wrong writes it again.
@@ -32,7 +33,7 @@ use crate::env::Timestamp;
 use crate::offset::{FilePosition, Offset};
 
 /// Bytes that hold a summary.
-pub const SUMMARY_LEN: usize = 80;
+pub const SUMMARY_LEN: usize = 84;
 
 const MAGIC: &[u8; 8] = b"eskeridx";
 const VERSION: u16 = 1;
@@ -47,7 +48,7 @@ const MAX_ABORTED: usize = 32 << 20;
 pub struct Summary {
     /// Which segment.
     pub name: SegmentName,
-    /// One past its last record.
+    /// One past its last record; of a cleaned segment, past the last one that it stands for.
     pub end: Offset,
     /// Where its last batch ends in the data file.
     pub data_end: FilePosition,
@@ -119,6 +120,7 @@ pub fn encode(summary: &Summary, index: &SparseIndex, aborted: &[AbortedTransact
     bytes.extend_from_slice(&[0; 2]);
     bytes.extend_from_slice(&summary.name.base.get().to_be_bytes());
     bytes.extend_from_slice(&summary.name.serial.to_be_bytes());
+    bytes.extend_from_slice(&summary.name.generation.to_be_bytes());
     bytes.extend_from_slice(&summary.end.get().to_be_bytes());
     bytes.extend_from_slice(&summary.data_end.get().to_be_bytes());
     let (timestamp, batch) =
@@ -193,7 +195,7 @@ fn head(bytes: &[u8]) -> Result<(Summary, usize, usize), IndexFileError> {
         return Err(IndexFileError::Version(version));
     }
     let _flags = fields.u16()?;
-    let name = SegmentName { base: fields.offset()?, serial: fields.u32()? };
+    let name = SegmentName { base: fields.offset()?, serial: fields.u32()?, generation: fields.u32()? };
     let end = fields.offset()?;
     let data_end = FilePosition::new(fields.u64()?);
     let (timestamp, batch) = (fields.i64()?, fields.i64()?);
@@ -240,7 +242,7 @@ mod tests {
                 last_stable: Offset::new(n * 12 + 10),
             })
             .collect();
-        let name = SegmentName { base: Offset::ZERO, serial: 7 };
+        let name = SegmentName { base: Offset::ZERO, serial: 7, generation: 2 };
         let end = Boundary { offset: Offset::new(batches * 3), position: FilePosition::new(position) };
         let summary = Summary::of(name, end, &index, &aborted);
         let bytes = encode(&summary, &index, &aborted, attachment);

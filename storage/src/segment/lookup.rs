@@ -7,7 +7,7 @@
 use super::index::{BatchMark, SparseIndex};
 use super::name::SegmentName;
 use super::open_files::OpenFile;
-use super::walk::{SegmentError, Walk};
+use super::walk::{SegmentError, Spacing, Walk};
 use crate::env::{Mapping, Timestamp};
 use crate::offset::{FilePosition, Offset};
 use bytes::Bytes;
@@ -74,7 +74,8 @@ pub trait Segment: Send + Sync {
 }
 
 impl dyn Segment + '_ {
-    /// The last boundary at or before `offset`: where the batch that holds it starts, or the end.
+    /// The last boundary at or before `offset`: where the batch that holds it starts, or the end. In a cleaned segment, where
+    /// a batch may be missing, the first boundary after it.
     ///
     /// # Errors
     /// [`SegmentError`].
@@ -115,7 +116,7 @@ impl dyn Segment + '_ {
         span.start >= span.end || self.map(span).is_ok_and(|mapped| mapped.is_resident(0..mapped.len()))
     }
 
-    /// The batch that starts at `boundary`.
+    /// The batch that starts at `boundary`; in a cleaned segment its offset may be a later one.
     ///
     /// # Errors
     /// [`SegmentError`].
@@ -128,7 +129,7 @@ impl dyn Segment + '_ {
     /// # Errors
     /// [`SegmentError::Io`].
     pub fn walk(&self, from: FilePosition, end: Boundary) -> Result<Walk, SegmentError> {
-        Ok(Walk::new(Arc::clone(self.open()?.file()), from, end.position))
+        Ok(Walk::new(Arc::clone(self.open()?.file()), from, end.position, Spacing::of(self.name())))
     }
 
     /// The first batch from the target's index entry on that satisfies `found`.

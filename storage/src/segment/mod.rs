@@ -5,6 +5,8 @@
 //!                        | seal                     ^ pread
 //!                        v                          |
 //!                     SealedSegment --- index file  Walk: our own code, batch header by batch header
+//!                        ^
+//!                     CleanedWriter: what compaction leaves of a run of them
 //! ```
 //!
 //! Batches lie in a data file verbatim, after a header of 64 bytes. The nouns: [`SegmentName`] and [`FileName`] are
@@ -13,6 +15,8 @@
 
 pub mod aborted;
 pub mod active;
+pub mod batches;
+pub mod cleaned;
 pub mod fields;
 pub mod header;
 pub mod index;
@@ -26,6 +30,7 @@ pub mod walk;
 
 pub use aborted::AbortedTransaction;
 pub use active::{ActiveSegment, ActiveWriter};
+pub use cleaned::{CleanedFile, CleanedWriter};
 pub use header::{DataHeader, HEADER_LEN};
 pub use index::{BatchMark, IndexEntry, LatestTimestamp, SparseIndex};
 pub use index_file::Summary;
@@ -33,4 +38,4 @@ pub use lookup::{Boundary, MappedRange, Segment, Target};
 pub use name::{FileName, SegmentName};
 pub use open_files::OpenFiles;
 pub use sealed::SealedSegment;
-pub use walk::{SegmentError, Walk};
+pub use walk::{SegmentError, Spacing, Walk};

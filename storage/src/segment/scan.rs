@@ -6,7 +6,7 @@
 
 use super::index::BatchMark;
 use super::lookup::Boundary;
-use super::walk::{mark_of, offsets_chain};
+use super::walk::{Spacing, mark_of};
 use crate::env::File;
 use crate::offset::{LeaderEpoch, Offset};
 use esker_protocol::record::{BatchHeader, check_stored};
@@ -24,7 +24,7 @@ pub enum Stop {
     Limit,
     /// At a zero length: space that was allocated and not written.
     Zeros,
-    /// At bytes that are no batch that can follow.
+    /// At bytes that are no batch that can spacing.
     Broken(&'static str),
 }
 
@@ -39,7 +39,7 @@ pub struct ScanEnd {
 
 /// Checks the batches of `file` from `from` on, and shows each to `seen`: its mark, its header, and all of it.
 ///
-/// `limit` is where a newer file takes over; `epochs` are the least and the greatest leader epoch that the next batch may
+/// They must follow each other as `follow` says. `limit` is where a newer file takes over; `epochs` are the least and the greatest leader epoch that the next batch may
 /// have: that of the batch before, and the newest one.
 ///
 /// # Errors
@@ -47,6 +47,7 @@ pub struct ScanEnd {
 pub fn scan(
     file: &dyn File,
     from: Boundary,
+    spacing: Spacing,
     limit: Option<Offset>,
     epochs: (Option<LeaderEpoch>, Option<LeaderEpoch>),
     mut seen: impl FnMut(&BatchMark, &BatchHeader, &[u8]),
@@ -77,7 +78,7 @@ pub fn scan(
             Err(_) => return broken("not a batch header"),
         };
         let Some(mark) = mark_of(&header, end.position) else { return broken("offsets or epoch out of range") };
-        if !offsets_chain(end.offset, &mark) {
+        if !spacing.holds(end.offset, &mark) {
             return broken("its base offset does not follow the batch before");
         }
         if !epochs_chain(epoch, mark.epoch) {

@@ -34,7 +34,7 @@ fn file(bytes: &[u8]) -> (tempfile::TempDir, Arc<dyn File>) {
 fn scanned(bytes: &[u8], from: Boundary, limit: Option<Offset>) -> (ScanEnd, usize) {
     let (_dir, file) = file(bytes);
     let mut seen = 0;
-    let end = scan(file.as_ref(), from, limit, (None, None), |_, _, _| seen += 1).unwrap();
+    let end = scan(file.as_ref(), from, Spacing::Chained, limit, (None, None), |_, _, _| seen += 1).unwrap();
     (end, seen)
 }
 

@@ -12,7 +12,7 @@ use super::index_file::{self, Summary};
 use super::lookup::{Boundary, Segment, Target, floor_in, span_in};
 use super::name::{FileName, SegmentName};
 use super::open_files::{OpenFile, OpenFiles, SegmentFile};
-use super::walk::{SegmentError, Walk};
+use super::walk::{SegmentError, Spacing, Walk};
 use crate::env::{Disk, Open, write_atomically};
 use crate::offset::FilePosition;
 use parking_lot::Mutex;
@@ -89,6 +89,17 @@ impl SealedSegment {
     /// In short.
     pub fn summary(&self) -> &Summary {
         &self.summary
+    }
+
+    /// When its file was made. Reads from the disk.
+    ///
+    /// # Errors
+    /// What the disk answers, `InvalidData` for a damaged header.
+    pub fn created(&self) -> io::Result<crate::env::Timestamp> {
+        let mut bytes = [0; HEADER_LEN as usize];
+        self.file.open()?.file().read_exact_at(&mut bytes, 0)?;
+        let header = super::header::DataHeader::decode(&bytes);
+        header.map(|header| header.created).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
     }
 
     /// Its latest timestamp.
@@ -215,8 +226,9 @@ impl SealedSegment {
     fn rebuild_index(&self) -> Result<SparseIndex, SegmentError> {
         let open = self.file.open()?;
         let start = FilePosition::new(HEADER_LEN);
-        let mut walk =
-            Walk::new(Arc::clone(open.file()), start, self.summary.data_end).expecting(self.summary.name.base);
+        let spacing = Spacing::of(self.summary.name);
+        let walk = Walk::new(Arc::clone(open.file()), start, self.summary.data_end, spacing);
+        let mut walk = walk.expecting(self.summary.name.base);
         let mut index = SparseIndex::default();
         while let Some(mark) = walk.next_mark()? {
             index.push(&mark);
@@ -279,6 +291,8 @@ impl Segment for SealedSegment {
     }
 
     fn known_boundary(&self, offset: crate::offset::Offset) -> Option<Boundary> {
-        (offset == self.summary.name.base).then(|| Boundary { offset, position: FilePosition::new(HEADER_LEN) })
+        // The first batch of a cleaned one may lie beyond the base.
+        (offset == self.summary.name.base && !self.summary.name.is_cleaned())
+            .then(|| Boundary { offset, position: FilePosition::new(HEADER_LEN) })
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! A **walk** goes from the start of one batch to a position that is known to end one, and yields a
 //! [`BatchMark`] for each batch between. It reads 16 KiB at a time and skips over record data without reading it.
-//! A walk looks at headers only: it checks that offsets and lengths chain, not what the records hold.
+//! A walk looks at headers only: it checks that offsets and lengths chain, not what the records hold. In a file that was
+//! cleaned whole batches may be missing: there offsets only ascend.
 
 use super::index::BatchMark;
 use crate::env::{File, Timestamp};
@@ -30,23 +31,48 @@ pub enum SegmentError {
     },
 }
 
+/// How the batches of a file follow each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Spacing {
+    /// Without gap, as they were appended.
+    Chained,
+    /// With gaps, where compaction took batches away.
+    Ascending,
+}
+
+impl Spacing {
+    /// How they do in the file of that name.
+    pub fn of(name: super::name::SegmentName) -> Spacing {
+        if name.is_cleaned() { Spacing::Ascending } else { Spacing::Chained }
+    }
+
+    /// Whether `mark` may come after a batch that ended at `expected`.
+    pub fn holds(self, expected: Offset, mark: &BatchMark) -> bool {
+        match self {
+            Spacing::Chained => offsets_chain(expected, mark),
+            Spacing::Ascending => offsets_ascend(expected, mark),
+        }
+    }
+}
+
 /// A position in a walk.
 pub struct Walk {
     file: Arc<dyn File>,
     at: u64,
     end: u64,
     expected: Option<Offset>,
+    spacing: Spacing,
     window: Vec<u8>,
     window_at: u64,
 }
 
 impl Walk {
     /// A walk from the batch that starts at `from` to the batch end `end`.
-    pub fn new(file: Arc<dyn File>, from: FilePosition, end: FilePosition) -> Walk {
-        Walk { file, at: from.get(), end: end.get(), expected: None, window: Vec::new(), window_at: 0 }
+    pub fn new(file: Arc<dyn File>, from: FilePosition, end: FilePosition, spacing: Spacing) -> Walk {
+        Walk { file, at: from.get(), end: end.get(), expected: None, spacing, window: Vec::new(), window_at: 0 }
     }
 
-    /// Demands that the next batch starts at `offset`.
+    /// Demands that the next batch starts at `offset`, or in a cleaned file not before it.
     #[must_use]
     pub fn expecting(mut self, offset: Offset) -> Walk {
         self.expected = Some(offset);
@@ -85,7 +111,7 @@ impl Walk {
         if u64::from(mark.len) > room {
             return Err(broken("the batch reaches beyond the end of what was published"));
         }
-        if self.expected.is_some_and(|expected| !offsets_chain(expected, &mark)) {
+        if self.expected.is_some_and(|expected| !self.spacing.holds(expected, &mark)) {
             return Err(broken("its base offset does not follow the batch before"));
         }
         self.at += u64::from(mark.len);
@@ -112,6 +138,11 @@ impl Walk {
 /// A batch follows the one before without a hole: each of a leader's batches starts where the last one ended.
 pub fn offsets_chain(expected: Offset, mark: &BatchMark) -> bool {
     mark.base == expected
+}
+
+/// No batch of a cleaned file overlaps the one before; whole ones may be missing between.
+pub fn offsets_ascend(expected: Offset, mark: &BatchMark) -> bool {
+    mark.base >= expected
 }
 
 /// The mark and header of the batch whose first bytes are `bytes`, at `position` of its file.

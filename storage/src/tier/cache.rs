@@ -13,7 +13,7 @@
 //!
 //! Loads take *room* before they start, in the order in which they were asked for, and give it back when their result
 //! is no longer reserved. So memory is bounded by the cache's bytes plus the room. Prefetches have room of their own
-//! and do without if there is none.
+//! and do without if there is none; and they leave some of the [`Loads`] to those who wait for one.
 
 use super::TierError;
 use crate::env::{Env, Monotonic};
@@ -53,6 +53,21 @@ pub struct CacheCounts {
     pub failures: u64,
 }
 
+/// How many loads run at a time, over all caches that share it.
+pub(super) struct Loads {
+    all: Semaphore,
+    /// What prefetches may have of them.
+    ahead: Semaphore,
+}
+
+impl Loads {
+    /// `concurrency` loads at a time, of which prefetches leave a quarter to others.
+    pub(super) fn new(concurrency: usize) -> Loads {
+        let all = concurrency.max(1);
+        Loads { all: Semaphore::new(all), ahead: Semaphore::new((all - all / 4).max(1)) }
+    }
+}
+
 type Loaded<V> = Option<Result<Arc<V>, TierError>>;
 type Load<V> = BoxFuture<'static, Result<V, TierError>>;
 
@@ -78,7 +93,7 @@ struct Inner<K, V> {
     limit: u64,
     room: Pool,
     ahead: Pool,
-    loads: Arc<Semaphore>,
+    loads: Arc<Loads>,
     state: Mutex<State<K, V>>,
 }
 
@@ -111,8 +126,8 @@ impl<K, V> Clone for LoadingCache<K, V> {
 }
 
 impl<K: Ord + Clone + Send + Sync + 'static, V: Send + Sync + 'static> LoadingCache<K, V> {
-    /// An empty cache whose loads run at most as many at a time as `loads` has permits.
-    pub(super) fn new(env: &Env, bytes: CacheBytes, loads: Arc<Semaphore>) -> LoadingCache<K, V> {
+    /// An empty cache whose loads are among `loads`.
+    pub(super) fn new(env: &Env, bytes: CacheBytes, loads: Arc<Loads>) -> LoadingCache<K, V> {
         let state = State {
             slots: BTreeMap::new(),
             reserved: BTreeMap::new(),
@@ -205,7 +220,7 @@ impl<K: Ord + Clone + Send + Sync + 'static, V: Send + Sync + 'static> LoadingCa
 
     /// Not under the lock: a runtime that is ending drops the task at once, and the slot is taken away then.
     fn start(&self, task: BoxFuture<'static, ()>) {
-        drop(self.inner.env.spawn_background("tier-load", task));
+        drop(self.inner.env.spawn_history("tier-load", task));
     }
 
     /// Makes the slot of a load, and the task that fills it.
@@ -224,6 +239,7 @@ impl<K: Ord + Clone + Send + Sync + 'static, V: Send + Sync + 'static> LoadingCa
         let unfinished = Unfinished { cache: cache.clone(), key: Some(key.clone()) };
         let task = async move {
             let mut unfinished = unfinished;
+            let is_ahead = room.is_some();
             let room = match room {
                 Some(room) => room,
                 None => match cache.inner.wait_for_room(bytes).await {
@@ -231,10 +247,14 @@ impl<K: Ord + Clone + Send + Sync + 'static, V: Send + Sync + 'static> LoadingCa
                     None => return,
                 },
             };
-            let result = match cache.inner.loads.acquire().await {
+            let loads = &cache.inner.loads;
+            // Neither is ever closed.
+            let ahead = if is_ahead { loads.ahead.acquire().await.ok() } else { None };
+            let result = match loads.all.acquire().await {
                 Ok(_one) => load.await.map(Arc::new),
                 Err(_) => Err(TierError::Closed),
             };
+            drop(ahead);
             unfinished.key = None;
             {
                 let mut state = cache.inner.state.lock();

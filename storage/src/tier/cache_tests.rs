@@ -12,7 +12,7 @@ const KIB: u64 = 1024;
 
 fn cache(env: &Env, kib: u64) -> Cache {
     let bytes = CacheBytes { cached: kib * KIB, reserved: kib * KIB, prefetched: kib * KIB };
-    LoadingCache::new(env, bytes, Arc::new(Semaphore::new(2)))
+    LoadingCache::new(env, bytes, Arc::new(Loads::new(2)))
 }
 
 fn value(key: u32) -> Load<Vec<u8>> {

@@ -7,10 +7,14 @@
 //!
 //! Each arrow that leads to the store goes through a [`LoadingCache`], so that every step that was made stays made: a
 //! reader that cannot wait drops its future, and the next try goes on from there. All of it has a bounded number of
-//! requests and bytes of its own, and runs where no connection lives: a replay of history does not disturb the rest.
+//! requests and bytes of its own, and runs on threads that step back: a replay of history does not disturb the rest.
+//!
+//! Two kinds of readers are told apart. One that *begins* somewhere wants its first record soon: it gets a *piece*, a
+//! small range that begins where the index says, while the chunk around it is loaded as well. One that *goes on* where
+//! it ended wants what the store can give: chunks are loaded ahead of it, more with every read.
 
 use super::TierError;
-use super::cache::{CacheBytes, CacheCounts, LoadingCache};
+use super::cache::{CacheBytes, CacheCounts, LoadingCache, Loads};
 use super::manifest::{Located, Manifest, PageRef};
 use super::persist::read_page;
 use super::streams::Streams;
@@ -21,10 +25,11 @@ use crate::env::Env;
 use crate::env::store::Store;
 use crate::offset::{Offset, PartitionId};
 use bytes::Bytes;
+use futures_util::future::join;
 use parking_lot::Mutex;
 use std::collections::BTreeSet;
+use std::ops::Range;
 use std::sync::Arc;
-use tokio::sync::Semaphore;
 use uuid::Uuid;
 
 /// Bytes of a unit's description in memory, about.
@@ -37,13 +42,15 @@ const MAX_CROSSINGS: usize = 64;
 pub struct ReadConfig {
     /// The least size of a chunk, which is what one GET reads.
     pub chunk_bytes: u64,
+    /// The least size of what a reader that begins somewhere is given first.
+    pub piece_bytes: u64,
     /// What the chunks may take.
     pub chunks: CacheBytes,
     /// What the indexes and other small sections of units may take.
     pub views: CacheBytes,
     /// What the pages of manifests may take.
     pub pages: CacheBytes,
-    /// GETs at the same time.
+    /// GETs at the same time. A quarter is left to those who wait for one, however much is loaded ahead of others.
     pub concurrency: usize,
     /// Chunks that are loaded ahead of one reader.
     pub prefetch_chunks: usize,
@@ -54,11 +61,12 @@ impl Default for ReadConfig {
         let mib = 1 << 20;
         ReadConfig {
             chunk_bytes: mib,
+            piece_bytes: mib / 8,
             chunks: CacheBytes { cached: 64 * mib, reserved: 64 * mib, prefetched: 64 * mib },
             views: CacheBytes { cached: 16 * mib, reserved: 16 * mib, prefetched: mib },
             pages: CacheBytes { cached: 16 * mib, reserved: 16 * mib, prefetched: mib },
             concurrency: 16,
-            prefetch_chunks: 8,
+            prefetch_chunks: 16,
         }
     }
 }
@@ -94,7 +102,8 @@ impl TierRead {
 }
 
 type ViewKey = (Arc<str>, u64);
-type ChunkKey = (Arc<str>, u64);
+/// The object, and where in it a chunk or a piece of one starts and ends.
+type ChunkKey = (Arc<str>, u64, u64);
 
 #[derive(Default)]
 struct Ahead {
@@ -118,7 +127,7 @@ pub struct TierReader {
 impl TierReader {
     /// A reader with empty caches.
     pub fn new(env: &Env, store: Arc<dyn Store>, cluster: Uuid, config: ReadConfig) -> Arc<TierReader> {
-        let loads = Arc::new(Semaphore::new(config.concurrency.max(1)));
+        let loads = Arc::new(Loads::new(config.concurrency));
         Arc::new(TierReader {
             env: env.clone(),
             store,
@@ -155,6 +164,7 @@ impl TierReader {
         at_least_one: bool,
     ) -> Result<TierRead, TierError> {
         let mut at = from;
+        let goes_on = self.ahead.lock().streams.knows(partition, from);
         loop {
             let Some(unit) = self.unit_at(manifest, at).await? else {
                 // What comes next is not in the tier; whether anything was in between tells the two cases apart.
@@ -162,6 +172,10 @@ impl TierReader {
             };
             let view = self.view(&unit).await?;
             let first = view.chunk_of_offset(at);
+            if !goes_on && let Some(read) = self.begin(&view, first, at, max_bytes, at_least_one).await? {
+                self.read_ahead(partition, manifest, &view, first, from, &read);
+                return Ok(read);
+            }
             for chunk in first..view.chunks() {
                 let loaded = self.chunk(&view, chunk).await?;
                 if loaded.batches.last().is_none_or(|last| last.next <= at) {
@@ -181,13 +195,39 @@ impl TierReader {
         }
     }
 
+    /// What a reader that begins at `at` is given first: a piece of `chunk`, while the rest comes. `None` if the chunk is
+    /// here or on its way already, or no larger than a piece.
+    async fn begin(
+        &self,
+        view: &UnitView,
+        chunk: usize,
+        at: Offset,
+        max_bytes: u64,
+        at_least_one: bool,
+    ) -> Result<Option<TierRead>, TierError> {
+        let (Some(whole), Some(piece)) =
+            (view.chunk_range(chunk), view.piece_range(chunk, at, self.config.piece_bytes))
+        else {
+            return Ok(None);
+        };
+        if piece == whole || self.chunks.contains(&chunk_key(view, whole)) {
+            return Ok(None);
+        }
+        // The piece is asked for first.
+        let (loaded, ()) = join(self.range(view, piece), async { self.prefetch_chunk(view, chunk) }).await;
+        Ok(loaded?.slice(at, max_bytes, at_least_one).map(|(batch, next, bytes)| {
+            let aborted = overlapping(&view.aborted, batch.base, next);
+            TierRead { base: batch.base, next, pieces: vec![bytes], aborted }
+        }))
+    }
+
     /// Adds what is here already of the chunks after `chunk`, as long as there is room; the last chunk that was used.
     fn extend(&self, view: &UnitView, chunk: usize, loaded: &TierChunk, read: &mut TierRead, max_bytes: u64) -> usize {
         let mut used = chunk;
         let mut complete = loaded.batches.last().is_some_and(|last| last.next <= read.next);
         while complete && read.len() < max_bytes {
-            let Some(key) = chunk_key(view, used + 1) else { break };
-            let Some(next) = self.chunks.get(&key) else { break };
+            let Some(range) = view.chunk_range(used + 1) else { break };
+            let Some(next) = self.chunks.get(&chunk_key(view, range)) else { break };
             let Some((_, end, bytes)) = next.slice(read.next, max_bytes - read.len(), false) else { break };
             read.next = end;
             read.pieces.push(bytes);
@@ -232,9 +272,14 @@ impl TierReader {
     }
 
     pub(super) async fn chunk(&self, view: &UnitView, chunk: usize) -> Result<Arc<TierChunk>, TierError> {
-        let (Some(key), Some(range)) = (chunk_key(view, chunk), view.chunk_range(chunk)) else {
-            return Err(TierError::Invalid { reason: format!("a unit without chunk {chunk}") });
-        };
+        match view.chunk_range(chunk) {
+            Some(range) => self.range(view, range).await,
+            None => Err(TierError::Invalid { reason: format!("a unit without chunk {chunk}") }),
+        }
+    }
+
+    async fn range(&self, view: &UnitView, range: Range<u64>) -> Result<Arc<TierChunk>, TierError> {
+        let key = chunk_key(view, range.clone());
         let (store, object) = (Arc::clone(&self.store), Arc::clone(&view.meta.key));
         let bytes = range.end - range.start;
         self.chunks.get_or_load(&key, bytes, || Box::pin(TierChunk::load(store, object, range))).await
@@ -279,23 +324,25 @@ impl TierReader {
             }
         }
         let (reader, manifest) = (Arc::clone(self), Arc::clone(manifest));
-        drop(self.env.spawn_background("tier-prefetch", async move {
+        drop(self.env.spawn_history("tier-prefetch", async move {
+            let (mut left, mut at) = (window - within, next_unit);
             // Whoever reads on will see what is wrong.
-            if let Ok(Some(unit)) = reader.unit_at(&manifest, next_unit).await
+            while left > 0
+                && let Ok(Some(unit)) = reader.unit_at(&manifest, at).await
                 && let Ok(view) = reader.view(&unit).await
             {
-                for chunk in 0..(window - within).min(view.chunks()) {
-                    reader.prefetch_chunk(&view, chunk);
-                }
+                let chunks = left.min(view.chunks());
+                (0..chunks).for_each(|chunk| reader.prefetch_chunk(&view, chunk));
+                (left, at) = (left - chunks, unit.end);
             }
             reader.ahead.lock().crossings.remove(&crossing);
         }));
     }
 
     fn prefetch_chunk(&self, view: &UnitView, chunk: usize) {
-        if let (Some(key), Some(range)) = (chunk_key(view, chunk), view.chunk_range(chunk))
-            && !self.chunks.contains(&key)
-        {
+        let Some(range) = view.chunk_range(chunk) else { return };
+        let key = chunk_key(view, range.clone());
+        if !self.chunks.contains(&key) {
             let (store, object) = (Arc::clone(&self.store), Arc::clone(&view.meta.key));
             let bytes = range.end - range.start;
             self.chunks.prefetch(&key, bytes, || Box::pin(TierChunk::load(store, object, range)));
@@ -307,8 +354,8 @@ impl TierReader {
     }
 }
 
-fn chunk_key(view: &UnitView, chunk: usize) -> Option<ChunkKey> {
-    view.chunk_range(chunk).map(|range| (Arc::clone(&view.meta.key), range.start))
+fn chunk_key(view: &UnitView, range: Range<u64>) -> ChunkKey {
+    (Arc::clone(&view.meta.key), range.start, range.end)
 }
 
 fn overlapping(aborted: &[AbortedTransaction], base: Offset, next: Offset) -> Vec<AbortedTransaction> {

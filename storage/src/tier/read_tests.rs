@@ -134,6 +134,30 @@ fn a_sequential_reader_finds_what_it_wants_there_already() {
 }
 
 #[test]
+fn a_reader_that_begins_gets_a_piece_soon_and_then_chunks() {
+    block_on(async {
+        // Units of 100 kB in batches of 10 kB: pieces of 20 kB in chunks of 60 kB and 40 kB.
+        let tiered = tiered(2, 0, 1000).await;
+        let config = ReadConfig { chunk_bytes: 50_000, piece_bytes: 15_000, ..ReadConfig::default() };
+        let (reader, manifest) = (tiered.reader(config), tiered.manifest());
+        let read = async |at: u64| reader.read(partition(0), &manifest, offset(at), 1 << 20, true).await.unwrap();
+        let first = read(25).await;
+        assert_eq!((first.base.get(), first.next.get()), (20, 40), "two batches, from where the index points");
+        assert_eq!(first.pieces.concat(), tiered.batches[2..4].concat());
+        assert_eq!(first.aborted.len(), 0);
+        // The chunk around it is on its way already: the reader goes on in it without a load of its own.
+        let misses = reader.counts().misses;
+        tiered.env.sleep(Duration::from_millis(5)).await;
+        let second = read(first.next.get()).await;
+        assert_eq!((second.base, reader.counts().misses), (first.next, misses));
+        assert!(second.next.get() >= 60);
+        // Who begins where the chunk is here already needs no piece.
+        let again = read(20).await;
+        assert!(again.next.get() >= 60 && reader.counts().misses == misses);
+    });
+}
+
+#[test]
 fn a_reader_that_gives_up_too_early_moves_on_nevertheless() {
     block_on(async {
         let tiered = tiered(4, 2, 1000).await;

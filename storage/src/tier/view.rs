@@ -73,6 +73,17 @@ impl UnitView {
         Some(data + start..data + end)
     }
 
+    /// Where a piece of a chunk lies in the object: at least `bytes` from where the index says to look for `offset`, as
+    /// far as the chunk has them.
+    pub(super) fn piece_range(&self, chunk: usize, offset: Offset, bytes: u64) -> Option<Range<u64>> {
+        let (data, whole) = (self.meta.data.position(), self.chunk_range(chunk)?);
+        let start = whole.start.max(data + self.index.floor_offset(offset));
+        let entries = self.index.entries();
+        let next = entries.partition_point(|entry| data + entry.position < start.saturating_add(bytes));
+        let end = entries.get(next).map_or(whole.end, |entry| whole.end.min(data + entry.position));
+        (start < end).then_some(start..end)
+    }
+
     /// The chunk to look for `offset` in.
     pub(super) fn chunk_of_offset(&self, offset: Offset) -> usize {
         self.chunk_at(self.index.floor_offset(offset))

@@ -4,7 +4,7 @@ use super::net::{SimListener, SimNet, SimStream};
 use super::watch::Watch;
 use super::world::NodeEnv;
 use esker_broker::config::{BrokerConfig, parse_set};
-use esker_broker::net::env::{Accepted, Listener, Network, Stream};
+use esker_broker::net::env::{Accepted, Attach, Listener, Network, Stream};
 use esker_broker::server::{self, Gauges, Outside};
 use futures_util::future::BoxFuture;
 use std::io;
@@ -31,7 +31,11 @@ impl Listener for SimListener {
     }
 }
 
-impl Stream for SimStream {}
+impl Stream for SimStream {
+    fn detach(self: Box<Self>) -> io::Result<Attach> {
+        Ok(Box::new(move || Ok(self)))
+    }
+}
 
 /// Where a simulated broker listens, on its node's address.
 pub const PORT: u16 = 9092;

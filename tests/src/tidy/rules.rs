@@ -12,7 +12,7 @@ pub const CRATES: [&str; 5] = ["protocol", "storage", "broker", "bench", "tests"
 
 /// The layers of a crate, lowest first.
 pub const ORDER: [(&str, &[&str]); 2] = [
-    ("storage", &["offset", "env", "numbered_log", "segment", "log", "tier", "partition_log"]),
+    ("storage", &["offset", "env", "numbered_log", "segment", "log", "tier", "compaction", "partition_log"]),
     (
         "broker",
         &[

@@ -37,6 +37,8 @@ pub(super) struct Look {
     pub(super) partitions: Vec<Arc<Partition>>,
     /// Bytes of records in the answers.
     pub(super) bytes: usize,
+    /// Whether something had to be read from the disk or the tier.
+    pub(super) reads_history: bool,
     /// Something that must not wait: an error, a diverged log, a partition that gave all it may.
     urgent: bool,
     /// One past what each partition of `answers` was asked to give, where it was read.
@@ -65,6 +67,7 @@ impl Look {
             answers: Vec::with_capacity(plan.partitions.len()),
             partitions: Vec::new(),
             bytes: 0,
+            reads_history: false,
             urgent: false,
             reads: Vec::with_capacity(plan.partitions.len()),
         };
@@ -74,6 +77,7 @@ impl Look {
             look.partition(handlers, request, name, wanted, &mut room, &mut cold);
         }
         if !cold.is_empty() {
+            look.reads_history = true;
             look.warm(handlers, request, cold).await;
         }
         look

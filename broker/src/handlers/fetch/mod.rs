@@ -42,6 +42,7 @@ pub async fn handle(handlers: &Handlers, client: &Client, request: FetchRequest,
         deadline: now.plus(Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0))),
     };
     let look = settle(handlers, client, &plan, &request).await;
+    client.reading.note(look.reads_history);
     handlers.metrics.bytes_out.inc_by(look.bytes as u64);
     respond(plan, look.answers)
 }

@@ -3,9 +3,11 @@
 //! ```text
 //! caller, any executor -> ObjectBacked -> StoreRuntime -> commits: no retry, 10 s in all      -> service
 //!                                                      -> bulk: bounded retries, read timeout -> service
+//!                        StoreRuntime for history      -> ranges: as bulk                      -> service
 //! ```
 //!
-//! There are two handles to the same bucket, because the crate's retries are a trap for conditional creates: a
+//! There are several handles to the same bucket. Ranges of objects, which is how history is read, have connections and
+//! threads of their own, so that a replay gets in nobody's way. And commits have one because the crate's retries are a trap for conditional creates: a
 //! create whose answer was lost is sent again and then reports `AlreadyExists` for its own success. So commits are
 //! sent once and settled by their caller, while everything else may be repeated without harm.
 //!
@@ -47,6 +49,8 @@ pub(super) struct Handles {
     pub(super) commits: Arc<dyn ObjectStore>,
     /// Everything else: repeated within bounds.
     pub(super) bulk: Arc<dyn ObjectStore>,
+    /// Ranges of objects: repeated within bounds.
+    pub(super) ranges: Arc<dyn ObjectStore>,
     /// The keys' prefix within the bucket.
     pub(super) prefix: Path,
     /// The directory of a directory store.
@@ -59,11 +63,12 @@ pub(super) struct Handles {
 pub(super) struct ObjectBacked {
     handles: Arc<Handles>,
     runtime: Arc<StoreRuntime>,
+    history: StoreRuntime,
 }
 
 impl ObjectBacked {
-    pub(super) fn new(handles: Handles, runtime: StoreRuntime) -> ObjectBacked {
-        ObjectBacked { handles: Arc::new(handles), runtime: Arc::new(runtime) }
+    pub(super) fn new(handles: Handles, runtime: StoreRuntime, history: StoreRuntime) -> ObjectBacked {
+        ObjectBacked { handles: Arc::new(handles), runtime: Arc::new(runtime), history }
     }
 
     fn path(&self, key: &str) -> Path {
@@ -125,9 +130,9 @@ impl Store for ObjectBacked {
 
     fn get_range(&self, key: &str, range: Range<u64>) -> BoxFuture<'static, Result<Bytes, StoreError>> {
         let (handles, path, key) = (Arc::clone(&self.handles), self.path(key), key.to_owned());
-        self.runtime.run_read(async move {
+        self.history.run_read(async move {
             let options = GetOptions { range: Some(GetRange::Bounded(range.clone())), ..GetOptions::default() };
-            let read = async { handles.bulk.get_opts(&path, options).await?.bytes().await };
+            let read = async { handles.ranges.get_opts(&path, options).await?.bytes().await };
             let bytes = read.await.map_err(|error| read_error(&key, error))?;
             if bytes.len() as u64 == range.end.saturating_sub(range.start) {
                 Ok(bytes)

@@ -48,19 +48,22 @@ pub fn open(url: &str, env: &Env) -> Result<Arc<dyn Store>, StoreError> {
         "file" => return Err(refused(format!("{url} is not an absolute path: use file:///path"))),
         scheme => return Err(refused(format!("{scheme}:// names no store: use s3, gs, az, file or memory"))),
     };
-    let runtime = StoreRuntime::start().map_err(|error| refused(format!("no threads for the store: {error}")))?;
-    Ok(Arc::new(ObjectBacked::new(handles, runtime)))
+    let no_threads = |error| refused(format!("no threads for the store: {error}"));
+    let runtime = StoreRuntime::start().map_err(no_threads)?;
+    let history = StoreRuntime::start_for_history().map_err(no_threads)?;
+    Ok(Arc::new(ObjectBacked::new(handles, runtime, history)))
 }
 
 fn refused(reason: impl ToString) -> StoreError {
     StoreError::Refused { reason: reason.to_string() }
 }
 
-/// Which of a store's two handles is built.
+/// Which of a store's handles is built.
 #[derive(Clone, Copy)]
 enum Handle {
     Commits,
     Bulk,
+    Ranges,
 }
 
 impl Handle {
@@ -68,14 +71,14 @@ impl Handle {
         let options = ClientOptions::new().with_connect_timeout(CONNECT_TIMEOUT).with_allow_http(allow_http);
         match self {
             Handle::Commits => options.with_timeout(COMMIT_TIMEOUT),
-            Handle::Bulk => options.with_timeout_disabled().with_read_timeout(READ_TIMEOUT),
+            Handle::Bulk | Handle::Ranges => options.with_timeout_disabled().with_read_timeout(READ_TIMEOUT),
         }
     }
 
     fn retry(self) -> RetryConfig {
         match self {
             Handle::Commits => RetryConfig { max_retries: 0, ..RetryConfig::default() },
-            Handle::Bulk => RetryConfig {
+            Handle::Bulk | Handle::Ranges => RetryConfig {
                 max_retries: BULK_RETRIES,
                 retry_timeout: Duration::from_secs(60),
                 backoff: BackoffConfig { max_backoff: Duration::from_secs(5), ..BackoffConfig::default() },
@@ -92,6 +95,7 @@ fn cloud(
     Ok(Handles {
         commits: build(Handle::Commits).map_err(refused)?,
         bulk: build(Handle::Bulk).map_err(refused)?,
+        ranges: build(Handle::Ranges).map_err(refused)?,
         prefix,
         directory: None,
         listing: Listing::Ordered,
@@ -153,7 +157,8 @@ fn directory(url: &Url) -> Result<Handles, StoreError> {
         Arc::new(LocalFileSystem::new_with_prefix(&path).map_err(refused)?.with_fsync(true));
     Ok(Handles {
         commits: Arc::clone(&files),
-        bulk: files,
+        bulk: Arc::clone(&files),
+        ranges: files,
         prefix: Path::default(),
         directory: Some(path),
         listing: Listing::Unordered,

@@ -1,10 +1,12 @@
 //! The threads on which object stores do their input and output.
 //!
 //! A store's HTTP client needs a tokio runtime, and a burst of uploads must not disturb the single-threaded runtimes
-//! where connections live. So each opened store has a small runtime of its own; what [`StoreRuntime::run`] returns
-//! may be awaited on any executor.
+//! where connections live. So each opened store has small runtimes of its own: one for what is written and for the
+//! logs, and one for ranges of objects, which is history, and whose threads step back. What [`StoreRuntime::run`]
+//! returns may be awaited on any executor.
 
 use super::StoreError;
+use crate::env::real_priority::step_back;
 use futures_util::future::BoxFuture;
 use std::future::Future;
 use std::io;
@@ -22,13 +24,19 @@ pub(super) struct StoreRuntime {
 }
 
 impl StoreRuntime {
+    /// For what is written, and for the logs.
     pub(super) fn start() -> io::Result<StoreRuntime> {
-        let runtime = Builder::new_multi_thread()
-            .worker_threads(WORKERS)
-            .max_blocking_threads(BLOCKING)
-            .thread_name("esker-store")
-            .enable_all()
-            .build()?;
+        StoreRuntime::with(Builder::new_multi_thread().thread_name("esker-store"))
+    }
+
+    /// For ranges of objects: history.
+    pub(super) fn start_for_history() -> io::Result<StoreRuntime> {
+        StoreRuntime::with(Builder::new_multi_thread().thread_name("esker-ranges").on_thread_start(step_back))
+    }
+
+    fn with(builder: &mut Builder) -> io::Result<StoreRuntime> {
+        let builder = builder.worker_threads(WORKERS).max_blocking_threads(BLOCKING);
+        let runtime = builder.enable_all().build()?;
         Ok(StoreRuntime { runtime: Some(runtime) })
     }
 

@@ -1,0 +1,68 @@
+//! The `esker-bench` command line: which command runs with which options.
+
+use crate::load::options::{Consume, Produce, Replay};
+use crate::load::{consume, end_to_end, produce, replay};
+use crate::rig::store::{self, StoreOptions};
+use crate::trial::cold::{self, Cold};
+use crate::trial::isolation::{self, Isolation};
+use clap::{Parser, Subcommand};
+
+/// Load, verification and comparison against any Kafka endpoint, and trials of a broker that it starts itself.
+#[derive(Debug, Parser)]
+#[command(name = "esker-bench", version)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Send records, at a rate or as fast as possible; measures acknowledgement.
+    Produce(Produce),
+    /// Read a topic that `produce` wrote, from its start to its end, and check every record.
+    Consume(Consume),
+    /// Send at a rate and read at the same time; measures from intended sending to arrival.
+    E2e(Produce),
+    /// Read a topic's tiered history over and over until standard input ends, and check every record.
+    Replay(Replay),
+    /// An object store in memory that speaks S3 and is as slow as it is told to be; ends with standard input.
+    Store(StoreOptions),
+    /// Trial: what replaying history does to a producer and a tail reader.
+    Isolation(Isolation),
+    /// Trial: a cold read's time to its first record, and a cold reader's throughput beside the store's.
+    Cold(Cold),
+}
+
+impl Cli {
+    /// Runs the command.
+    ///
+    /// # Errors
+    /// What went wrong, a verification that failed, or a goal that was not met.
+    pub fn run(&self) -> anyhow::Result<()> {
+        match &self.command {
+            Command::Produce(options) => produce::run(options),
+            Command::Consume(options) => consume::run(options),
+            Command::E2e(options) => end_to_end::run(options),
+            Command::Replay(options) => replay::run(options),
+            Command::Store(options) => store::run(options),
+            Command::Isolation(options) => isolation::run(options),
+            Command::Cold(options) => cold::run(options),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::batch::Codec;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        use clap::CommandFactory;
+        Cli::command().debug_assert();
+        let cli = Cli::parse_from(["esker-bench", "produce", "--acks", "1", "--codec", "zstd"]);
+        assert!(matches!(cli.command, Command::Produce(Produce { acks: 1, codec: Codec::Zstd, .. })));
+    }
+}

@@ -1,0 +1,109 @@
+//! When a run sends, and which phases of that are measured.
+//!
+//! Phases are fixed before the run begins, so that what changes between them (others that replay history, a store that
+//! fails) finds the same senders and readers, which never stop.
+
+use super::report;
+use hdrhistogram::Histogram;
+use std::ops::Range;
+use std::sync::Arc;
+
+/// Times in nanoseconds of the run's clock.
+#[derive(Clone, Debug)]
+pub(crate) struct Schedule {
+    /// When sending begins.
+    pub(crate) start: u64,
+    /// When it ends.
+    pub(crate) end: u64,
+    phases: Arc<[Range<u64>]>,
+}
+
+impl Schedule {
+    /// Sends through all of `phases`, which ascend, and from `start` on.
+    pub(crate) fn new(start: u64, phases: Vec<Range<u64>>) -> Self {
+        let end = phases.last().map_or(start, |last| last.end);
+        Self { start, end, phases: phases.into() }
+    }
+
+    /// The phases, in order.
+    pub(crate) fn phases(&self) -> &[Range<u64>] {
+        &self.phases
+    }
+
+    /// From the first phase's start to the last one's end.
+    pub(super) fn measured(&self) -> Range<u64> {
+        self.phases.first().map_or(self.end, |first| first.start)..self.end
+    }
+
+    /// How long that is.
+    pub(super) fn seconds(&self) -> f64 {
+        let Range { start, end } = self.measured();
+        (end - start) as f64 / 1e9
+    }
+}
+
+/// Latencies by the phase in which they began.
+#[derive(Clone, Debug)]
+pub(crate) struct Latencies {
+    schedule: Schedule,
+    phases: Vec<Histogram<u64>>,
+}
+
+impl Latencies {
+    /// None yet.
+    pub(super) fn new(schedule: &Schedule) -> Self {
+        let phases = schedule.phases.iter().map(|_| report::histogram()).collect();
+        Self { schedule: schedule.clone(), phases }
+    }
+
+    /// Takes `count` latencies from `intended` to `now` into account, if a phase was on at `intended`.
+    pub(super) fn record(&mut self, intended: u64, now: u64, count: u64) {
+        let phase = self.schedule.phases.partition_point(|phase| phase.end <= intended);
+        let is_on = self.schedule.phases.get(phase).is_some_and(|phase| phase.start <= intended);
+        if let Some(latencies) = self.phases.get_mut(phase).filter(|_| is_on) {
+            latencies.saturating_record_n(now.saturating_sub(intended), count);
+        }
+    }
+
+    /// Adds those of another sender or reader of the same schedule.
+    pub(super) fn add(&mut self, other: &Self) {
+        for (to, from) in self.phases.iter_mut().zip(&other.phases) {
+            // They have the same bounds.
+            let _ = to.add(from);
+        }
+    }
+
+    /// Those of each phase.
+    pub(crate) fn phases(&self) -> &[Histogram<u64>] {
+        &self.phases
+    }
+
+    /// Those of all phases together.
+    pub(super) fn total(&self) -> Histogram<u64> {
+        let mut total = report::histogram();
+        for phase in &self.phases {
+            let _ = total.add(phase);
+        }
+        total
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_latency_counts_for_the_phase_in_which_it_began() {
+        let schedule = Schedule::new(0, vec![100..200, 300..400]);
+        assert_eq!((schedule.end, schedule.measured()), (400, 100..400));
+        let mut latencies = Latencies::new(&schedule);
+        // Before, in the first (and answered long after), between, in the second, behind.
+        for (intended, count) in [(99, 1), (100, 2), (199, 4), (200, 8), (299, 16), (300, 32), (400, 64)] {
+            latencies.record(intended, 5_000_000, count);
+        }
+        let counts: Vec<u64> = latencies.phases().iter().map(Histogram::len).collect();
+        assert_eq!(counts, [6, 32]);
+        latencies.add(&latencies.clone());
+        assert_eq!(latencies.total().len(), 76);
+    }
+}

@@ -1,0 +1,218 @@
+//! What replaying history does to those who live in the present.
+//!
+//! A producer sends at a rate with acks=all, and a reader follows it; meanwhile nobody, then one, then ten others replay
+//! tiered history as fast as they get it, each a partition of its own, of more bytes than the broker's cache has.
+//! Latencies count from when a record should have been sent. Each phase with replay is compared with its neighbours
+//! without; the goal is a median ratio of the p99s of at most 1.2, for acknowledgement and for reading.
+//!
+//! ```text
+//! esker-bench isolation                        1,000 records/s of 1 KiB
+//! esker-bench isolation --rate 10000           ten times that
+//! ```
+
+use super::ratio::Ratios;
+use crate::load::options::{Produce, Target};
+use crate::load::process::Usage;
+use crate::load::replay::Replayed;
+use crate::load::{Clock, Outcome, Schedule, measure, produce};
+use crate::rig::store::{Store, StoreSpeed};
+use crate::rig::{Broker, History, Subprocess};
+use clap::Args;
+use hdrhistogram::Histogram;
+use std::path::PathBuf;
+
+/// What is allowed.
+const GOAL: f64 = 1.2;
+/// Seconds at the start of a phase that are not measured: others start or stop.
+const SETTLING: f64 = 0.7;
+
+/// Options of `isolation`.
+#[derive(Args, Clone, Debug)]
+pub struct Isolation {
+    /// The broker's binary; by default the one beside this program.
+    #[arg(long)]
+    pub esker: Option<PathBuf>,
+    /// How many replay at once, in turn.
+    #[arg(long, value_delimiter = ',', default_value = "1,10")]
+    pub replayers: Vec<usize>,
+    /// Records a second of the producer.
+    #[arg(long, default_value_t = 1_000.0)]
+    pub rate: f64,
+    /// Bytes of a record's value.
+    #[arg(long, default_value_t = 1024)]
+    pub size: usize,
+    /// Times that every number of replayers has its turn.
+    #[arg(long, default_value_t = 5)]
+    pub rounds: usize,
+    /// Seconds that a phase is measured.
+    #[arg(long, default_value_t = 2.5)]
+    pub seconds: f64,
+    /// MB of history for each who replays.
+    #[arg(long, default_value_t = 64)]
+    pub history: u64,
+    /// How fast the store is.
+    #[command(flatten)]
+    pub store: StoreSpeed,
+    /// Broker settings, key=value.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub settings: Vec<String>,
+}
+
+/// A phase: how many replay, and what they and the broker did.
+struct Phase {
+    replayers: usize,
+    replayed: Option<Replayed>,
+    cpu: f64,
+    anonymous: u64,
+}
+
+/// The `isolation` command.
+///
+/// # Errors
+/// What fails, a record that is lost, and a goal that is not met.
+pub fn run(options: &Isolation) -> anyhow::Result<()> {
+    let binary = Broker::binary(options.esker.as_deref())?;
+    let most = options.replayers.iter().copied().max().unwrap_or(1);
+    let store = Store::start(options.store)?;
+    let mut settings = vec![("log.retention.check.interval.ms", "200"), ("tier.cache.bytes", "134217728")];
+    settings.extend(options.settings.iter().filter_map(|pair| pair.split_once('=')));
+    let broker = Broker::start(&binary, &store, &settings)?;
+    let history = History {
+        topic: "history".to_owned(),
+        partitions: i32::try_from(most)?,
+        bytes_each: options.history * 1_000_000,
+        size: 1024,
+        segment_bytes: 16 << 20,
+    };
+    println!(
+        "{} records/s of {} bytes, acks=all; {} partitions of {} MB of history in {}",
+        options.rate, options.size, most, options.history, options.store
+    );
+    history.make(broker.bootstrap())?;
+    let load = hot_load(options, &broker);
+    produce::prepare(&load)?;
+
+    let mut numbers: Vec<usize> = Vec::new();
+    for _ in 0..options.rounds.max(1) {
+        options.replayers.iter().for_each(|replayers| numbers.extend([0, *replayers]));
+    }
+    numbers.push(0);
+    let clock = Clock::start();
+    let schedule = schedule(&numbers, options.seconds, clock.now());
+    let hot = {
+        let (load, schedule) = (load.clone(), schedule.clone());
+        std::thread::spawn(move || measure(&load, clock, &schedule))
+    };
+    let phases = replay_in_turn(&history, &broker, clock, &schedule, &numbers)?;
+    let outcome = hot.join().map_err(|_| anyhow::anyhow!("the measured load died"))??;
+    broker.complaints().iter().for_each(|line| println!("broker: {line}"));
+    outcome.verdict()?;
+    judge(options, &phases, &outcome)
+}
+
+fn hot_load(options: &Isolation, broker: &Broker) -> Produce {
+    Produce {
+        target: Target {
+            bootstrap: broker.bootstrap().to_owned(),
+            topic: "hot".to_owned(),
+            pid: Some(broker.pid()),
+            threads: 1,
+            connections: 1,
+        },
+        partitions: 1,
+        topic_configs: Vec::new(),
+        size: options.size,
+        batch: 128 << 10,
+        linger: 0.0,
+        in_flight: 5,
+        acks: -1,
+        codec: crate::batch::Codec::None,
+        rate: Some(options.rate),
+        seconds: 0.0,
+        warmup: 0.0,
+        idempotent: false,
+        verify: false,
+    }
+}
+
+/// Two seconds to warm up, and then one phase after the other.
+fn schedule(numbers: &[usize], seconds: f64, now: u64) -> Schedule {
+    let nanos = |seconds: f64| (seconds * 1e9) as u64;
+    let start = now + nanos(0.1);
+    let phases = (0..numbers.len()).map(|phase| {
+        let end = start + nanos(2.0) + nanos((phase + 1) as f64 * (seconds + SETTLING));
+        end - nanos(seconds)..end
+    });
+    Schedule::new(start, phases.collect())
+}
+
+fn replay_in_turn(
+    history: &History,
+    broker: &Broker,
+    clock: Clock,
+    schedule: &Schedule,
+    numbers: &[usize],
+) -> anyhow::Result<Vec<Phase>> {
+    let mut phases = Vec::new();
+    for (replayers, span) in numbers.iter().zip(schedule.phases()) {
+        clock.sleep_until(span.start - (SETTLING * 1e9) as u64);
+        let others = (*replayers > 0).then(|| {
+            Subprocess::start(&[
+                "replay".to_owned(),
+                format!("--bootstrap={}", broker.bootstrap()),
+                format!("--topic={}", history.topic),
+                format!("--connections={replayers}"),
+                format!("--threads={}", replayers.min(&2)),
+            ])
+        });
+        let others = others.transpose()?;
+        clock.sleep_until(span.start);
+        let before = Usage::of(broker.pid())?;
+        clock.sleep_until(span.end);
+        let after = Usage::of(broker.pid())?;
+        let replayed = others.map(|others| others.end()?.parse::<Replayed>()).transpose()?;
+        let cpu = (after.cpu - before.cpu) / ((span.end - span.start) as f64 / 1e9);
+        phases.push(Phase { replayers: *replayers, replayed, cpu, anonymous: after.anonymous });
+    }
+    Ok(phases)
+}
+
+fn judge(options: &Isolation, phases: &[Phase], outcome: &Outcome) -> anyhow::Result<()> {
+    let (acks, reads) = (outcome.sent.latency.phases(), outcome.read.phases());
+    for ((phase, ack), read) in phases.iter().zip(acks).zip(reads) {
+        let rate = phase.replayed.map_or(0.0, |replayed| replayed.bytes as f64 / 1e6 / replayed.seconds);
+        println!(
+            "{:>2} replay {rate:>5.0} MB/s: acknowledged {} | read {} | broker {:.2} cores, {:.0} MiB anonymous",
+            phase.replayers,
+            quantiles(ack),
+            quantiles(read),
+            phase.cpu,
+            phase.anonymous as f64 / f64::from(1 << 20)
+        );
+    }
+    let mut met = true;
+    for replayers in &options.replayers {
+        let (mut ack, mut read) = (Ratios::default(), Ratios::default());
+        for at in (1..phases.len().saturating_sub(1)).filter(|at| phases[*at].replayers == *replayers) {
+            let push = |ratios: &mut Ratios, all: &[Histogram<u64>]| {
+                let [before, value, after] = [at - 1, at, at + 1].map(|at| all[at].value_at_quantile(0.99) as f64);
+                ratios.push(value, before, after);
+            };
+            push(&mut ack, acks);
+            push(&mut read, reads);
+        }
+        let fine = ack.median() <= GOAL && read.median() <= GOAL;
+        met &= fine;
+        println!(
+            "{replayers} replaying: p99 of acknowledgement {ack}, of reading {read}: {}",
+            if fine { "met" } else { "not met" }
+        );
+    }
+    anyhow::ensure!(met, "replay is not isolated: the goal is at most {GOAL}x");
+    Ok(())
+}
+
+fn quantiles(latencies: &Histogram<u64>) -> String {
+    let at = |quantile: f64| latencies.value_at_quantile(quantile) as f64 / 1e6;
+    format!("p50 {:.2}, p99 {:.2}, p99.9 {:.2} ms", at(0.5), at(0.99), at(0.999))
+}

@@ -1,0 +1,32 @@
+//! Log compaction: of each key only the newest record stays (`cleanup.policy=compact`).
+//!
+//! ```text
+//!   look_at: segments, ages, the first dirty offset --plan--> Candidate (dirty ratio, lags) --dirtiest--> Pass
+//!   Pass:    dirty records --> KeyMap (newest offset of each key, bounded)
+//!            every batch up to there --Rules--> as it is | rewritten | gone --> cleaned segment --swap--> log
+//! ```
+//!
+//! The nouns: a record is **dirty** until a pass has compared it with what came before; a **pass** covers as many dirty
+//! records as its [`KeyMap`] holds keys; the **rules** say what stays of a batch; a **cleaned** segment stands for the run of
+//! segments that it was made of. Offsets never change: a cleaned segment is sparse.
+//!
+//! `key_map`, `transactions`, `rules` and `plan` are pure. `pass` reads and writes through the log, whose swap is what makes
+//! it safe at every point of a crash ([`crate::log`], `swap`); `progress` is what a restart knows.
+
+mod key_map;
+mod pass;
+mod plan;
+pub mod progress;
+mod rules;
+mod transactions;
+mod view;
+
+pub use key_map::KeyMap;
+pub use pass::{Pass, PassConfig, PassReport, Step};
+pub use plan::{Aged, Candidate, CompactionConfig, CompactionState, candidate, dirtiest, group, only_settled};
+pub use rules::{Counts, DECOMPRESS_LIMIT, Kept, Rules, is_newest, may_go};
+pub use transactions::{Aborted, Open};
+pub use view::look_at;
+
+#[cfg(test)]
+mod compaction_tests;
