@@ -50,6 +50,12 @@ pub struct Metrics {
     pub offline_log_directories: Gauge,
     /// Log directories that refuse produce for want of room.
     pub full_log_directories: Gauge,
+    /// Bytes of local segments that were read to find rot.
+    pub scrubbed: Counter,
+    /// Rotten local segments that the tier stands in for.
+    pub quarantined: Counter,
+    /// Damaged ranges of local logs that the tier does not have.
+    pub damaged: Gauge,
     available: Family<Directory, Gauge>,
     tier_bytes_in: Counter,
     tier_errors: Counter,
@@ -79,6 +85,8 @@ impl Metrics {
             "kafka_server_brokertopicmetrics_remotecopyerrors",
             "Uploads and tier commits that failed and are tried again",
         );
+        let scrubbed = counter("esker_scrubbed_bytes", "Bytes of local segments that were read to find rot");
+        let quarantined = counter("esker_quarantined_segments", "Rotten local segments that the tier stands in for");
         let mut gauge = |name: &str, help: &str| {
             let gauge = Gauge::default();
             registry.register(name, help, gauge.clone());
@@ -90,6 +98,7 @@ impl Metrics {
             gauge("kafka_log_logmanager_offlinelogdirectorycount", "Log directories that failed");
         let full_log_directories =
             gauge("esker_log_directories_refusing", "Log directories that refuse produce for want of room");
+        let damaged = gauge("esker_damaged_ranges", "Damaged ranges of local logs that the tier does not have");
         let available = Family::<Directory, Gauge>::default();
         registry.register("esker_log_directory_available_bytes", "Room in a log directory", available.clone());
         let family = Family::<Request, Counter>::default();
@@ -112,6 +121,9 @@ impl Metrics {
             leaders,
             offline_log_directories,
             full_log_directories,
+            scrubbed,
+            quarantined,
+            damaged,
             available,
             tier_bytes_in,
             tier_errors,

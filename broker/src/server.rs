@@ -20,7 +20,7 @@ use crate::metadata::{Image, Publisher};
 use crate::metrics::{Metrics, Readiness};
 use crate::net::env::Network;
 use crate::net::{Acceptor, Bind, Bound, ByteBudget, Limits};
-use crate::partition::{Hosted, Upkeep};
+use crate::partition::{Hosted, Scrubber, Upkeep};
 use anyhow::{Context, bail};
 use esker_protocol::api::APIS;
 use esker_protocol::guard;
@@ -156,6 +156,7 @@ pub async fn start(outside: Outside, mut config: BrokerConfig, gauges: Gauges) -
     let sweeping =
         Sweeper::new(&env, Arc::clone(&store), cluster, commits.clone(), reader, SweepConfig::default()).start();
     let upkeep = env.spawn_background("upkeep", Upkeep::new(&env, &config, &hosted, &commits).run());
+    let scrubbing = env.spawn_background("scrub", Scrubber::new(&env, &config, &hosted, &metrics).run());
     let uploader = Arc::new(Uploader::start(&env, store, commits, sources, upload_config(&config)));
 
     let producer_ids = ProducerIdPool::new(config.node_id);
@@ -176,7 +177,7 @@ pub async fn start(outside: Outside, mut config: BrokerConfig, gauges: Gauges) -
     let budget = ByteBudget::new(config.queued_max_request_bytes);
     let acceptor = Acceptor::new(env.clone(), service, budget);
     let addresses = listeners.iter().map(Bound::address).collect();
-    let mut tasks = vec![follow, controlling, clean_up, sweeping, upkeep];
+    let mut tasks = vec![follow, controlling, clean_up, sweeping, upkeep, scrubbing];
     tasks.extend(listeners.into_iter().map(|bound| acceptor.serve(bound)));
     readiness.ready("broker");
     tracing::info!(cluster = %cluster, broker = config.node_id.get(), "ready");
@@ -211,6 +212,7 @@ impl Server {
             loop {
                 let uploads = uploader.counts();
                 metrics.uploaded(uploads.bytes, uploads.failures);
+                metrics.damaged.set(i64::try_from(hosted.damaged_ranges()).unwrap_or(i64::MAX));
                 metrics.connections.set(i64::try_from(acceptor.connections()).unwrap_or(i64::MAX));
                 look_at_room(&env, &hosted, &metrics, &readiness).await;
                 let state = controller.borrow_and_update().clone();

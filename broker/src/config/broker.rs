@@ -68,6 +68,8 @@ pub struct BrokerConfig {
     pub max_request_partition_size_limit: u32,
     pub producer_id_expiration_ms: u64,
     pub retention_check_interval_ms: u64,
+    pub scrub_bytes_per_second: u64,
+    pub scrub_interval_ms: u64,
 
     pub group_initial_rebalance_delay_ms: u64,
     pub group_min_session_timeout_ms: u64,
@@ -152,6 +154,8 @@ impl BrokerConfig {
             max_request_partition_size_limit: read.small("max.request.partition.size.limit"),
             producer_id_expiration_ms: read.count("producer.id.expiration.ms"),
             retention_check_interval_ms: read.count("log.retention.check.interval.ms"),
+            scrub_bytes_per_second: read.count("log.scrub.bytes.per.second"),
+            scrub_interval_ms: read.count("log.scrub.interval.ms"),
             group_initial_rebalance_delay_ms: read.count("group.initial.rebalance.delay.ms"),
             group_min_session_timeout_ms: read.count("group.min.session.timeout.ms"),
             group_max_session_timeout_ms: read.count("group.max.session.timeout.ms"),

@@ -23,6 +23,8 @@ pub fn append_code(error: &AppendError) -> ErrorCode {
 pub fn read_code(error: &ReadError) -> ErrorCode {
     match error {
         ReadError::OutOfRange => ErrorCode::OFFSET_OUT_OF_RANGE,
+        // Those very records are damaged, for good: to try again would be in vain, and others are served.
+        ReadError::Log(LogError::Corrupt { .. }) => ErrorCode::CORRUPT_MESSAGE,
         ReadError::Log(error) => log_code(error),
         ReadError::Tier(_) => ErrorCode::KAFKA_STORAGE_ERROR,
     }

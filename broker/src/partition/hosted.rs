@@ -177,6 +177,11 @@ impl Hosted {
         self.offline.load(Ordering::Acquire) || self.dirs.iter().any(|dir| dir.failure().is_some())
     }
 
+    /// How many ranges of the partitions' local logs are damaged, and not in the tier.
+    pub fn damaged_ranges(&self) -> usize {
+        self.led().iter().map(|partition| partition.log().local().damaged().len()).sum()
+    }
+
     /// Ends the waits in directories that failed, also for partitions that had nothing to sync.
     pub fn end_failed(&self) {
         for partition in self.led().iter().filter(|partition| partition.log().is_failed()) {

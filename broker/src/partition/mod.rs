@@ -6,6 +6,7 @@
 mod codes;
 mod hosted;
 mod leader;
+mod scrub;
 mod upkeep;
 mod uploads;
 mod waiter;
@@ -15,5 +16,6 @@ mod wakes;
 pub use codes::{append_code, lookup_code, read_code};
 pub use hosted::{Here, Hosted, Moved};
 pub use leader::{Bound, ColdRead, Found, Partition, Read};
+pub use scrub::Scrubber;
 pub use upkeep::Upkeep;
 pub use waiter::{Commit, NotCommitted, Waiter};

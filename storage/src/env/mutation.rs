@@ -41,13 +41,15 @@ pub enum Mutation {
     LostMadeAnew,
     /// Appends are taken although the disk is nearly full. (The log directory's mark.)
     MarkIgnored,
+    /// Rot that was found is served all the same. (The log's damaged ranges.)
+    RotServed,
     /// An object that was replaced is deleted while readers may still be on it. (The sweeper.)
     ReplacedDeletedAtOnce,
 }
 
 impl Mutation {
     /// Every mutation.
-    pub const ALL: [Mutation; 13] = [
+    pub const ALL: [Mutation; 14] = [
         Mutation::SyncLeftOut,
         Mutation::AnswerBeforeWrite,
         Mutation::LocalDropBeforeCommit,
@@ -61,6 +63,7 @@ impl Mutation {
         Mutation::ReplacedDeletedAtOnce,
         Mutation::LostMadeAnew,
         Mutation::MarkIgnored,
+        Mutation::RotServed,
     ];
 
     /// Its name, as `ESKER_MUTATION` and reports write it.
@@ -79,6 +82,7 @@ impl Mutation {
             Mutation::ReplacedDeletedAtOnce => "replaced-deleted-at-once",
             Mutation::LostMadeAnew => "lost-made-anew",
             Mutation::MarkIgnored => "mark-ignored",
+            Mutation::RotServed => "rot-served",
         }
     }
 

@@ -65,6 +65,7 @@ impl Log {
             self.segments.store(Arc::new(SegmentList { sealed: kept.to_vec(), active: Arc::clone(&list.active) }));
             dropped
         };
+        self.damage.forget_before(self.local_start().offset());
         // The names may vanish in any order if the power goes now: the checkpoint says that none of them counts. On a full
         // disk there may be no room for it, and never will be if nothing goes; then the order is made sure of instead.
         let one_by_one = match self.checkpoint_locked(&one) {
@@ -151,6 +152,7 @@ impl Log {
         appender.first_append = None;
         self.epochs.write().truncate_end(at.offset);
         self.unstable.reset(appender.producers.first_open_transaction(), at.offset);
+        self.damage.forget_from(at.offset);
         {
             let mut truncations = self.truncations.lock();
             *truncations += 1;

@@ -233,7 +233,7 @@ impl LogDir {
         &self.group
     }
 
-    pub(super) fn synced_mark(&self, id: PartitionId) -> Option<SyncedMark> {
+    pub(crate) fn synced_mark(&self, id: PartitionId) -> Option<SyncedMark> {
         self.synced.lock().mark(id)
     }
 

@@ -371,3 +371,33 @@ fn duplicates_get_the_original_answer() {
     assert_eq!(again, Appended { duplicate: true, ..first }, "after a restart too");
     assert!(log.append(batch(1), epoch, NOW).is_ok(), "nothing was appended in epoch 1");
 }
+
+#[test]
+fn a_read_that_fails_concerns_one_partition() {
+    let (_root, faults, dir) = faulty(Durability::Fsync);
+    let config = LogConfig { segment_bytes: 300, ..LogConfig::default() };
+    let log = open(&dir, config);
+    append_all(&log, &[4, 4, 4, 4]);
+    wait_synced(&log);
+    log.maintain();
+    let end = log.log_end().offset();
+    *faults.read.lock() = Some(ErrorKind::Other);
+    // The second batch of a sealed segment is looked for on the disk.
+    let middle = Offset::new(2);
+    assert!(matches!(log.read(middle, middle.next(), 100, true), Err(ReadError::Log(LogError::Io(_)))));
+    assert!(matches!(log.upload_chunk(Offset::ZERO, end, 1000), Err(ReadError::Log(LogError::Io(_)))));
+    let sealed = log.segments()[1].name;
+    let Scrubbed::Rotten(rot) = log.scrub_step(sealed, None, 1000).unwrap() else { panic!("it cannot be read") };
+    assert_eq!((rot.segment, rot.at.offset), (sealed, sealed.base));
+    append(&log).unwrap();
+    wait_synced(&log);
+    let other = PartitionId { partition: 8, ..id() };
+    let opened = Log::open(&dir, other, config, OpenFrom::default()).unwrap().0;
+    append(&opened).unwrap();
+    block_on(async { opened.close() }).unwrap();
+    drop(opened);
+    assert!(matches!(Log::open(&dir, other, config, OpenFrom::default()), Err(LogError::Io(_))));
+    assert!(dir.failure().is_none(), "a bad sector is no failure of the directory");
+    *faults.read.lock() = None;
+    assert_eq!(Log::open(&dir, other, config, OpenFrom::default()).unwrap().0.log_end().offset(), Offset::new(2));
+}

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 #[derive(Default)]
 pub(crate) struct Faults {
+    pub(crate) read: Mutex<Option<io::ErrorKind>>,
     pub(crate) write: Mutex<Option<io::ErrorKind>>,
     pub(crate) sync: Mutex<Option<io::ErrorKind>>,
     pub(crate) syncs: AtomicU64,
@@ -91,6 +92,7 @@ impl File for FaultyFile {
         self.0.len()
     }
     fn read_exact_at(&self, buffer: &mut [u8], position: u64) -> io::Result<()> {
+        Faults::fail(&self.1.read)?;
         self.0.read_exact_at(buffer, position)
     }
     fn write_all_at(&self, buffers: &[IoSlice<'_>], position: u64) -> io::Result<()> {

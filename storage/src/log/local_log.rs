@@ -20,6 +20,7 @@
 
 use super::appender::Appender;
 use super::config::LogConfig;
+use super::damage::Damage;
 use super::dir::{Durability, LogDir};
 use super::epochs::{EpochEnd, EpochStart};
 use super::error::LogError;
@@ -57,6 +58,7 @@ pub struct Log {
     pub(super) log_end: AtomicU64,
     pub(super) synced_end: AtomicU64,
     pub(super) unstable: Unstable,
+    pub(super) damage: Damage,
     pub(super) wants_maintenance: AtomicBool,
     pub(super) closed: AtomicBool,
     pub(super) abandoned: AtomicBool,
@@ -144,6 +146,7 @@ impl Log {
             log_end: AtomicU64::new(end.get()),
             synced_end: AtomicU64::new(end.get()),
             unstable: Unstable::new(open),
+            damage: Damage::default(),
             wants_maintenance: AtomicBool::new(false),
             closed: AtomicBool::new(false),
             abandoned: AtomicBool::new(false),

@@ -12,9 +12,8 @@ use super::group_commit::Member;
 use super::local_log::{Log, SegmentList};
 use super::producers_codec;
 use crate::env::{Timestamp, write_atomically};
-use crate::offset::{FilePosition, LocalStart};
-use crate::segment::scan::{Stop, scan};
-use crate::segment::{ActiveWriter, Boundary, DataHeader, FileName, HEADER_LEN, Segment, SegmentName, Spacing};
+use crate::offset::LocalStart;
+use crate::segment::{ActiveWriter, DataHeader, FileName, Segment, SegmentName};
 use parking_lot::MutexGuard;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -168,41 +167,6 @@ impl Log {
             .map_err(|error| self.dir.write_failed("writing a checkpoint", error))?;
         self.checkpointed.store(checkpoint.point.serial, Ordering::Release);
         Ok(())
-    }
-
-    /// Reads a sealed segment from the disk and checks every batch of it; how many bytes those were. `None` if there is no
-    /// such sealed segment (any more). Reads it whole: for the maintenance pool.
-    ///
-    /// # Errors
-    /// [`LogError::Corrupt`] names the first rotten batch.
-    pub fn scrub(&self, name: SegmentName) -> Result<Option<u64>, LogError> {
-        self.dir.check()?;
-        let list = self.segments.load_full();
-        let Some(segment) = list.sealed.iter().find(|segment| segment.name() == name) else { return Ok(None) };
-        let start = Boundary { offset: name.base, position: FilePosition::new(HEADER_LEN) };
-        let checked = match segment.open() {
-            Ok(open) => {
-                let (spacing, limit) = (Spacing::of(name), Some(segment.end().offset));
-                scan(open.file().as_ref(), start, spacing, limit, (None, None), |_, _, _| {})
-            }
-            Err(_) if segment.is_removed() => return Ok(None),
-            Err(error) => return Err(segment_error(self.id, name, error)),
-        };
-        let checked = checked.map_err(LogError::Io)?;
-        let whole = if name.is_cleaned() {
-            checked.end.position == segment.end().position
-        } else {
-            checked.end == segment.end()
-        };
-        if whole {
-            return Ok(Some(checked.end.position.get() - HEADER_LEN));
-        }
-        let reason = match checked.stop {
-            Stop::Broken(reason) => reason,
-            _ => "the segment ends before it did when it was sealed",
-        };
-        let position = checked.end.position.get();
-        Err(LogError::Corrupt { partition: self.id, segment: name, position, reason: reason.to_owned() })
     }
 
     /// Ends appending and takes a last checkpoint, so that the next start scans nothing. Blocks.

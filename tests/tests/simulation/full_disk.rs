@@ -22,7 +22,12 @@ async fn fill(world: World) {
     world.disk(node).set_total(8 * MIB);
     create(&world, address, 2).await;
     let mut client = client(&world, address);
-    let configs = [("segment.bytes", "65536"), ("local.retention.bytes", "0"), ("remote.storage.enable", "false")];
+    let configs = [
+        ("segment.bytes", "65536"),
+        ("local.retention.bytes", "0"),
+        ("remote.storage.enable", "false"),
+        ("retention.ms", "-1"),
+    ];
     while client.create_topic("untiered", 1, &configs).await.is_err() {
         world.sleep(Duration::from_millis(100)).await;
     }
@@ -135,4 +140,64 @@ fn a_directory_that_does_not_open_takes_down_its_own_partitions_only() {
 fn mutation_lost_made_anew_is_caught() {
     let _on = switch_on(Mutation::LostMadeAnew);
     assert!(lose_a_directory(1).is_err(), "records that are in a directory which does not open count as gone");
+}
+
+/// One segment of an untiered topic rots; a scrub finds it.
+fn rot(seed: u64) -> Result<(), Failure> {
+    run(Config::seeded(seed), |world: World| async move {
+        world.announce(&["records are damaged, and the tier does not have them"]);
+        let (node, address) = start_with(&world, "/data/a", &["log.scrub.interval.ms=1000"]);
+        let mut client = client(&world, address);
+        let configs = [("segment.bytes", "4096"), ("remote.storage.enable", "false"), ("retention.ms", "-1")];
+        while client.create_topic(TOPIC, 2, &configs).await.is_err() {
+            world.sleep(Duration::from_millis(100)).await;
+        }
+        for n in 0..20 {
+            for partition in 0..2 {
+                client.produce(TOPIC, partition, values_batch(&[n; 90], 0, None)).await.unwrap();
+            }
+        }
+        let files = world.disk(node).files();
+        let (path, len) =
+            files.iter().find(|(path, _)| path.contains("-0/") && path.contains("-00000002.log")).unwrap();
+        assert!(world.disk(node).flip_bit(path.as_ref(), len / 2, 3));
+        let started = world.now();
+        let mut at = 0;
+        let refused = loop {
+            match client.fetch(TOPIC, 0, at, 1).await {
+                Ok(fetched) => match fetched.records.last() {
+                    Some(last) => at = u64::try_from(last.offset).unwrap() + 1,
+                    // Not found yet.
+                    None => at = 0,
+                },
+                // The client checks what it gets, too.
+                Err(CallError::Damaged) => at = 0,
+                Err(CallError::Kafka(code)) => break code,
+                Err(error) => panic!("{error:?}"),
+            }
+            assert!(world.now() - started < Duration::from_secs(60), "the rot is never found");
+            world.sleep(Duration::from_millis(50)).await;
+        };
+        assert_eq!(refused, ErrorCode::CORRUPT_MESSAGE.code());
+        assert!(at > 0, "what lies before it is read");
+        assert!(!client.fetch(TOPIC, 0, at + 90, 1).await.unwrap().records.is_empty(), "and what lies behind it");
+        assert!(!client.fetch(TOPIC, 1, at, 1).await.unwrap().records.is_empty());
+        client.produce(TOPIC, 0, values_batch(&[1], 0, None)).await.unwrap();
+        world.terminate(node);
+        assert_eq!(world.ended(node).await, Some(Exit::Returned));
+    })
+    .map(|_| ())
+}
+
+#[test]
+fn rot_is_found_and_only_that_is_refused() {
+    for seed in 1..4 {
+        rot(seed).unwrap_or_else(|failure| panic!("{failure}"));
+    }
+}
+
+#[test]
+fn mutation_rot_served_is_caught() {
+    let _on = switch_on(Mutation::RotServed);
+    assert!(rot(1).is_err(), "rot is served although a scrub has found it");
 }
