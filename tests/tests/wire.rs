@@ -6,16 +6,24 @@
 
 #[path = "wire/ask.rs"]
 mod ask;
+#[path = "wire/deletion.rs"]
+mod deletion;
 #[path = "wire/fetch.rs"]
 mod fetch;
 #[path = "wire/lifecycle.rs"]
 mod lifecycle;
+#[path = "wire/log_dirs.rs"]
+mod log_dirs;
 #[path = "wire/offsets.rs"]
 mod offsets;
 #[path = "wire/produce.rs"]
 mod produce;
+#[path = "wire/recompression.rs"]
+mod recompression;
 #[path = "wire/sessions.rs"]
 mod sessions;
+#[path = "wire/settings.rs"]
+mod settings;
 #[path = "wire/topics.rs"]
 mod topics;
 #[path = "wire/versions.rs"]

@@ -6,6 +6,7 @@
 use super::id_text::parse_id;
 use super::key::{Check, Key, Kind};
 use super::listener::{check_advertised, check_listeners, check_protocol_map};
+use super::topic_keys::{CLEAN_ONLY, COMPRESSION_TYPES, GZIP, LZ4, ZSTD};
 
 const fn int(name: &'static str, default: &'static str, doc: &'static str) -> Key {
     Key::new(name, Kind::Int, Some(default), doc)
@@ -57,9 +58,12 @@ pub static BROKER_KEYS: &[Key] = &[
         "Partitions that may exist in the cluster; creating more is refused. Metadata of all of them is in memory.",
     )
     .check(Check::AtLeast(1)),
-    string("compression.type", "producer", "The default of topics: only 'producer' is supported.")
-        .check(Check::OneOf(&["producer"]))
+    int("compression.gzip.level", "-1", "The default of topics' compression.gzip.level.").check(GZIP).dynamic(),
+    int("compression.lz4.level", "9", "The default of topics' compression.lz4.level.").check(LZ4).dynamic(),
+    string("compression.type", "producer", "The default of topics' compression.type.")
+        .check(Check::OneOf(COMPRESSION_TYPES))
         .dynamic(),
+    int("compression.zstd.level", "3", "The default of topics' compression.zstd.level.").check(ZSTD).dynamic(),
     long("connections.max.idle.ms", "600000", "Milliseconds without a request after which a connection is closed.")
         .check(Check::AtLeast(1)),
     int("default.replication.factor", "1", "Replicas of a topic that is created without saying how many.")
@@ -114,6 +118,25 @@ pub static BROKER_KEYS: &[Key] = &[
          process, as Kafka does.",
     )
     .check(Check::OneOf(&["fsync", "os"])),
+    long("log.flush.interval.messages", "9223372036854775807", "The default of topics' flush.messages.")
+        .check(Check::AtLeast(1))
+        .dynamic(),
+    unset(Kind::Long, "log.flush.interval.ms", "The default of topics' flush.ms.")
+        .check(Check::AtLeast(0))
+        .dynamic()
+        .falls_back_to(&[("log.flush.scheduler.interval.ms", 1)]),
+    long(
+        "log.flush.scheduler.interval.ms",
+        "9223372036854775807",
+        "The default of topics' flush.ms where 'log.flush.interval.ms' is not set.",
+    )
+    .check(Check::AtLeast(0)),
+    int("log.index.interval.bytes", "4096", "The default of topics' index.interval.bytes.")
+        .check(Check::AtLeast(0))
+        .dynamic(),
+    int("log.index.size.max.bytes", "10485760", "The default of topics' segment.index.bytes.")
+        .check(Check::AtLeast(4))
+        .dynamic(),
     long("log.local.retention.bytes", "-2", "The default of topics' local.retention.bytes.")
         .check(Check::AtLeast(-2))
         .dynamic(),
@@ -131,6 +154,7 @@ pub static BROKER_KEYS: &[Key] = &[
     string("log.message.timestamp.type", "CreateTime", "The default of topics' message.timestamp.type.")
         .check(Check::OneOf(&["CreateTime", "LogAppendTime"]))
         .dynamic(),
+    boolean("log.preallocate", "false", "The default of topics' preallocate.").dynamic(),
     long("log.retention.bytes", "-1", "The default of topics' retention.bytes.").check(Check::AtLeast(-1)).dynamic(),
     long("log.retention.check.interval.ms", "300000", "Milliseconds between two looks for what retention drops.")
         .check(Check::AtLeast(1)),
@@ -143,6 +167,11 @@ pub static BROKER_KEYS: &[Key] = &[
         .dynamic()
         .falls_back_to(&[("log.retention.minutes", 60_000), ("log.retention.hours", 3_600_000)]),
     int("log.roll.hours", "168", "The default of topics' segment.ms, in hours.").check(Check::AtLeast(1)),
+    int("log.roll.jitter.hours", "0", "The default of topics' segment.jitter.ms, in hours.").check(Check::AtLeast(0)),
+    unset(Kind::Long, "log.roll.jitter.ms", "The default of topics' segment.jitter.ms.")
+        .check(Check::AtLeast(0))
+        .dynamic()
+        .falls_back_to(&[("log.roll.jitter.hours", 3_600_000)]),
     unset(Kind::Long, "log.roll.ms", "The default of topics' segment.ms.")
         .check(Check::AtLeast(1))
         .dynamic()
@@ -161,6 +190,9 @@ pub static BROKER_KEYS: &[Key] = &[
     .check(Check::AtLeast(1)),
     int("log.segment.bytes", "1073741824", "The default of topics' segment.bytes.")
         .check(Check::AtLeast(1024))
+        .dynamic(),
+    long("log.segment.delete.delay.ms", "0", "The default of topics' file.delete.delay.ms.")
+        .check(Check::AtLeast(0))
         .dynamic(),
     int("max.connections", "10000", "Connections that are open at a time; more are closed at once.")
         .check(Check::AtLeast(1)),
@@ -212,7 +244,8 @@ pub static BROKER_KEYS: &[Key] = &[
     int("offsets.topic.replication.factor", "1", "Replicas of __consumer_offsets when it is created.")
         .check(Check::AtLeast(1)),
     int("producer.id.expiration.ms", "86400000", "Milliseconds after which an idle idempotent producer is forgotten.")
-        .check(Check::AtLeast(1)),
+        .check(Check::AtLeast(1))
+        .dynamic(),
     long(
         "queued.max.request.bytes",
         "268435456",
@@ -242,6 +275,13 @@ pub static BROKER_KEYS: &[Key] = &[
         .check(Check::AtLeast(MIB)),
     int("topic.max.partitions", "10000", "Partitions that one topic may have; creating more is refused.")
         .check(Check::AtLeast(1)),
+    boolean(
+        "unclean.leader.election.enable",
+        "false",
+        "The default of topics' unclean.leader.election.enable. Only false is supported.",
+    )
+    .check(CLEAN_ONLY)
+    .dynamic(),
 ];
 
 /// A cluster's id is a UUID in Kafka's spelling.

@@ -104,7 +104,7 @@ fn refuses_and_says_what_was_meant() {
         ("num.partitions", "4294967297"),
         ("log.durability", "none"),
         ("auto.create.topics.enable", "yes"),
-        ("compression.type", "zstd"),
+        ("compression.type", "brotli"),
         ("listeners", ""),
         ("listeners", "SSL://:9093"),
         ("advertised.listeners", "PLAINTEXT://0.0.0.0:9092"),

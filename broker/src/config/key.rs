@@ -111,9 +111,8 @@ impl Key {
         }
         let text = value.trim();
         let number = match self.kind {
-            Kind::Boolean => {
-                return (!text.eq_ignore_ascii_case("true") && !text.eq_ignore_ascii_case("false"))
-                    .then(|| "must be true or false".to_owned());
+            Kind::Boolean if !text.eq_ignore_ascii_case("true") && !text.eq_ignore_ascii_case("false") => {
+                return Some("must be true or false".to_owned());
             }
             Kind::Int => match text.parse::<i32>() {
                 Ok(number) => Some(i64::from(number)),
@@ -127,7 +126,7 @@ impl Key {
                 Ok(number) if number.is_finite() => None,
                 _ => return Some("must be a decimal number".to_owned()),
             },
-            Kind::String | Kind::List | Kind::Class | Kind::Password => None,
+            Kind::Boolean | Kind::String | Kind::List | Kind::Class | Kind::Password => None,
         };
         match (self.check, number) {
             (Check::Any, _) => None,

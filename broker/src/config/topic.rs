@@ -2,9 +2,10 @@
 
 use super::ConfigError;
 use super::key::list_items;
-use super::layers::{Layers, Read, TopicReader, Values};
-use esker_protocol::record;
+use super::layers::{BrokerReader, Layers, Read, TopicReader, Values};
+use esker_protocol::record::{self, StoredAs};
 use esker_storage::log::LogConfig;
+use esker_storage::segment::IndexLimits;
 
 /// What becomes of old records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,6 +42,22 @@ pub struct TopicConfig {
     pub segment_bytes: u32,
     /// `segment.ms`.
     pub segment_ms: u64,
+    /// `segment.jitter.ms`.
+    pub segment_jitter_ms: u64,
+    /// `segment.index.bytes`.
+    pub segment_index_bytes: u32,
+    /// `index.interval.bytes`.
+    pub index_interval_bytes: u32,
+    /// `preallocate`.
+    pub preallocate: bool,
+    /// `file.delete.delay.ms`.
+    pub file_delete_delay_ms: u64,
+    /// `flush.messages`.
+    pub flush_messages: u64,
+    /// `flush.ms`.
+    pub flush_ms: u64,
+    /// `compression.type` with its level; `None` leaves batches as their producer compressed them.
+    pub stored_as: Option<StoredAs>,
     /// `max.message.bytes`.
     pub max_message_bytes: u32,
     /// `message.timestamp.type`.
@@ -53,10 +70,16 @@ pub struct TopicConfig {
     pub min_insync_replicas: u32,
     /// `remote.storage.enable`; see [`TopicConfig::is_tiered`].
     pub remote_storage_enable: bool,
+    /// `remote.log.copy.disable`.
+    pub remote_log_copy_disable: bool,
+    /// `remote.log.delete.on.disable`.
+    pub remote_log_delete_on_disable: bool,
     /// `tail.max.bytes`.
     pub tail_max_bytes: u64,
     /// `tail.max.ms`.
     pub tail_max_ms: u64,
+    /// `producer.id.expiration.ms`, of the broker.
+    pub producer_id_expiration_ms: u64,
 }
 
 impl TopicConfig {
@@ -83,36 +106,79 @@ impl TopicConfig {
             local_retention_bytes: local(read.number("local.retention.bytes"), retention_bytes),
             segment_bytes: read.small("segment.bytes"),
             segment_ms: read.count("segment.ms"),
+            segment_jitter_ms: read.count("segment.jitter.ms"),
+            segment_index_bytes: read.small("segment.index.bytes"),
+            index_interval_bytes: read.small("index.interval.bytes"),
+            preallocate: read.flag("preallocate"),
+            file_delete_delay_ms: read.count("file.delete.delay.ms"),
+            flush_messages: read.count("flush.messages"),
+            flush_ms: read.count("flush.ms"),
+            stored_as: stored_as(&read),
             max_message_bytes: read.small("max.message.bytes"),
             timestamp_type,
             timestamp_before_max_ms: read.count("message.timestamp.before.max.ms"),
             timestamp_after_max_ms: read.count("message.timestamp.after.max.ms"),
             min_insync_replicas: read.small("min.insync.replicas"),
             remote_storage_enable: read.flag("remote.storage.enable"),
+            remote_log_copy_disable: read.flag("remote.log.copy.disable"),
+            remote_log_delete_on_disable: read.flag("remote.log.delete.on.disable"),
             tail_max_bytes: read.count("tail.max.bytes"),
             tail_max_ms: read.count("tail.max.ms"),
+            producer_id_expiration_ms: BrokerReader(layers).count("producer.id.expiration.ms"),
         }
     }
 
-    /// What a log of the topic is told; producers are forgotten after `producer_expiration_ms`.
-    pub fn log_config(&self, producer_expiration_ms: u64) -> LogConfig {
+    /// What a log of the topic is told.
+    pub fn log_config(&self) -> LogConfig {
         let millis = |millis: u64| i64::try_from(millis).unwrap_or(i64::MAX);
         LogConfig {
             segment_bytes: u64::from(self.segment_bytes),
             segment_ms: millis(self.segment_ms),
+            segment_jitter_ms: millis(self.segment_jitter_ms),
+            index: IndexLimits {
+                interval: u64::from(self.index_interval_bytes),
+                bytes: u64::from(self.segment_index_bytes),
+            },
+            preallocate: self.preallocate,
+            file_delete_delay_ms: millis(self.file_delete_delay_ms),
+            flush_messages: self.flush_messages,
+            flush_ms: self.flush_ms,
             timestamp_type: match self.timestamp_type {
                 TimestampType::CreateTime => record::TimestampType::CreateTime,
                 TimestampType::LogAppendTime => record::TimestampType::LogAppendTime,
             },
-            producer_expiration_ms: millis(producer_expiration_ms),
+            producer_expiration_ms: millis(self.producer_id_expiration_ms),
             ..LogConfig::default()
         }
+    }
+
+    /// Whether more of the topic's records are copied to the object store.
+    pub fn is_copied(&self) -> bool {
+        self.is_tiered() && !self.remote_log_copy_disable
+    }
+
+    /// Whether what the object store has of the topic is to be deleted.
+    pub fn leaves_tier(&self) -> bool {
+        !self.remote_storage_enable && self.remote_log_delete_on_disable
     }
 
     /// Whether the topic's records go to the object store. Compacted topics do not until compaction runs: what is
     /// tiered could not be compacted any more.
     pub fn is_tiered(&self) -> bool {
         self.remote_storage_enable && !self.cleanup.compact
+    }
+}
+
+/// The codec that batches are stored with; `None` for the producer's.
+fn stored_as(read: &TopicReader<'_>) -> Option<StoredAs> {
+    let level = |key| i32::try_from(read.number(key)).unwrap_or_default();
+    match read.text("compression.type").as_deref().map(str::trim) {
+        Some("uncompressed") => Some(StoredAs::Uncompressed),
+        Some("gzip") => Some(StoredAs::Gzip(level("compression.gzip.level"))),
+        Some("snappy") => Some(StoredAs::Snappy),
+        Some("lz4") => Some(StoredAs::Lz4(level("compression.lz4.level"))),
+        Some("zstd") => Some(StoredAs::Zstd(level("compression.zstd.level"))),
+        _ => None,
     }
 }
 

@@ -3,14 +3,20 @@
 use super::resource::{alter, resource};
 use super::wire::outcome;
 use crate::controller::{AlterOperation, ConfigAlteration, Controller, Refusal};
+use crate::metadata::Publisher;
 use kafka_protocol::messages::alter_configs_request::AlterConfigsResource;
 use kafka_protocol::messages::alter_configs_response::AlterConfigsResourceResponse;
 use kafka_protocol::messages::{AlterConfigsRequest, AlterConfigsResponse};
 
-/// Answers an AlterConfigs request; all its versions have the same fields.
-pub async fn handle(request: &AlterConfigsRequest, controller: &Controller) -> AlterConfigsResponse {
+/// Answers an AlterConfigs request; all its versions have the same fields. When it returns, what was altered
+/// holds.
+pub async fn handle(
+    request: &AlterConfigsRequest,
+    publisher: &Publisher,
+    controller: &Controller,
+) -> AlterConfigsResponse {
     let asked = request.resources.iter().map(parse).collect();
-    let outcomes = alter(controller, asked, request.validate_only).await;
+    let outcomes = alter(publisher, controller, asked, request.validate_only).await;
     let responses = request.resources.iter().zip(outcomes).map(|(asked, altered)| {
         let (code, message) = outcome(altered.as_ref());
         AlterConfigsResourceResponse::default()

@@ -59,7 +59,7 @@ fn one_bad_resource_does_not_spoil_the_others() {
                 (4, "", &[("log.retention.ms", 0, Some("7"))]),
                 (4, "1", &[("num.partitions", 0, Some("7"))]),
             ]);
-            let answer = handle(&request, &node.controller).await;
+            let answer = handle(&request, &node.publisher, &node.controller).await;
             encodes(&answer, version);
             let codes: Vec<i16> = answer.responses.iter().map(|r| r.error_code).collect();
             let (invalid, config) = (ResponseError::InvalidRequest.code(), ResponseError::InvalidConfig.code());
@@ -72,7 +72,7 @@ fn one_bad_resource_does_not_spoil_the_others() {
         }
         let image = node.publisher.image();
         let dry = incremental(&[(2, "a", &[("retention.ms", 1, None)])]).with_validate_only(true);
-        assert_eq!(handle(&dry, &node.controller).await.responses[0].error_code, 0);
+        assert_eq!(handle(&dry, &node.publisher, &node.controller).await.responses[0].error_code, 0);
         assert_eq!(node.publisher.image().version(), image.version());
     });
 }
@@ -84,17 +84,20 @@ fn the_older_request_replaces_everything() {
         create(&node, "a", 1).await;
         for version in 0..=2 {
             for (key, value) in [("retention.ms", "5"), ("segment.ms", "6")] {
-                let answer = alter_configs::handle(&replacing(2, "a", &[(key, value)]), &node.controller).await;
+                let answer =
+                    alter_configs::handle(&replacing(2, "a", &[(key, value)]), &node.publisher, &node.controller).await;
                 encodes(&answer, version);
                 assert_eq!(answer.responses[0].error_code, 0);
                 assert_eq!(configs(&node, "a"), Values::from([(key.to_owned(), value.to_owned())]));
             }
-            let answer = alter_configs::handle(&replacing(2, "a", &[("segment.ms", "x")]), &node.controller).await;
+            let answer =
+                alter_configs::handle(&replacing(2, "a", &[("segment.ms", "x")]), &node.publisher, &node.controller)
+                    .await;
             encodes(&answer, version);
             assert_eq!(answer.responses[0].error_code, ResponseError::InvalidConfig.code());
             assert_eq!(configs(&node, "a").len(), 1);
         }
-        let answer = alter_configs::handle(&replacing(2, "a", &[]), &node.controller).await;
+        let answer = alter_configs::handle(&replacing(2, "a", &[]), &node.publisher, &node.controller).await;
         assert_eq!((answer.responses[0].error_code, configs(&node, "a").len()), (0, 0));
     });
 }
@@ -107,7 +110,8 @@ fn a_store_that_is_away_is_a_time_out() {
         create(&node, "a", 1).await;
         bench.store.set(Fault::Away);
         let request = incremental(&[(2, "a", &[("retention.ms", 0, Some("5"))]), (8, "1", &[])]);
-        let codes: Vec<i16> = handle(&request, &node.controller).await.responses.iter().map(|r| r.error_code).collect();
+        let codes: Vec<i16> =
+            handle(&request, &node.publisher, &node.controller).await.responses.iter().map(|r| r.error_code).collect();
         assert_eq!(codes, [ResponseError::RequestTimedOut.code(), ResponseError::InvalidRequest.code()]);
     });
 }

@@ -71,7 +71,8 @@ fn what_cannot_be_is_refused_item_by_item() {
             assignments.iter().map(assign).collect()
         };
         let null = CreatableTopicConfig::default().with_name(text("retention.ms")).with_value(None);
-        let unknown = CreatableTopicConfig::default().with_name(text("flush.ms")).with_value(Some(text("1")));
+        let unknown =
+            CreatableTopicConfig::default().with_name(text("message.format.version")).with_value(Some(text("1")));
         use ResponseError::*;
         let cases: Vec<(CreatableTopic, i16)> = vec![
             (topic("defaults", -1, -1), 0),

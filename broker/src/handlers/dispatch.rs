@@ -1,15 +1,17 @@
 //! From a frame to an answer: decode, find the handler, encode.
 //!
-//! Produce appends before [`Service::call`] returns, so that a connection's appends happen in arrival order. Everything
+//! Produce appends before [`Service::call`] returns, or holds the connection until it has appended, so that a connection's
+//! appends happen in arrival order. Everything
 //! else runs as the answer's future.
 
 use super::group_lookup::GroupLookup;
-use super::produce::{self, Outcome};
+use super::produce::{self, Outcome, Place};
 use super::{
-    Handlers, alter_configs, create_partitions, create_topics, delete_groups, delete_topics, describe_acls,
-    describe_cluster, describe_configs, describe_groups, describe_topic_partitions, fetch, find_coordinator, heartbeat,
-    incremental_alter_configs, init_producer_id, join_group, leave_group, list_groups, list_offsets,
-    list_partition_reassignments, metadata, offset_commit, offset_fetch, offset_for_leader_epoch, sync_group,
+    Handlers, alter_configs, create_partitions, create_topics, delete_groups, delete_records, delete_topics,
+    describe_acls, describe_cluster, describe_configs, describe_groups, describe_log_dirs, describe_topic_partitions,
+    fetch, find_coordinator, heartbeat, incremental_alter_configs, init_producer_id, join_group, leave_group,
+    list_groups, list_offsets, list_partition_reassignments, metadata, offset_commit, offset_fetch,
+    offset_for_leader_epoch, sync_group,
 };
 use crate::coordinators::group::Caller;
 use crate::net::{Answer, Client, Service};
@@ -17,9 +19,11 @@ use bytes::Bytes;
 use esker_protocol::api::{self, Api};
 use esker_protocol::error_code::ErrorCode;
 use esker_protocol::guard::Limits;
+use esker_protocol::record::Scratch;
 use esker_protocol::request::{self, DecodeError, Request};
 use esker_protocol::response;
 use esker_protocol::segments::Segments;
+use esker_storage::env::Pool;
 use esker_storage::offset::PartitionId;
 use kafka_protocol::messages::{MetadataResponse, RequestKind, ResponseKind};
 use std::sync::Arc;
@@ -100,18 +104,38 @@ impl Service for Dispatch {
 impl Dispatch {
     fn produce(
         &self,
-        client: &Client,
+        client: &Arc<Client>,
         envelope: Envelope,
         request: kafka_protocol::messages::ProduceRequest,
     ) -> Answer {
-        match produce::append(&self.handlers, client, request, envelope.version) {
-            Outcome::Silence => Answer::Silence,
-            Outcome::Close => Answer::Close,
-            Outcome::Now(response) => envelope.now(response.into()),
-            Outcome::Later(appended) => {
-                let handlers = Arc::clone(&self.handlers);
-                Answer::Later(Box::pin(async move { envelope.seal(appended.committed(&handlers).await.into()) }))
+        let (handlers, version) = (Arc::clone(&self.handlers), envelope.version);
+        if !produce::must_recompress(&handlers, &request, version) {
+            let mut scratch = handlers.scratch(client.runtime).lock();
+            let outcome = produce::append(&handlers, client, request, version, &mut scratch, Place::Runtime);
+            drop(scratch);
+            return produced(handlers, envelope, outcome);
+        }
+        let client = Arc::clone(client);
+        Answer::Held(Box::pin(async move {
+            let on_pool = Arc::clone(&handlers);
+            let work =
+                move || produce::append(&on_pool, &client, request, version, &mut Scratch::default(), Place::Pool);
+            match handlers.env.blocking(Pool::Work, work).await {
+                Ok(outcome) => produced(handlers, envelope, outcome),
+                // The process is ending.
+                Err(_) => Answer::Close,
             }
+        }))
+    }
+}
+
+fn produced(handlers: Arc<Handlers>, envelope: Envelope, outcome: Outcome) -> Answer {
+    match outcome {
+        Outcome::Silence => Answer::Silence,
+        Outcome::Close => Answer::Close,
+        Outcome::Now(response) => envelope.now(response.into()),
+        Outcome::Later(appended) => {
+            Answer::Later(Box::pin(async move { envelope.seal(appended.committed(&handlers).await.into()) }))
         }
     }
 }
@@ -128,6 +152,8 @@ async fn answer(
         RequestKind::Fetch(request) => fetch::handle(handlers, client, request, version).await.into(),
         RequestKind::ListOffsets(request) => list_offsets::handle(handlers, request, version).await.into(),
         RequestKind::OffsetForLeaderEpoch(request) => offset_for_leader_epoch::handle(handlers, request).await.into(),
+        RequestKind::DeleteRecords(request) => delete_records::handle(handlers, request).await.into(),
+        RequestKind::DescribeLogDirs(request) => describe_log_dirs::handle(handlers, request).await.into(),
         body => match metadata_request(handlers, client, version, body).await {
             Ok(response) => response,
             Err(body) => group_request(handlers, client, client_id, version, body).await,
@@ -160,9 +186,9 @@ async fn metadata_request(
             create_partitions::handle(&request, publisher, controller).await.into()
         }
         RequestKind::DescribeConfigs(request) => describe_configs::handle(&request, version, publisher, config).into(),
-        RequestKind::AlterConfigs(request) => alter_configs::handle(&request, controller).await.into(),
+        RequestKind::AlterConfigs(request) => alter_configs::handle(&request, publisher, controller).await.into(),
         RequestKind::IncrementalAlterConfigs(request) => {
-            incremental_alter_configs::handle(&request, controller).await.into()
+            incremental_alter_configs::handle(&request, publisher, controller).await.into()
         }
         RequestKind::DescribeCluster(request) => {
             describe_cluster::handle(&request, version, listener, publisher).into()

@@ -3,18 +3,21 @@
 use super::resource::{alter, resource};
 use super::wire::outcome;
 use crate::controller::{AlterOperation, ConfigAlteration, Controller, Refusal};
+use crate::metadata::Publisher;
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::incremental_alter_configs_request::AlterConfigsResource;
 use kafka_protocol::messages::incremental_alter_configs_response::AlterConfigsResourceResponse;
 use kafka_protocol::messages::{IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse};
 
-/// Answers an IncrementalAlterConfigs request; both its versions have the same fields.
+/// Answers an IncrementalAlterConfigs request; both its versions have the same fields. When it returns, what
+/// was altered holds.
 pub async fn handle(
     request: &IncrementalAlterConfigsRequest,
+    publisher: &Publisher,
     controller: &Controller,
 ) -> IncrementalAlterConfigsResponse {
     let asked = request.resources.iter().map(parse).collect();
-    let outcomes = alter(controller, asked, request.validate_only).await;
+    let outcomes = alter(publisher, controller, asked, request.validate_only).await;
     let responses = request.resources.iter().zip(outcomes).map(|(asked, altered)| {
         let (code, message) = outcome(altered.as_ref());
         AlterConfigsResourceResponse::default()

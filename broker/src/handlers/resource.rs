@@ -1,7 +1,9 @@
 //! Resources of configuration requests: what their numbers and names mean.
 
+use super::wire::wait_applied;
 use crate::config::BrokerId;
 use crate::controller::{AlterConfigs, ConfigAlteration, Controller, Refusal, ResourceName};
+use crate::metadata::Publisher;
 use kafka_protocol::ResponseError;
 
 /// Kafka's `ConfigResource.Type`.
@@ -26,8 +28,10 @@ pub(super) fn resource(kind: i8, name: &str) -> Result<ResourceName, Refusal> {
     }
 }
 
-/// Has the alterations made that are not refused already; one outcome for each, in their order.
+/// Has the alterations made that are not refused already; one outcome for each, in their order. When it returns, this
+/// broker goes by them.
 pub(super) async fn alter(
+    publisher: &Publisher,
     controller: &Controller,
     asked: Vec<Result<ConfigAlteration, Refusal>>,
     validate_only: bool,
@@ -36,7 +40,13 @@ pub(super) async fn alter(
     let mut decided = if resources.is_empty() {
         Ok(Vec::new())
     } else {
-        controller.submit(AlterConfigs { resources, validate_only }, None).await.map(|settled| settled.answer)
+        match controller.submit(AlterConfigs { resources, validate_only }, None).await {
+            Ok(settled) => {
+                wait_applied(controller, publisher, settled.version, controller.limit_of(0)).await;
+                Ok(settled.answer)
+            }
+            Err(error) => Err(error),
+        }
     }
     .map(Vec::into_iter);
     asked

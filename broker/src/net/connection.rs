@@ -2,8 +2,10 @@
 //!
 //! A single task drives both directions. Each turn it takes complete frames from the read buffer and hands them to
 //! the [`Service`], which does the ordered part of a request (a produce's append) before it returns, so that one
-//! connection's appends happen in arrival order; only the waiting of several requests overlaps. Answers leave in the
-//! order of their requests. Then it writes what it can, then reads what there is, and sleeps when neither moves.
+//! connection's appends happen in arrival order; only the waiting of several requests overlaps. Where the ordered part is
+//! too much work for the runtime, it is done elsewhere, and the connection is **held**: it takes no further frame until
+//! that is done. Answers leave in the order of their requests. Then it writes what it can, then reads what there is, and
+//! sleeps when neither moves.
 //!
 //! A client that reads history has its connection moved to the threads for that, between two requests, until it has
 //! caught up: there it sends in small steps, and those who live in the present come first.
@@ -37,6 +39,9 @@ pub enum Answer {
     Ready(Segments),
     /// The answer comes when this ends; `None` if there is none after all: close.
     Later(BoxFuture<'static, Option<Segments>>),
+    /// The ordered part of the request is not done yet: what this ends with takes its place, and no other frame is taken
+    /// before.
+    Held(BoxFuture<'static, Answer>),
     /// There is no answer.
     Silence,
     /// The frame makes no sense: close once the answers before it are sent.
@@ -88,7 +93,8 @@ pub(super) enum End {
 
 /// Answers frames.
 pub trait Service: Send + Sync + 'static {
-    /// Handles a frame (without its length prefix). What must happen in arrival order happens before this returns.
+    /// Handles a frame (without its length prefix). What must happen in arrival order happens before this returns, or
+    /// before an [`Answer::Held`] ends.
     fn call(&self, client: &Arc<Client>, frame: Bytes) -> Answer;
 }
 
@@ -137,6 +143,8 @@ pub(super) struct Connection {
     incoming: Incoming,
     patience: Option<Patience>,
     pending: FuturesOrdered<Pending>,
+    /// The request whose ordered part is done elsewhere.
+    held: Option<(BoxFuture<'static, Answer>, Charge)>,
     output: VecDeque<Segments>,
     /// Bytes in `output`.
     unwritten: usize,
@@ -178,6 +186,7 @@ impl Connection {
             limits,
             patience: None,
             pending: FuturesOrdered::new(),
+            held: None,
             output: VecDeque::new(),
             unwritten: 0,
             closing: false,
@@ -223,7 +232,7 @@ impl Connection {
                 if turn.ended {
                     return Poll::Ready(self.fault.take().map_or(Ok(End::Over), Err));
                 }
-                if self.is_to_move() && self.pending.is_empty() && self.output.is_empty() {
+                if self.is_to_move() && self.held.is_none() && self.pending.is_empty() && self.output.is_empty() {
                     return Poll::Ready(Ok(End::Moves));
                 }
                 if !turn.moved {
@@ -263,7 +272,8 @@ impl Connection {
     }
 
     fn turn(&mut self, cx: &mut Context<'_>, is_long: &impl Fn() -> bool) -> io::Result<Turn> {
-        let mut moved = self.take_frames(cx, is_long);
+        let mut moved = self.let_go(cx);
+        moved |= self.take_frames(cx, is_long);
         // The first answer is looked for in every turn, so that there is somebody to wake us.
         while let Poll::Ready(Some(answer)) = self.pending.poll_next_unpin(cx) {
             match answer {
@@ -281,7 +291,7 @@ impl Connection {
         }
         moved |= self.write(cx)?;
         if self.closing {
-            let ended = self.pending.is_empty() && self.output.is_empty();
+            let ended = self.pending.is_empty() && self.output.is_empty() && self.held.is_none();
             return Ok(Turn { moved, ended });
         }
         let Some(stream) = &mut self.stream else { return Err(io::ErrorKind::NotConnected.into()) };
@@ -311,7 +321,8 @@ impl Connection {
     /// Whether another request may be taken in.
     fn has_room(&self) -> bool {
         let unanswered = self.pending.len() + self.output.len();
-        !self.closing && !self.is_to_move() && unanswered < self.limits.max_in_flight && self.unwritten < MAX_UNWRITTEN
+        let is_free = !self.closing && self.held.is_none() && !self.is_to_move();
+        is_free && unanswered < self.limits.max_in_flight && self.unwritten < MAX_UNWRITTEN
     }
 
     fn take_frames(&mut self, cx: &mut Context<'_>, is_long: &impl Fn() -> bool) -> bool {
@@ -354,7 +365,23 @@ impl Connection {
     }
 
     fn accept(&mut self, frame: Bytes, charge: Charge) {
-        match self.service.call(&self.client, frame) {
+        let answer = self.service.call(&self.client, frame);
+        self.settle(answer, charge);
+    }
+
+    /// Looks whether the request that holds the connection is done with what others must wait for. It is waited for
+    /// also when the connection closes: its records count as received.
+    fn let_go(&mut self, cx: &mut Context<'_>) -> bool {
+        let Some((work, _)) = &mut self.held else { return false };
+        let Poll::Ready(answer) = work.as_mut().poll(cx) else { return false };
+        if let Some((_, charge)) = self.held.take() {
+            self.settle(answer, charge);
+        }
+        true
+    }
+
+    fn settle(&mut self, answer: Answer, charge: Charge) {
+        match answer {
             Answer::Ready(bytes) if self.pending.is_empty() => self.put(bytes),
             Answer::Ready(bytes) => self.pending.push_back(Box::pin(std::future::ready(Some(bytes)))),
             Answer::Later(answer) => self.pending.push_back(Box::pin(async move {
@@ -362,6 +389,7 @@ impl Connection {
                 drop(charge);
                 answer
             })),
+            Answer::Held(work) => self.held = Some((work, charge)),
             Answer::Silence => {}
             Answer::Close => self.close(None),
         }

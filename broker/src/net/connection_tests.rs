@@ -37,7 +37,8 @@ impl AsyncWrite for Pipe {
     }
 }
 
-/// Echoes; a frame that starts with `w` is answered once told to, `s` is not answered, `n` fails, `c` closes.
+/// Echoes; a frame that starts with `w` is answered once told to, one with `h` holds the connection until then, `s` is not
+/// answered, `n` fails, `c` closes.
 #[derive(Default)]
 struct Echo {
     calls: Mutex<Vec<Bytes>>,
@@ -53,6 +54,18 @@ impl Service for Echo {
                 Answer::Later(Box::pin(async move {
                     let _ = gate.await;
                     Some(Segments::whole(frame))
+                }))
+            }
+            Some(b'h') => {
+                let gate = self.gates.lock().remove(0);
+                Answer::Held(Box::pin(async move {
+                    let _ = gate.await;
+                    match frame.get(1) {
+                        Some(b's') => Answer::Silence,
+                        Some(b'c') => Answer::Close,
+                        Some(b'l') => Answer::Later(Box::pin(std::future::ready(Some(Segments::whole(frame))))),
+                        _ => Answer::Ready(Segments::whole(frame)),
+                    }
                 }))
             }
             Some(b's') => Answer::Silence,
@@ -387,4 +400,51 @@ async fn long_requests_that_wait_do_not_keep_each_other_out() {
     assert!(bench.service.calls.lock().is_empty());
     drop(held);
     expect(&mut bench.client, &body).await;
+}
+
+#[tokio::test]
+async fn a_request_whose_ordered_part_takes_long_holds_those_behind_it() {
+    let mut bench = start(limits(), 1 << 20);
+    let (opens, gates): (Vec<_>, Vec<_>) = (0..4).map(|_| oneshot::channel()).unzip();
+    *bench.service.gates.lock() = gates;
+    let mut opens = opens.into_iter();
+    let frames = [frame(b"w0"), frame(b"h1"), frame(b"r2"), frame(b"hs3"), frame(b"hl4"), frame(b"r5")].concat();
+    bench.client.write_all(&frames).await.unwrap();
+    let calls = |bench: &Bench| bench.service.calls.lock().len();
+    let settle = async || {
+        for _ in 0..200 {
+            tokio::task::yield_now().await;
+        }
+    };
+    settle().await;
+    assert_eq!(calls(&bench), 2, "nothing is taken behind the one that holds");
+    let first = opens.next().unwrap();
+    opens.next().unwrap().send(()).unwrap();
+    settle().await;
+    assert_eq!(calls(&bench), 4, "up to the next that holds");
+    // What is held keeps its place: the answer before it is not there yet.
+    first.send(()).unwrap();
+    expect(&mut bench.client, b"w0h1r2").await;
+    opens.next().unwrap().send(()).unwrap();
+    settle().await;
+    assert_eq!(calls(&bench), 5);
+    assert!(bench.budget.available() < 1 << 20, "it is charged as long as it holds");
+    opens.next().unwrap().send(()).unwrap();
+    expect(&mut bench.client, b"hl4r5").await;
+}
+
+#[tokio::test]
+async fn a_held_request_is_finished_although_its_client_has_gone() {
+    let mut bench = start(limits(), 1 << 20);
+    let (open, gate) = oneshot::channel();
+    *bench.service.gates.lock() = vec![gate];
+    bench.client.write_all(&[frame(b"h1"), frame(b"r2")].concat()).await.unwrap();
+    bench.client.shutdown().await.unwrap();
+    for _ in 0..200 {
+        tokio::task::yield_now().await;
+    }
+    assert!(!bench.served.is_finished());
+    open.send(()).unwrap();
+    expect(&mut bench.client, b"h1").await;
+    bench.served.await.unwrap().unwrap();
 }

@@ -15,7 +15,7 @@ use crate::metrics::Metrics;
 use arc_swap::ArcSwap;
 use esker_storage::env::mutation::{self, Mutation};
 use esker_storage::env::{Env, Pool};
-use esker_storage::log::{LogConfig, LogDir, LogObserver};
+use esker_storage::log::{LogDir, LogObserver};
 use esker_storage::offset::{LeaderEpoch, PartitionId};
 use esker_storage::partition_log::{PartitionLog, Tier};
 use esker_storage::tier::TierRecord;
@@ -65,6 +65,8 @@ pub struct Hosted {
     wakes: Arc<Wakes>,
     /// Whether a log did not open.
     offline: AtomicBool,
+    /// Whether a topic may be stored with another codec than its producers'.
+    recompresses: AtomicBool,
     /// Whether the broker is about to stop.
     ending: AtomicBool,
 }
@@ -148,6 +150,7 @@ impl Hosted {
             places: Mutex::new(places),
             partitions: ArcSwap::default(),
             offline: AtomicBool::new(false),
+            recompresses: AtomicBool::new(false),
             ending: AtomicBool::new(false),
         })
     }
@@ -180,6 +183,20 @@ impl Hosted {
     /// How many ranges of the partitions' local logs are damaged, and not in the tier.
     pub fn damaged_ranges(&self) -> usize {
         self.led().iter().map(|partition| partition.log().local().damaged().len()).sum()
+    }
+
+    /// Whether any partition here may have to store a batch otherwise than it came, or had to once; cheap.
+    pub fn recompresses(&self) -> bool {
+        self.recompresses.load(Ordering::Acquire)
+    }
+
+    /// The settings of a topic, whose partitions are told them next.
+    fn settings(&self, image: &Image, topic: &Topic) -> Arc<TopicConfig> {
+        let config = image.topic_config(topic, self.config.node_id, &self.config.layers);
+        if config.stored_as.is_some() {
+            self.recompresses.store(true, Ordering::Release);
+        }
+        Arc::new(config)
     }
 
     /// Ends the waits in directories that failed, also for partitions that had nothing to sync.
@@ -252,7 +269,7 @@ impl Hosted {
 
     fn compare(&self, image: &Image, topic: &Arc<Topic>, opening: &mut Vec<Opening>) {
         let node = self.config.node_id;
-        let config = Arc::new(image.topic_config(topic, node, &self.config.layers));
+        let config = self.settings(image, topic);
         for (number, partition) in (0u32..).zip(&topic.partitions) {
             if partition.leader != Some(node) {
                 continue;
@@ -260,7 +277,7 @@ impl Hosted {
             let id = PartitionId { topic: topic.id, partition: number };
             match self.get(id) {
                 Some(Here::Led(led)) if led.leader_epoch() == partition.leader_epoch => {
-                    led.configure(Arc::clone(&config), self.log_config(&topic.name, &config));
+                    led.configure(Arc::clone(&config));
                 }
                 _ => opening.push(Opening {
                     id,
@@ -276,8 +293,8 @@ impl Hosted {
     fn reconfigure(&self, image: &Image) {
         for partition in self.led() {
             if let Some(topic) = image.topic_by_id(partition.id().topic) {
-                let config = Arc::new(image.topic_config(topic, self.config.node_id, &self.config.layers));
-                partition.configure(Arc::clone(&config), self.log_config(&topic.name, &config));
+                let config = self.settings(image, topic);
+                partition.configure(config);
             }
         }
     }
@@ -316,12 +333,15 @@ impl Hosted {
         let Opening { id, topic, epoch, config } = opening;
         let dir = self.place(id);
         let Some(dir) = dir else { return Here::Offline("its log directory failed".into()) };
-        let settings = self.log_config(&topic, &config);
+        let settings = config.log_config();
         let opened = PartitionLog::open(&self.env, &self.tier, dir, id, settings, epoch).await;
         match opened {
             Ok(log) => {
                 let log = Arc::new(log);
                 let local = Arc::clone(log.local());
+                if is_internal(&topic) {
+                    local.use_reserve();
+                }
                 let partition = Partition::lead(self.env.clone(), topic, log, epoch, config, Arc::clone(&self.wakes));
                 let observer: Weak<dyn LogObserver> = Arc::downgrade(&partition) as Weak<dyn LogObserver>;
                 local.observe(observer);
@@ -399,10 +419,6 @@ impl Hosted {
                 self.delete(strays).await;
             }
         }
-    }
-
-    fn log_config(&self, topic: &str, config: &TopicConfig) -> LogConfig {
-        LogConfig { reserve: is_internal(topic), ..config.log_config(self.config.producer_id_expiration_ms) }
     }
 
     /// Syncs and checkpoints everything, so that the next start replays nothing. Appends must have ended.

@@ -8,6 +8,7 @@
 //!  sync group:                  fdatasync -> synced end -> high watermark -> wake
 //! ```
 
+use super::codes::lookup_code;
 use super::waiter::{Commit, NotCommitted, Waiter};
 use super::waiters::Waiters;
 use super::wakes::Wakes;
@@ -17,7 +18,7 @@ use esker_protocol::error_code::ErrorCode;
 use esker_protocol::record::ValidatedBatch;
 use esker_storage::env::mutation::{self, Mutation};
 use esker_storage::env::{Env, Monotonic, Timestamp};
-use esker_storage::log::{AppendError, Appended, Log, LogConfig, LogObserver};
+use esker_storage::log::{AppendError, Appended, Log, LogObserver};
 use esker_storage::offset::{HighWatermark, LastStable, LeaderEpoch, LocalStart, LogStart, Offset, PartitionId};
 use esker_storage::partition_log::{self, LookupError, PartitionLog, ReadError, Records, Source, Want};
 use std::sync::Arc;
@@ -127,8 +128,8 @@ impl Partition {
     }
 
     /// The settings of its topic changed.
-    pub fn configure(&self, config: Arc<TopicConfig>, log: LogConfig) {
-        self.log.configure(log);
+    pub fn configure(&self, config: Arc<TopicConfig>) {
+        self.log.configure(config.log_config());
         self.config.store(config);
     }
 
@@ -205,6 +206,25 @@ impl Partition {
     /// Why nothing can be read or appended here any more, if so.
     pub fn ended(&self) -> Option<NotCommitted> {
         if self.log.is_failed() { Some(NotCommitted::Failed) } else { self.waiters.ended() }
+    }
+
+    /// Deletes the records before `offset`, or all that are committed; where the log starts then. It survives a crash when
+    /// this returns.
+    ///
+    /// # Errors
+    /// `POLICY_VIOLATION` for a topic whose records only compaction may take, `OFFSET_OUT_OF_RANGE` beyond the high
+    /// watermark, or what the disk or the tier answers.
+    pub async fn delete_before(&self, offset: Option<Offset>) -> Result<LogStart, ErrorCode> {
+        if !self.topic_config().cleanup.delete {
+            return Err(ErrorCode::POLICY_VIOLATION);
+        }
+        let committed = self.high_watermark().offset();
+        let start = offset.unwrap_or(committed);
+        if start > committed {
+            return Err(ErrorCode::OFFSET_OUT_OF_RANGE);
+        }
+        let deleted = self.log.delete_before(LogStart::at(start), self.epoch).await;
+        deleted.map_err(|error| lookup_code(&error))
     }
 
     /// Registers a long poll, woken when there may be more to read.

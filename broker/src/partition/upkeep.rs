@@ -105,7 +105,12 @@ impl Upkeep {
         if partition.log().is_failed() {
             return;
         }
-        let retention = Retention { keep, epoch: partition.leader_epoch(), committed: partition.high_watermark() };
+        let retention = Retention {
+            keep,
+            leaves_tier: partition.topic_config().leaves_tier(),
+            epoch: partition.leader_epoch(),
+            committed: partition.high_watermark(),
+        };
         // What needs the store waits for it as long as it is away, and the others must not.
         match self.env.timeout(LIMIT, partition.log().retain(retention, self.env.wall())).await {
             Ok(Ok(())) => {}

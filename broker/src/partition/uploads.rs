@@ -24,7 +24,7 @@ impl Partition {
     fn upload_view(&self) -> PartitionView {
         let config = self.topic_config();
         let tail = TailLimits { max_bytes: config.tail_max_bytes, max_age: Duration::from_millis(config.tail_max_ms) };
-        let enabled = config.is_tiered() && !self.log().is_failed();
+        let enabled = config.is_copied() && !self.log().is_failed();
         self.log().upload_view(self.leader_epoch(), self.high_watermark(), tail, enabled)
     }
 }

@@ -183,6 +183,11 @@ pub(crate) static DELETE_TOPICS: Shape = Shape(&[
     int32("timeout_ms"),
 ]);
 
+pub(crate) static DELETE_RECORDS: Shape = Shape(&[
+    list("topics", &[text("name"), list("partitions", &[int32("partition_index"), int64("offset")])]),
+    int32("timeout_ms"),
+]);
+
 pub(crate) static INIT_PRODUCER_ID: Shape = Shape(&[
     text("transactional_id").nullable(),
     int32("transaction_timeout_ms"),
@@ -224,6 +229,9 @@ pub(crate) static ALTER_CONFIGS: Shape = Shape(&[
     ),
     boolean("validate_only"),
 ]);
+
+pub(crate) static DESCRIBE_LOG_DIRS: Shape =
+    Shape(&[list("topics", &[text("topic"), list_of_int32("partitions")]).nullable()]);
 
 pub(crate) static CREATE_PARTITIONS: Shape = Shape(&[
     list("topics", &[text("name"), int32("count"), list("assignments", &[list_of_int32("broker_ids")]).nullable()]),

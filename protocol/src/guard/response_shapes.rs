@@ -301,6 +301,14 @@ pub(crate) static DELETE_TOPICS: Shape = Shape(&[
     ),
 ]);
 
+pub(crate) static DELETE_RECORDS: Shape = Shape(&[
+    int32("throttle_time_ms"),
+    list(
+        "topics",
+        &[text("name"), list("partitions", &[int32("partition_index"), int64("low_watermark"), int16("error_code")])],
+    ),
+]);
+
 pub(crate) static INIT_PRODUCER_ID: Shape =
     Shape(&[int32("throttle_time_ms"), int16("error_code"), int64("producer_id"), int16("producer_epoch")]);
 
@@ -361,6 +369,35 @@ pub(crate) static ALTER_CONFIGS: Shape = Shape(&[
     list(
         "responses",
         &[int16("error_code"), text("error_message").nullable(), int8("resource_type"), text("resource_name")],
+    ),
+]);
+
+pub(crate) static DESCRIBE_LOG_DIRS: Shape = Shape(&[
+    int32("throttle_time_ms"),
+    int16("error_code").since(3),
+    list(
+        "results",
+        &[
+            int16("error_code"),
+            text("log_dir"),
+            list(
+                "topics",
+                &[
+                    text("name"),
+                    list(
+                        "partitions",
+                        &[
+                            int32("partition_index"),
+                            int64("partition_size"),
+                            int64("offset_lag"),
+                            boolean("is_future_key"),
+                        ],
+                    ),
+                ],
+            ),
+            int64("total_bytes").since(4),
+            int64("usable_bytes").since(4),
+        ],
     ),
 ]);
 

@@ -5,7 +5,8 @@
 //! clients never pass through here: they are stored as they come.
 
 use super::checksum::crc32c;
-use super::codec::{Compression, compress};
+use super::codec::Compression;
+use super::compress::compress;
 use super::header::{BatchHeader, Producer, TimestampType};
 use super::patch::{MaxTimestamp, ValidatedBatch};
 use super::varint;
@@ -175,19 +176,13 @@ impl BatchBuilder {
         header.last_offset_delta = header.record_count - 1;
         header.max_timestamp = self.max.timestamp.unwrap_or(-1);
         let mut bytes = vec![0; BatchHeader::SIZE];
-        compress(self.codec, &self.records, &mut bytes)?;
+        compress(self.codec.into(), &self.records, &mut bytes)?;
         let length = bytes.len() - BatchHeader::PREFIX;
         header.batch_length = i32::try_from(length).ok().filter(|_| !self.too_large).ok_or(BuildError::TooLarge)?;
-        write_head(&mut bytes, &header);
+        header.write_to(&mut bytes);
         header.crc = crc32c(bytes.get(BatchHeader::CRC_START..).unwrap_or_default());
-        write_head(&mut bytes, &header);
+        header.write_to(&mut bytes);
         Ok(ValidatedBatch::checked(bytes.into(), header, self.max))
-    }
-}
-
-fn write_head(bytes: &mut [u8], header: &BatchHeader) {
-    if let Some(head) = bytes.first_chunk_mut() {
-        *head = header.encode();
     }
 }
 

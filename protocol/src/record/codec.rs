@@ -1,4 +1,4 @@
-//! The five codecs: compressing a batch's records, and decompressing them as a stream.
+//! The five codecs: decompressing a batch's records as a stream. (Compressing them is `compress`.)
 //!
 //! A [`Decoder`] yields a batch's records piece by piece, so that validating a batch needs memory for a window of it
 //! and not for all of it: a megabyte can decompress to gigabytes. The formats are those that Kafka's own clients read.
@@ -11,8 +11,8 @@
 //! | zstd   | one or more zstd frames |
 
 use flate2::bufread::MultiGzDecoder;
-use lz4_flex::frame::{BlockMode, BlockSize, FrameDecoder, FrameEncoder, FrameInfo};
-use std::io::{self, Read, Write};
+use lz4_flex::frame::FrameDecoder;
+use std::io::{self, Read};
 use zstd::zstd_safe::DCtx;
 
 /// How the records of a batch are compressed.
@@ -169,16 +169,12 @@ impl Read for Decoder<'_> {
     }
 }
 
-fn bad(message: &'static str) -> io::Error {
+pub(super) fn bad(message: &'static str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, message)
 }
 
 /// The start of a stream that snappy-java framed; its version and lowest compatible version follow, 4 bytes each.
-const XERIAL_MAGIC: &[u8] = b"\x82SNAPPY\0";
-/// The magic with the two versions.
-const XERIAL_HEADER: &[u8] = b"\x82SNAPPY\0\0\0\0\x01\0\0\0\x01";
-/// snappy-java's block size.
-const XERIAL_BLOCK: usize = 32 * 1024;
+pub(super) const XERIAL_MAGIC: &[u8] = b"\x82SNAPPY\0";
 
 /// Snappy, block by block.
 pub(super) struct SnappyReader<'a> {
@@ -275,36 +271,6 @@ fn check_lz4_frame(input: &[u8]) -> io::Result<()> {
         // The highest bit says that the block is not compressed.
         rest = after.get((length & 0x7fff_ffff) as usize + checksum..).ok_or_else(truncated)?;
     }
-}
-
-/// Appends `records` to `out`, compressed.
-pub(super) fn compress(codec: Compression, records: &[u8], out: &mut Vec<u8>) -> io::Result<()> {
-    match codec {
-        Compression::None => out.extend_from_slice(records),
-        Compression::Gzip => {
-            let mut encoder = flate2::write::GzEncoder::new(out, flate2::Compression::default());
-            encoder.write_all(records)?;
-            encoder.finish()?;
-        }
-        Compression::Snappy => {
-            out.extend_from_slice(XERIAL_HEADER);
-            let mut encoder = snap::raw::Encoder::new();
-            for block in records.chunks(XERIAL_BLOCK) {
-                let block = encoder.compress_vec(block)?;
-                let length = u32::try_from(block.len()).map_err(|_| bad("snappy block too large"))?;
-                out.extend_from_slice(&length.to_be_bytes());
-                out.extend_from_slice(&block);
-            }
-        }
-        Compression::Lz4 => {
-            let info = FrameInfo::new().block_size(BlockSize::Max64KB).block_mode(BlockMode::Independent);
-            let mut encoder = FrameEncoder::with_frame_info(info, out);
-            encoder.write_all(records)?;
-            encoder.finish().map_err(io::Error::other)?;
-        }
-        Compression::Zstd => zstd::stream::copy_encode(records, out, 0)?,
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -1,7 +1,12 @@
 //! Streams as other clients write them, and streams that are not what they seem.
 
+use super::super::compress::compress;
 use super::*;
+use lz4_flex::frame::{BlockMode, BlockSize, FrameEncoder, FrameInfo};
 use proptest::prelude::*;
+use std::io::Write;
+
+const XERIAL_HEADER: &[u8] = b"\x82SNAPPY\0\0\0\0\x01\0\0\0\x01";
 
 fn decode(codec: Compression, input: &[u8], limit: u64) -> io::Result<Vec<u8>> {
     let mut decoders = Decoders::default();
@@ -12,7 +17,7 @@ fn decode(codec: Compression, input: &[u8], limit: u64) -> io::Result<Vec<u8>> {
 
 fn encode(codec: Compression, input: &[u8]) -> Vec<u8> {
     let mut out = Vec::new();
-    compress(codec, input, &mut out).unwrap();
+    compress(codec.into(), input, &mut out).unwrap();
     out
 }
 

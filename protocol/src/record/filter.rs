@@ -11,7 +11,8 @@
 //! ```
 
 use super::checksum::crc32c;
-use super::codec::{Compression, Scratch, compress};
+use super::codec::{Compression, Scratch};
+use super::compress::compress;
 use super::header::{BatchHeader, TimestampType};
 use super::records::{Base, Record, open};
 use super::shape::{BAD_RECORD, Malformed, TRAILING};
@@ -123,7 +124,8 @@ impl Kept {
         }
         header.record_count = self.count;
         let mut bytes = vec![0; BatchHeader::SIZE];
-        compress(header.compression(), &records, &mut bytes).map_err(|error| Malformed::Codec(error.to_string()))?;
+        compress(header.compression().into(), &records, &mut bytes)
+            .map_err(|error| Malformed::Codec(error.to_string()))?;
         let length = bytes.len() - BatchHeader::PREFIX;
         header.batch_length = i32::try_from(length).map_err(|_| Malformed::TooLarge { limit: i32::MAX as u64 })?;
         Ok(sealed(header, bytes))

@@ -167,6 +167,13 @@ impl BatchHeader {
         head
     }
 
+    /// Writes the header over the start of `batch`.
+    pub(super) fn write_to(&self, batch: &mut [u8]) {
+        if let Some(head) = batch.first_chunk_mut() {
+            *head = self.encode();
+        }
+    }
+
     /// The length of the whole batch in bytes, header included; at least [`BatchHeader::SIZE`].
     pub fn total_len(&self) -> usize {
         usize::try_from(self.batch_length).unwrap_or(0).saturating_add(Self::PREFIX)

@@ -27,11 +27,14 @@
 mod builder;
 mod checksum;
 mod codec;
+mod compress;
 mod control;
 mod filter;
 mod header;
 mod lookup;
+mod lz4_high;
 mod patch;
+mod recompress;
 mod records;
 mod rejection;
 mod shape;
@@ -42,6 +45,7 @@ mod window;
 
 pub use builder::{BatchBuilder, BuildError, RecordHeader};
 pub use codec::{Compression, Scratch};
+pub use compress::{GZIP_DEFAULT, GZIP_LEVELS, LZ4_DEFAULT, LZ4_LEVELS, StoredAs, ZSTD_DEFAULT, ZSTD_LEVELS};
 pub use control::{ControlKind, Marker, end_transaction_marker};
 pub use filter::{Filtered, NewHorizon, filter, without_records};
 pub use header::{BatchHeader, Damage, Producer, TimestampType, check_stored};

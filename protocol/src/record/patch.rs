@@ -38,6 +38,11 @@ impl ValidatedBatch {
         ValidatedBatch { bytes, header, max }
     }
 
+    /// The same batch with its records in another form.
+    pub(super) fn with_records_of(self, bytes: Bytes, header: BatchHeader) -> ValidatedBatch {
+        ValidatedBatch::checked(bytes, header, self.max)
+    }
+
     /// The header as the producer sent it.
     pub fn header(&self) -> &BatchHeader {
         &self.header

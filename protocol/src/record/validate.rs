@@ -155,9 +155,7 @@ fn check_frame(records: &[u8], header: &BatchHeader, rules: &Rules) -> Result<()
         return Err(Rejection::invalid(message));
     }
     if records.len() > rules.max_message_bytes {
-        let (size, limit) = (records.len(), rules.max_message_bytes);
-        let message = format!("the record batch has {size} bytes, more than the limit of {limit}");
-        return Err(Rejection::new(RejectionKind::MessageTooLarge, message));
+        return Err(too_large(records.len(), rules.max_message_bytes));
     }
     let computed = crc32c(records.get(BatchHeader::CRC_START..).unwrap_or_default());
     if computed != header.crc {
@@ -165,6 +163,11 @@ fn check_frame(records: &[u8], header: &BatchHeader, rules: &Rules) -> Result<()
         return Err(Rejection::new(RejectionKind::CorruptMessage, damage.to_string()));
     }
     Ok(())
+}
+
+pub(super) fn too_large(size: usize, limit: usize) -> Rejection {
+    let message = format!("the record batch has {size} bytes, more than the limit of {limit}");
+    Rejection::new(RejectionKind::MessageTooLarge, message)
 }
 
 /// The third group: what the header says.

@@ -226,7 +226,7 @@ fn a_record_larger_than_the_window_does_not_reach_into_the_next() {
         plain.resize(100_003, 0);
         plain.extend([12, 0, 0, 2, 1, 1, 0]);
         let mut batch = with_records(2, &[]);
-        super::super::codec::compress(Compression::Zstd, &plain, &mut batch).unwrap();
+        super::super::compress::compress(Compression::Zstd.into(), &plain, &mut batch).unwrap();
         batch[22] = Compression::Zstd.code();
         seal(&mut batch);
         let fits = value == 99_992;

@@ -211,9 +211,9 @@ macro_rules! keys {
 
 keys! {
     Produce Fetch ListOffsets Metadata OffsetCommit OffsetFetch FindCoordinator JoinGroup Heartbeat LeaveGroup
-    SyncGroup DescribeGroups ListGroups ApiVersions CreateTopics DeleteTopics InitProducerId OffsetForLeaderEpoch
-    DescribeAcls DescribeConfigs AlterConfigs CreatePartitions DeleteGroups IncrementalAlterConfigs
-    ListPartitionReassignments DescribeCluster DescribeTopicPartitions
+    SyncGroup DescribeGroups ListGroups ApiVersions CreateTopics DeleteTopics DeleteRecords InitProducerId
+    OffsetForLeaderEpoch DescribeAcls DescribeConfigs AlterConfigs DescribeLogDirs CreatePartitions DeleteGroups
+    IncrementalAlterConfigs ListPartitionReassignments DescribeCluster DescribeTopicPartitions
 }
 
 #[cfg(test)]

@@ -10,9 +10,11 @@ use kafka_protocol::messages::alter_configs_response::AlterConfigsResourceRespon
 use kafka_protocol::messages::create_partitions_response::CreatePartitionsTopicResult;
 use kafka_protocol::messages::create_topics_response::CreatableTopicResult;
 use kafka_protocol::messages::delete_groups_response::DeletableGroupResult;
+use kafka_protocol::messages::delete_records_response::{DeleteRecordsPartitionResult, DeleteRecordsTopicResult};
 use kafka_protocol::messages::delete_topics_response::DeletableTopicResult;
 use kafka_protocol::messages::describe_configs_response::DescribeConfigsResult;
 use kafka_protocol::messages::describe_groups_response::DescribedGroup;
+use kafka_protocol::messages::describe_log_dirs_response::DescribeLogDirsResult;
 use kafka_protocol::messages::describe_topic_partitions_response::DescribeTopicPartitionsResponseTopic;
 use kafka_protocol::messages::fetch_response::{FetchableTopicResponse, PartitionData};
 use kafka_protocol::messages::find_coordinator_response::Coordinator;
@@ -53,6 +55,7 @@ pub fn error_response(request: &RequestKind, version: i16, error: ErrorCode) -> 
         RequestKind::ApiVersions(_) => api::versions_refused(error).into(),
         RequestKind::CreateTopics(request) => create_topics(request, code).into(),
         RequestKind::DeleteTopics(request) => delete_topics(request, version, code).into(),
+        RequestKind::DeleteRecords(request) => delete_records(request, code).into(),
         RequestKind::InitProducerId(_) => InitProducerIdResponse::default()
             .with_error_code(code)
             .with_producer_id((-1).into())
@@ -64,6 +67,7 @@ pub fn error_response(request: &RequestKind, version: i16, error: ErrorCode) -> 
         }
         RequestKind::DescribeConfigs(request) => describe_configs(request, code).into(),
         RequestKind::AlterConfigs(request) => alter_configs(request, code).into(),
+        RequestKind::DescribeLogDirs(_) => describe_log_dirs(version, code).into(),
         RequestKind::IncrementalAlterConfigs(request) => incremental_alter_configs(request, code).into(),
         RequestKind::CreatePartitions(request) => create_partitions(request, code).into(),
         RequestKind::DeleteGroups(request) => delete_groups(request, code).into(),
@@ -217,6 +221,27 @@ fn delete_topics(request: &DeleteTopicsRequest, version: i16, code: i16) -> Dele
         request.topic_names.iter().map(|name| refused.clone().with_name(Some(name.clone()))).collect()
     };
     DeleteTopicsResponse::default().with_responses(results)
+}
+
+fn delete_records(request: &DeleteRecordsRequest, code: i16) -> DeleteRecordsResponse {
+    let topics = request.topics.iter().map(|topic| {
+        let partitions = topic.partitions.iter().map(|partition| {
+            DeleteRecordsPartitionResult::default()
+                .with_partition_index(partition.partition_index)
+                .with_low_watermark(-1)
+                .with_error_code(code)
+        });
+        DeleteRecordsTopicResult::default().with_name(topic.name.clone()).with_partitions(partitions.collect())
+    });
+    DeleteRecordsResponse::default().with_topics(topics.collect())
+}
+
+/// At the top from 3 on; before, an answer has errors of directories only, so that one without a name stands for all.
+fn describe_log_dirs(version: i16, code: i16) -> DescribeLogDirsResponse {
+    if version >= 3 {
+        return DescribeLogDirsResponse::default().with_error_code(code);
+    }
+    DescribeLogDirsResponse::default().with_results(vec![DescribeLogDirsResult::default().with_error_code(code)])
 }
 
 fn offset_for_leader_epoch(request: &OffsetForLeaderEpochRequest, code: i16) -> OffsetForLeaderEpochResponse {

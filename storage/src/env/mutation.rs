@@ -27,6 +27,8 @@ pub enum Mutation {
     /// A commit whose answer was lost is written again under the next number, without a look at the first. (The
     /// numbered log's append.)
     LostAnswerNewNumber,
+    /// DeleteRecords is answered before the new log start would survive a crash. (The log's start.)
+    LogStartNotSaved,
     /// A cleaned segment takes the place of its run without being synced. (The swap of compaction.)
     SwapWithoutSync,
     /// A tombstone goes at once, not after `delete.retention.ms`. (Compaction's filter.)
@@ -49,12 +51,13 @@ pub enum Mutation {
 
 impl Mutation {
     /// Every mutation.
-    pub const ALL: [Mutation; 14] = [
+    pub const ALL: [Mutation; 15] = [
         Mutation::SyncLeftOut,
         Mutation::AnswerBeforeWrite,
         Mutation::LocalDropBeforeCommit,
         Mutation::StaleUnitAccepted,
         Mutation::LostAnswerNewNumber,
+        Mutation::LogStartNotSaved,
         Mutation::SwapWithoutSync,
         Mutation::TombstoneRemovedEarly,
         Mutation::NewestRecordDropped,
@@ -74,6 +77,7 @@ impl Mutation {
             Mutation::LocalDropBeforeCommit => "local-drop-before-commit",
             Mutation::StaleUnitAccepted => "stale-unit-accepted",
             Mutation::LostAnswerNewNumber => "lost-answer-new-number",
+            Mutation::LogStartNotSaved => "log-start-not-saved",
             Mutation::SwapWithoutSync => "swap-without-sync",
             Mutation::TombstoneRemovedEarly => "tombstone-removed-early",
             Mutation::NewestRecordDropped => "newest-record-dropped",

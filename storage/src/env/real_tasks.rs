@@ -55,6 +55,7 @@ impl RealTasks {
             let (name, count) = match pool {
                 Pool::Sync => ("esker-sync", 8),
                 Pool::Cold => ("esker-cold", 4),
+                Pool::Work => ("esker-work", runtimes.max(1)),
                 Pool::Maintenance => ("esker-maint", 2),
             };
             for index in 0..count {

@@ -14,13 +14,16 @@ pub enum Pool {
     Sync,
     /// Reads that may wait for the disk: cold pages of hot segments, recovery, indexes.
     Cold,
+    /// What keeps a processor busy for longer than a connection's runtime may be kept from its other connections, and is
+    /// waited for by a client: recompression.
+    Work,
     /// Everything that may take long and is waited for by nobody: uploads, retention, scrubbing.
     Maintenance,
 }
 
 impl Pool {
     /// Every pool.
-    pub const ALL: [Pool; 3] = [Pool::Sync, Pool::Cold, Pool::Maintenance];
+    pub const ALL: [Pool; 4] = [Pool::Sync, Pool::Cold, Pool::Work, Pool::Maintenance];
 }
 
 /// Where tasks and blocking work run.

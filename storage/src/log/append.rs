@@ -75,7 +75,7 @@ impl Log {
             });
         }
         let config = self.config();
-        self.dir.check_room(size, config.reserve)?;
+        self.dir.check_room(size, self.reserve.load(Ordering::Relaxed))?;
         if self.is_due(&appender, size, now, &config) {
             self.roll_locked(&mut appender, now)?;
         }
@@ -110,10 +110,13 @@ impl Log {
         // Failed since: nobody may answer for this batch any more, and the sync group has told its logs already.
         self.dir.check().map_err(LogError::from)?;
         self.dir.group().appended(size);
-        if self.dir.durability() == Durability::Os
-            && let Some(observer) = self.observer()
-        {
-            observer.durable(self);
+        if self.dir.durability() == Durability::Os {
+            if self.wants_flush() {
+                self.dir.group().demand();
+            }
+            if let Some(observer) = self.observer() {
+                observer.durable(self);
+            }
         }
         let last_offset = mark.next.previous().unwrap_or(mark.base);
         Ok(Appended { base_offset: mark.base, last_offset, log_append_time, duplicate: false })
@@ -164,11 +167,17 @@ pub(super) fn is_old(since: Timestamp, now: Timestamp, segment_ms: i64) -> bool 
 }
 
 impl Log {
+    /// Rolls the dice for a segment that begins.
+    pub(super) fn jitter(&self, config: &super::config::LogConfig) -> i64 {
+        let most = u64::try_from(config.segment_jitter_ms.min(config.segment_ms)).unwrap_or(0);
+        if most == 0 { 0 } else { i64::try_from(self.dir.env().random.below(most)).unwrap_or(0) }
+    }
+
     fn is_due(&self, appender: &Appender, next: u64, now: Timestamp, config: &super::config::LogConfig) -> bool {
         let end = appender.writer.end();
         let empty = end.offset == appender.writer.segment().name().base;
         !empty
             && (is_full(end.position.get(), next, config.segment_bytes)
-                || is_old(filling_since(appender), now, config.segment_ms))
+                || is_old(filling_since(appender), now, config.segment_ms - appender.jitter_ms))
     }
 }

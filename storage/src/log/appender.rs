@@ -31,6 +31,8 @@ pub(super) struct Appender {
     pub(super) since_checkpoint: u64,
     /// When the first batch of the active segment was appended by this process.
     pub(super) first_append: Option<Timestamp>,
+    /// What chance takes off `segment.ms` for the active segment.
+    pub(super) jitter_ms: i64,
 }
 
 /// Snapshots kept in memory per log.
@@ -49,6 +51,7 @@ impl Appender {
             snapshots: VecDeque::new(),
             since_checkpoint: 0,
             first_append: None,
+            jitter_ms: 0,
         }
     }
 

@@ -2,6 +2,7 @@
 //! the partition when it is opened.
 
 use crate::offset::{LeaderEpoch, LogStart, TierEnd};
+use crate::segment::{FilePlan, IndexLimits};
 use esker_protocol::record::TimestampType;
 
 /// Settings of one log, from the topic's configuration.
@@ -11,14 +12,24 @@ pub struct LogConfig {
     pub segment_bytes: u64,
     /// `segment.ms`: a segment older than this is sealed at the next append or check.
     pub segment_ms: i64,
+    /// `segment.jitter.ms`: of how much of that chance takes a part off, for each segment anew.
+    pub segment_jitter_ms: i64,
+    /// `segment.index.bytes` and `index.interval.bytes`, from the next segment on.
+    pub index: IndexLimits,
+    /// `preallocate`, from the next segment on.
+    pub preallocate: bool,
+    /// `file.delete.delay.ms`: how long the files of dropped segments stay.
+    pub file_delete_delay_ms: i64,
+    /// `flush.messages`: with `log.durability=os`, as many records wait for a sync before they are vouched for.
+    pub flush_messages: u64,
+    /// `flush.ms`: with `log.durability=os`, how long records wait for a sync at most.
+    pub flush_ms: u64,
     /// `message.timestamp.type`.
     pub timestamp_type: TimestampType,
     /// `producer.id.expiration.ms`.
     pub producer_expiration_ms: i64,
     /// Bytes appended after which a checkpoint is due: what a restart after a crash scans at most, more or less.
     pub checkpoint_bytes: u64,
-    /// Whether it may use half of what the directory keeps free.
-    pub reserve: bool,
 }
 
 impl Default for LogConfig {
@@ -27,11 +38,23 @@ impl Default for LogConfig {
         LogConfig {
             segment_bytes: 1 << 30,
             segment_ms: 7 * 24 * 3600 * 1000,
+            segment_jitter_ms: 0,
+            index: IndexLimits::default(),
+            preallocate: false,
+            file_delete_delay_ms: 0,
+            flush_messages: i64::MAX as u64,
+            flush_ms: i64::MAX as u64,
             timestamp_type: TimestampType::CreateTime,
             producer_expiration_ms: 24 * 3600 * 1000,
             checkpoint_bytes: 64 << 20,
-            reserve: false,
         }
+    }
+}
+
+impl LogConfig {
+    /// How its next data file is made.
+    pub(super) fn file_plan(&self) -> FilePlan {
+        FilePlan { capacity: self.segment_bytes, preallocate: self.preallocate, index: self.index }
     }
 }
 

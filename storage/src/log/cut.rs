@@ -12,33 +12,36 @@ use super::error::{LogError, segment_error};
 use super::local_log::{Log, SegmentList};
 use super::upkeep::next_serial;
 use crate::env::Timestamp;
+use crate::env::mutation::{self, Mutation};
 use crate::offset::{LogEnd, LogStart, Offset};
 use crate::segment::{Boundary, SealedSegment, Segment, SegmentName, SparseIndex};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 impl Log {
-    /// Moves the log start forward, durably; never back, and never beyond the log end. Blocks.
+    /// Moves the log start forward, durably; never back, and never beyond the log end. When this returns, a log start at
+    /// or beyond `to` survives a crash, whoever moved it there. Blocks.
     ///
     /// # Errors
-    /// [`LogError::Invalid`] beyond the log end; otherwise what writing the checkpoint answers.
+    /// [`LogError::Invalid`] beyond the log end; otherwise what writing the checkpoint answers: the log start has moved
+    /// then, and a crash may move it back.
     pub fn advance_log_start(&self, to: LogStart) -> Result<(), LogError> {
         self.dir.check()?;
         if to.offset() > self.log_end().offset() {
             return Err(LogError::Invalid("the log start cannot lie beyond the log end"));
         }
-        if self.log_start.fetch_max(to.offset().get(), Ordering::AcqRel) >= to.offset().get() {
+        if self.log_start.fetch_max(to.offset().get(), Ordering::AcqRel) < to.offset().get() {
+            self.epochs.write().truncate_start(to.offset());
+        }
+        if mutation::active(Mutation::LogStartNotSaved) {
             return Ok(());
         }
-        self.epochs.write().truncate_start(to.offset());
-        match self.checkpoint() {
-            // The next one will tell; until then a restart may know an older start, of records that are gone.
-            Err(LogError::NoSpace) => {
-                tracing::warn!(partition = %self.id, log_start = %to, "no room to record the log start");
-                Ok(())
-            }
-            done => done,
+        let one = self.upkeep.lock();
+        // Another may have moved it this far, and its checkpoint be under way or have failed.
+        if self.log_start_saved.load(Ordering::Acquire) >= to.offset().get() {
+            return Ok(());
         }
+        self.checkpoint_locked(&one)
     }
 
     /// Removes the sealed segments that end at or before `offset`, and returns how many bytes that freed. The caller
@@ -68,22 +71,46 @@ impl Log {
         self.damage.forget_before(self.local_start().offset());
         // The names may vanish in any order if the power goes now: the checkpoint says that none of them counts. On a full
         // disk there may be no room for it, and never will be if nothing goes; then the order is made sure of instead.
-        let one_by_one = match self.checkpoint_locked(&one) {
-            Err(LogError::NoSpace) => true,
-            done => done.map(|()| false)?,
-        };
-        let mut freed = 0;
-        for segment in dropped {
-            segment.remove().map_err(|error| self.dir.write_failed("removing a segment", error))?;
-            if one_by_one {
-                self.dir.sync_names(&[&self.path])?;
-            }
-            freed += segment.summary().data_end.get();
-        }
-        if one_by_one {
+        let recorded = self.checkpoint_locked(&one);
+        let freed = dropped.iter().map(|segment| segment.summary().data_end.get()).sum();
+        let now = self.dir.env().wall();
+        self.dropped.lock().extend(dropped.into_iter().map(|segment| (now, segment)));
+        if matches!(recorded, Err(LogError::NoSpace)) {
+            self.remove_one_by_one()?;
             self.checkpoint_locked(&one)?;
         }
+        match recorded {
+            Err(LogError::NoSpace) => {}
+            recorded => recorded?,
+        }
+        self.remove_dropped(now)?;
         Ok(freed)
+    }
+
+    /// Removes the files of segments that were dropped `file.delete.delay.ms` ago. Those that a crash or an end of the
+    /// process leaves go at the next start. Blocks.
+    pub(super) fn remove_dropped(&self, now: Timestamp) -> Result<(), LogError> {
+        // Whoever waits for room waits for nothing else.
+        let delay = if self.dir.room().refusing { 0 } else { self.config().file_delete_delay_ms };
+        let mut dropped = self.dropped.lock();
+        while let Some((since, segment)) = dropped.front()
+            && now.millis().saturating_sub(since.millis()) >= delay
+        {
+            segment.remove().map_err(|error| self.dir.write_failed("removing a segment", error))?;
+            dropped.pop_front();
+        }
+        Ok(())
+    }
+
+    /// Removes the files of all dropped segments, each before the next.
+    fn remove_one_by_one(&self) -> Result<(), LogError> {
+        let mut dropped = self.dropped.lock();
+        while let Some((_, segment)) = dropped.front() {
+            segment.remove().map_err(|error| self.dir.write_failed("removing a segment", error))?;
+            self.dir.sync_names(&[&self.path])?;
+            dropped.pop_front();
+        }
+        Ok(())
     }
 
     /// Cuts off everything from `to` on, durably: what a replica does whose tail diverged from its leader's. `to` is

@@ -112,8 +112,8 @@ fn writes_are_refused_before_the_disk_is_full() {
     let (_root, faults, dir) = faulty(Durability::Fsync);
     let log = open(&dir, LogConfig::default());
     let group = PartitionId { partition: 7, ..id() };
-    let config = LogConfig { reserve: true, ..LogConfig::default() };
-    let own = Log::open(&dir, group, config, OpenFrom::default()).unwrap().0;
+    let own = Log::open(&dir, group, LogConfig::default(), OpenFrom::default()).unwrap().0;
+    own.use_reserve();
     append(&log).unwrap();
     dir.set_min_free_bytes(1 << 20);
     *faults.available.lock() = Some((1 << 20) - 1);
@@ -139,7 +139,7 @@ fn a_full_disk_lets_go_of_what_may_go() {
     log.maintain();
     let second = log.segments()[1].name.base;
     *faults.write.lock() = Some(ErrorKind::StorageFull);
-    log.advance_log_start(LogStart::at(second)).unwrap();
+    assert!(matches!(log.advance_log_start(LogStart::at(second)), Err(LogError::NoSpace)));
     // There is no room for the last checkpoint either, which the next one makes up for.
     assert!(matches!(log.drop_local_before(second), Err(LogError::NoSpace)));
     assert_eq!(log.local_start().offset(), second);

@@ -19,6 +19,7 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 use tokio::sync::Notify;
 
 /// `log.durability=os`: a round is due after this many bytes.
@@ -34,6 +35,9 @@ pub(super) trait Member: Send + Sync {
 
     /// What was captured is synced: the synced end moves, and the log's observer hears of it.
     fn publish_synced(&self, capture: &Capture);
+
+    /// With `log.durability=os`: how long what is appended may wait for a round (`flush.ms`).
+    fn flush_within(&self) -> Duration;
 
     /// The directory has failed: the log's observer hears of it.
     fn tell_failed(&self);
@@ -68,6 +72,8 @@ pub(super) trait Member: Send + Sync {
 pub struct SyncGroup {
     dirty: Mutex<Vec<Arc<dyn Member>>>,
     bytes: AtomicU64,
+    /// With `log.durability=os`: a log has as many unsynced records as it may have.
+    demanded: AtomicBool,
     wake: Notify,
     stopped: AtomicBool,
 }
@@ -101,6 +107,22 @@ impl SyncGroup {
         }
     }
 
+    /// Has a round begin at once, whatever it would wait for with `log.durability=os`.
+    pub(super) fn demand(&self) {
+        if !self.demanded.swap(true, Ordering::AcqRel) {
+            self.wake.notify_one();
+        }
+    }
+
+    pub(super) fn is_demanded(&self) -> bool {
+        self.demanded.load(Ordering::Acquire)
+    }
+
+    /// How long the dirty log that can wait least may wait for a round; `None` if none is dirty.
+    pub(super) fn flush_within(&self) -> Option<Duration> {
+        self.dirty.lock().iter().map(|log| log.flush_within()).min()
+    }
+
     pub(super) fn unsynced_bytes(&self) -> u64 {
         self.bytes.load(Ordering::Relaxed)
     }
@@ -124,9 +146,10 @@ impl SyncGroup {
         std::mem::take(&mut *self.dirty.lock())
     }
 
-    /// A round begins: bytes count anew.
-    pub(super) fn reset_bytes(&self) {
+    /// A round begins, which takes everything that is dirty from here on: bytes count anew, and demands.
+    pub(super) fn reset(&self) {
         self.bytes.store(0, Ordering::Relaxed);
+        self.demanded.store(false, Ordering::Release);
     }
 
     /// Something was marked, enough bytes came, or the group was stopped.

@@ -32,9 +32,11 @@ use crate::offset::{LeaderEpoch, LocalStart, LogEnd, LogStart, Offset, Partition
 use crate::segment::{ActiveSegment, SealedSegment, Segment, SegmentName};
 use arc_swap::ArcSwap;
 use parking_lot::{Mutex, RwLock};
+use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 /// Hears of a log's progress. Called on the thread that made it, with no lock held: it should mark and wake, not work.
 pub trait LogObserver: Send + Sync {
@@ -59,6 +61,8 @@ pub struct Log {
     pub(super) synced_end: AtomicU64,
     pub(super) unstable: Unstable,
     pub(super) damage: Damage,
+    /// Whether it may use half of what the directory keeps free.
+    pub(super) reserve: AtomicBool,
     pub(super) wants_maintenance: AtomicBool,
     pub(super) closed: AtomicBool,
     pub(super) abandoned: AtomicBool,
@@ -71,6 +75,10 @@ pub struct Log {
     pub(super) checkpointed: AtomicU32,
     /// How often the log was truncated: a sync that was under way then says nothing about the log as it is now.
     pub(super) truncations: Mutex<u64>,
+    /// Segments that were dropped and whose files are still there, each with when they go: `file.delete.delay.ms`.
+    pub(super) dropped: Mutex<VecDeque<(Timestamp, Arc<SealedSegment>)>>,
+    /// The log start that the newest checkpoint has: what of it survives a crash.
+    pub(super) log_start_saved: AtomicU64,
     observer: RwLock<Option<Weak<dyn LogObserver>>>,
 }
 
@@ -133,7 +141,7 @@ impl Log {
         let end = active.end().offset;
         let open = parts.appender.producers.first_open_transaction();
         let list = SegmentList { sealed: parts.sealed, active };
-        Arc::new_cyclic(|me| Log {
+        let log = Arc::new_cyclic(|me| Log {
             me: Weak::clone(me),
             dir: parts.dir,
             id: parts.id,
@@ -147,6 +155,7 @@ impl Log {
             synced_end: AtomicU64::new(end.get()),
             unstable: Unstable::new(open),
             damage: Damage::default(),
+            reserve: AtomicBool::new(false),
             wants_maintenance: AtomicBool::new(false),
             closed: AtomicBool::new(false),
             abandoned: AtomicBool::new(false),
@@ -154,8 +163,12 @@ impl Log {
             checkpointed: AtomicU32::new(0),
             truncations: Mutex::new(0),
             syncing: Mutex::new(()),
+            dropped: Mutex::new(VecDeque::new()),
+            log_start_saved: AtomicU64::new(0),
             observer: RwLock::new(None),
-        })
+        });
+        log.appender.lock().jitter_ms = log.jitter(&parts.config);
+        log
     }
 
     /// Whose log it is.
@@ -181,6 +194,11 @@ impl Log {
     /// Changes its settings, from the next append on.
     pub fn set_config(&self, config: LogConfig) {
         self.config.store(Arc::new(config));
+    }
+
+    /// Lets it use half of what its directory keeps free: a log of the broker's own.
+    pub fn use_reserve(&self) {
+        self.reserve.store(true, Ordering::Relaxed);
     }
 
     /// Names who hears of the log's progress; nobody is kept alive by it. The observer before is replaced.
@@ -210,12 +228,18 @@ impl Log {
     }
 
     /// One past the last record that this replica may vouch for: the synced end, or with `log.durability=os` the log
-    /// end.
+    /// end, unless `flush.messages` records or more wait for a sync.
     pub fn durable_end(&self) -> Offset {
         match self.dir.durability() {
-            Durability::Fsync => self.synced_end().offset(),
-            Durability::Os => self.log_end().offset(),
+            Durability::Os if !self.wants_flush() => self.log_end().offset(),
+            Durability::Os | Durability::Fsync => self.synced_end().offset(),
         }
+    }
+
+    /// Whether as many records wait for a sync as may.
+    pub(super) fn wants_flush(&self) -> bool {
+        let synced = self.synced_end.load(Ordering::Acquire);
+        self.log_end.load(Ordering::Acquire).saturating_sub(synced) >= self.config.load().flush_messages
     }
 
     /// The newest leader epoch in which anything was appended, or that was begun here.
@@ -311,15 +335,17 @@ impl Member for Log {
             self.synced_end.fetch_max(capture.end.offset().get(), Ordering::AcqRel);
         }
         debug_assert!(synced_not_beyond_end(self.synced_end(), self.log_end()));
-        if self.dir.durability() == Durability::Fsync
-            && let Some(observer) = self.observer()
-        {
+        if let Some(observer) = self.observer() {
             observer.durable(self);
         }
     }
 
     fn syncing(&self) -> &Mutex<()> {
         &self.syncing
+    }
+
+    fn flush_within(&self) -> Duration {
+        Duration::from_millis(self.config.load().flush_ms)
     }
 
     fn take_wants_maintenance(&self) -> bool {

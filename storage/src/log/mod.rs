@@ -94,4 +94,6 @@ mod model_tests;
 #[cfg(test)]
 mod rot_tests;
 #[cfg(test)]
+mod settings_tests;
+#[cfg(test)]
 pub(crate) mod test_support;

@@ -13,7 +13,8 @@
 //! A **round** takes all logs that are dirty in the `SyncGroup`, syncs what each has captured, and tells each. [`run`] is the
 //! loop that does one after the other, for as long as the directory is open.
 //!
-//! With `log.durability=os` nobody waits for a round, and one is due after 64 MiB or 10 s.
+//! With `log.durability=os` nobody waits for a round, and one is due after 64 MiB or 10 s; or sooner where a topic's
+//! `flush.messages` or `flush.ms` say so, and then whoever wrote more than the former waits.
 //!
 //! How a round syncs was measured on the reference machine (ext4, two cores, both busy with other work; 4 KiB per batch,
 //! one batch in flight per partition, each partition in a file and a directory of its own; means of two noisy runs of two
@@ -85,12 +86,13 @@ async fn wait_until_due(dir: &LogDir, recorded: Monotonic) {
     loop {
         let now = dir.env().now();
         let record_in = dir.synced_record().lock().is_dirty().then(|| RECORD_EVERY.saturating_sub(now.since(recorded)));
-        let os = dir.durability() == Durability::Os;
-        let due = group.has_dirty() && (!os || group.unsynced_bytes() >= OS_BYTES || now.since(started) >= OS_EVERY);
+        let waits = (dir.durability() == Durability::Os).then(|| group.flush_within()).flatten();
+        let os_in = waits.map(|within| within.min(OS_EVERY).saturating_sub(now.since(started)));
+        let at_once = || group.unsynced_bytes() >= OS_BYTES || group.is_demanded();
+        let due = group.has_dirty() && (os_in.is_none_or(|wait| wait.is_zero()) || at_once());
         if due || group.is_stopped() || record_in.is_some_and(|wait| wait.is_zero()) {
             return;
         }
-        let os_in = (os && group.has_dirty()).then(|| OS_EVERY.saturating_sub(now.since(started)));
         match record_in.into_iter().chain(os_in).min() {
             Some(wait) => tokio::select! {
                 biased;
@@ -105,7 +107,7 @@ async fn wait_until_due(dir: &LogDir, recorded: Monotonic) {
 /// Syncs every dirty log once.
 async fn round(dir: &Arc<LogDir>) {
     let group = dir.group();
-    group.reset_bytes();
+    group.reset();
     let logs = group.take_dirty();
     let share = logs.len().div_ceil(PARALLEL).max(1);
     if logs.len() <= share {

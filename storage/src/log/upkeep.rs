@@ -39,6 +39,7 @@ impl Log {
     /// [`LogError`].
     pub fn tick(&self, now: Timestamp) -> Result<(), LogError> {
         self.dir.check()?;
+        self.remove_dropped(now)?;
         let config = self.config();
         let mut appender = self.appender.lock();
         if self.is_closed() {
@@ -46,7 +47,7 @@ impl Log {
         }
         appender.producers.expire(now, config.producer_expiration_ms);
         let full = is_full(appender.writer.end().position.get(), 1, config.segment_bytes);
-        if full || is_old(filling_since(&appender), now, config.segment_ms) {
+        if full || is_old(filling_since(&appender), now, config.segment_ms - appender.jitter_ms) {
             self.roll_locked(&mut appender, now)?;
         }
         Ok(())
@@ -64,6 +65,7 @@ impl Log {
         appender.unfinished.push((Arc::clone(&sealed), Some(producers)));
         appender.note_new_name(&self.path);
         appender.first_append = None;
+        appender.jitter_ms = self.jitter(&self.config());
         let list = self.segments.load();
         let mut all = list.sealed.clone();
         all.push(sealed);
@@ -76,7 +78,7 @@ impl Log {
 
     pub(super) fn create_writer(&self, name: SegmentName, now: Timestamp) -> Result<ActiveWriter, LogError> {
         let header = DataHeader { partition: self.id, name, created: now, stands_to: None };
-        ActiveWriter::create(self.dir.files(), &self.path, header, self.config().segment_bytes)
+        ActiveWriter::create(self.dir.files(), &self.path, header, self.config().file_plan())
             .map_err(|error| self.dir.write_failed("making a data file", error))
     }
 
@@ -165,6 +167,7 @@ impl Log {
         let path = self.path.join(FileName::Checkpoint.to_string());
         write_atomically(disk, &path, &checkpoint.encode())
             .map_err(|error| self.dir.write_failed("writing a checkpoint", error))?;
+        self.log_start_saved.fetch_max(checkpoint.log_start.offset().get(), Ordering::AcqRel);
         self.checkpointed.store(checkpoint.point.serial, Ordering::Release);
         Ok(())
     }

@@ -74,7 +74,8 @@ fn synced(log: &PartitionLog) {
 fn drop_local(log: &PartitionLog, epoch: u32) {
     let keep = RetentionConfig { local_bytes: Some(0), tiered: true, ..RetentionConfig::default() };
     let committed = HighWatermark::at(log.synced_end().offset());
-    block_on(log.retain(Retention { keep, epoch: LeaderEpoch::new(epoch), committed }, NOW)).unwrap();
+    let retention = Retention { keep, leaves_tier: false, epoch: LeaderEpoch::new(epoch), committed };
+    block_on(log.retain(retention, NOW)).unwrap();
 }
 
 /// Everything from `from` on, wherever it is; and how many reads were cold.
@@ -205,7 +206,7 @@ fn total_retention_moves_the_log_start_through_the_tier() {
     // The first unit's latest record is from 2400: older than the limit by one millisecond.
     let keep = RetentionConfig { total_ms: Some(NOW.millis() - 2401), tiered: true, ..RetentionConfig::default() };
     let committed = HighWatermark::at(log.synced_end().offset());
-    let retention = Retention { keep, epoch: LeaderEpoch::new(0), committed };
+    let retention = Retention { keep, leaves_tier: false, epoch: LeaderEpoch::new(0), committed };
     block_on(log.retain(retention, NOW)).unwrap();
     assert_eq!(log.log_start().offset(), middle);
     assert_eq!(log.manifest().unwrap().log_start(), log.log_start());
@@ -213,6 +214,62 @@ fn total_retention_moves_the_log_start_through_the_tier() {
     let want = Want { from: Offset::ZERO, upto, max_bytes: 300, at_least_one: true, committed: false };
     assert!(matches!(log.read(want), Err(ReadError::OutOfRange)));
     let (_, _) = read_all(&log, middle);
+}
+
+#[test]
+fn deleted_records_stay_deleted_without_the_disk() {
+    let bench = Bench::new();
+    let first = TestDisk::new();
+    let log = bench.open(&first.open(), 0);
+    let sent = fill(&log, 0, 0..30);
+    bench.upload(&log, 0);
+    drop_local(&log, 0);
+    let epoch = LeaderEpoch::new(0);
+    // In the middle of a batch that only the tier has; then again, and before it.
+    let start = LogStart::at(Offset::new(10));
+    assert_eq!(block_on(log.delete_before(start, epoch)).unwrap(), start);
+    assert_eq!(block_on(log.delete_before(LogStart::at(Offset::new(4)), epoch)).unwrap(), start);
+    assert_eq!(log.manifest().unwrap().log_start(), start);
+    let upto = log.log_end().offset();
+    let early = Want { from: Offset::new(9), upto, max_bytes: 300, at_least_one: true, committed: false };
+    assert!(matches!(log.read(early), Err(ReadError::OutOfRange)));
+    assert!(read_all(&log, Offset::new(10)).0 == sent[sent.len() / 30 * 3..], "from the batch that holds it");
+    let found = block_on(log.at_timestamp(Timestamp::from_millis(0), log.log_end().offset())).unwrap().unwrap();
+    assert_eq!(found.offset, Offset::new(10), "no record before the log start is found");
+
+    let second = TestDisk::new();
+    let log = bench.open(&second.open(), 1);
+    assert_eq!(log.log_start(), start);
+    // A leader that was replaced moves nothing.
+    let late = block_on(log.delete_before(LogStart::at(Offset::new(20)), epoch));
+    assert!(late.is_err());
+    assert_eq!(log.log_start(), start);
+}
+
+#[test]
+fn a_partition_leaves_the_tier_and_enters_it_anew() {
+    let (bench, disk) = (Bench::new(), TestDisk::new());
+    let log = bench.open(&disk.open(), 0);
+    fill(&log, 0, 0..30);
+    bench.upload(&log, 0);
+    drop_local(&log, 0);
+    let local = log.local_start().offset();
+    assert!(local > Offset::ZERO);
+    let committed = HighWatermark::at(log.synced_end().offset());
+    let keep = RetentionConfig::default();
+    let leave = Retention { keep, leaves_tier: true, epoch: LeaderEpoch::new(0), committed };
+    for _ in 0..2 {
+        block_on(log.retain(leave, NOW)).unwrap();
+        assert_eq!((log.log_start().offset(), log.last_tiered()), (local, None));
+    }
+    let marks = log.marks(committed);
+    assert_eq!(broken_rule(&marks), None, "{marks:?}");
+    let sent = read_all(&log, local).0;
+    fill(&log, 0, 30..40);
+    bench.upload(&log, 0);
+    drop_local(&log, 0);
+    assert!(log.local_start().offset() > local);
+    assert!(read_all(&log, local).0.starts_with(&sent), "what is uploaded later begins where the log does");
 }
 
 /// Where a piece begins and ends, and which aborted transactions its reader is told: producer and first offset.

@@ -10,7 +10,7 @@
 use super::{LookupError, PartitionLog};
 use crate::env::mutation::{self, Mutation};
 use crate::env::{Pool, Timestamp};
-use crate::log::SegmentInfo;
+use crate::log::{LogError, SegmentInfo};
 use crate::log::retention::{RetentionConfig, RetentionState, active_is_expired, plan};
 use crate::offset::{HighWatermark, LeaderEpoch, LogStart, Offset, TierEnd};
 use crate::tier::{Manifest, TierError, TierRecord, TotalRetention, Verdict, expired_before};
@@ -21,6 +21,9 @@ use std::sync::Arc;
 pub struct Retention {
     /// What is kept.
     pub keep: RetentionConfig,
+    /// Whether all that the tier has is to go, and the log to start where the local part does
+    /// (`remote.log.delete.on.disable`).
+    pub leaves_tier: bool,
     /// The leader's epoch.
     pub epoch: LeaderEpoch,
     /// Nothing at or beyond it is taken.
@@ -37,6 +40,9 @@ impl PartitionLog {
             // Its commit may have been waited for in vain, and have come later.
             if manifest.log_start() > self.log_start() {
                 self.move_local_start(manifest.log_start()).await?;
+            }
+            if retention.leaves_tier {
+                self.leave_tier(&manifest, retention.epoch).await?;
             }
             self.retain_tier(&manifest, &retention, now).await?;
         }
@@ -92,6 +98,38 @@ impl PartitionLog {
         Ok(())
     }
 
+    /// Deletes every record before `start`, wherever it is; where the log starts then. When this returns, that survives a
+    /// crash, and a lost disk too. Waits for the store.
+    ///
+    /// # Errors
+    /// [`LookupError`]: the records may be gone, and may come back.
+    pub async fn delete_before(&self, start: LogStart, epoch: LeaderEpoch) -> Result<LogStart, LookupError> {
+        if start > self.log_start() {
+            self.move_log_start(start, epoch).await?;
+        } else {
+            // Whoever moved it this far may not have saved that yet.
+            self.move_local_start(start).await?;
+        }
+        Ok(self.log_start())
+    }
+
+    /// Gives up everything that the tier has. Where the local part starts, the partition is opened in the tier anew, so
+    /// that nothing of before counts that is still being uploaded, and what may be uploaded later begins here.
+    async fn leave_tier(&self, manifest: &Manifest, epoch: LeaderEpoch) -> Result<(), LookupError> {
+        if manifest.last().is_none() && manifest.pages().is_empty() || manifest.open_epoch() != Some(epoch) {
+            return Ok(());
+        }
+        let (partition, start) = (self.id(), LogStart::at(self.local_start().offset()));
+        let records = vec![
+            TierRecord::Remove { partition },
+            TierRecord::Open { partition, epoch },
+            TierRecord::LogStart { partition, epoch, offset: start.offset() },
+        ];
+        self.tier.commits.commit(records).await?;
+        tracing::info!(%partition, log_start = %start, "the partition left the tier");
+        self.move_local_start(start).await
+    }
+
     /// Moves the log start, in the tier first: a broker that starts with an empty disk must not have records back that
     /// others were told are gone.
     async fn move_log_start(&self, start: LogStart, epoch: LeaderEpoch) -> Result<(), LookupError> {
@@ -108,8 +146,14 @@ impl PartitionLog {
     /// Moves the log start of the local part after the tier's.
     async fn move_local_start(&self, start: LogStart) -> Result<(), LookupError> {
         let log = Arc::clone(&self.log);
-        self.env.blocking(Pool::Maintenance, move || log.advance_log_start(start)).await??;
-        tracing::debug!(partition = %self.id(), log_start = %start, "retention moved the log start");
+        match self.env.blocking(Pool::Maintenance, move || log.advance_log_start(start)).await? {
+            // The tier log has it already. Who waited for room here would wait for what only retention makes.
+            Err(LogError::NoSpace) => {
+                tracing::warn!(partition = %self.id(), log_start = %start, "no room to record the log start");
+            }
+            moved => moved?,
+        }
+        tracing::debug!(partition = %self.id(), log_start = %start, "the log start moved");
         Ok(())
     }
 }

@@ -19,7 +19,7 @@
 
 use super::aborted::AbortedTransaction;
 use super::header::{DataHeader, HEADER_LEN};
-use super::index::{BatchMark, SparseIndex};
+use super::index::{BatchMark, IndexLimits, SparseIndex};
 use super::lookup::{Boundary, Segment, Target, floor_in, span_in};
 use super::name::{FileName, SegmentName};
 use super::open_files::{OpenFile, OpenFiles, SegmentFile};
@@ -40,6 +40,17 @@ const LAST_CHUNK: u64 = 16 << 20;
 const WRITEBACK: u64 = 4 << 20;
 /// Batches whose boundaries are remembered one by one: a reader at the tail finds its place without a read.
 const RECENT: usize = 256;
+
+/// How a data file is made and indexed.
+#[derive(Clone, Copy, Debug)]
+pub struct FilePlan {
+    /// The size in bytes at which the caller means to seal it.
+    pub capacity: u64,
+    /// Whether it gets that size at once.
+    pub preallocate: bool,
+    /// How fine its index is.
+    pub index: IndexLimits,
+}
 
 /// An active segment as readers see it.
 pub struct ActiveSegment {
@@ -159,20 +170,25 @@ impl Segment for ActiveSegment {
 impl ActiveWriter {
     /// Makes a new data file in `directory`. Its name and bytes are durable once both were synced.
     ///
-    /// `capacity` is the size in bytes at which the caller means to seal it.
-    ///
     /// # Errors
     /// What the disk answers.
     pub fn create(
         files: &Arc<OpenFiles>,
         directory: &Path,
         header: DataHeader,
-        capacity: u64,
+        plan: FilePlan,
     ) -> io::Result<ActiveWriter> {
         let file = SegmentFile::create(files, directory.join(FileName::Data(header.name).to_string()))?;
-        file.open()?.file().write_all_at(&[IoSlice::new(&header.encode())], 0)?;
+        let open = file.open()?;
+        open.file().write_all_at(&[IoSlice::new(&header.encode())], 0)?;
+        let mut allocated = HEADER_LEN;
+        if plan.preallocate {
+            allocated = plan.capacity.max(HEADER_LEN);
+            open.file().allocate(allocated)?;
+        }
         let end = Boundary { offset: header.name.base, position: FilePosition::new(HEADER_LEN) };
-        Ok(ActiveWriter::over(file, header, capacity, end, (SparseIndex::default(), Vec::new()), HEADER_LEN))
+        let index = SparseIndex::default().within(plan.index);
+        Ok(ActiveWriter::over(file, header, plan.capacity, end, (index, Vec::new()), allocated))
     }
 
     /// Goes on with a data file whose batches end at `end` and are indexed by `index`; with those indexes go the aborted
@@ -184,13 +200,14 @@ impl ActiveWriter {
         files: &Arc<OpenFiles>,
         directory: &Path,
         header: DataHeader,
-        capacity: u64,
+        plan: FilePlan,
         end: Boundary,
         index: (SparseIndex, Vec<AbortedTransaction>),
     ) -> io::Result<ActiveWriter> {
         let file = SegmentFile::at(files, directory.join(FileName::Data(header.name).to_string()), Open::Write);
         let allocated = file.open()?.file().len()?;
-        Ok(ActiveWriter::over(file, header, capacity, end, index, allocated))
+        let (index, aborted) = index;
+        Ok(ActiveWriter::over(file, header, plan.capacity, end, (index.within(plan.index), aborted), allocated))
     }
 
     fn over(

@@ -5,7 +5,7 @@
 //! finds the last entry that is not too far, and its caller walks batch headers from there.
 //!
 //! An index never holds more than [`MAX_ENTRIES`]: when it is full, every second entry goes and the interval doubles.
-//! It starts at 4 KiB and ends at 512 KiB for a segment of 1 GiB, whose index is then below 100 KiB: small enough that
+//! By default it starts at 4 KiB and ends at 512 KiB for a segment of 1 GiB, whose index is then below 100 KiB: small enough that
 //! the indexes of many thousand segments are no matter, while a walk of half a MiB of cached headers costs less than
 //! 50 microseconds and happens only far from the end (the newest batches are remembered one by one, see `active`).
 
@@ -16,8 +16,35 @@ use crate::offset::{FilePosition, LeaderEpoch, Offset};
 /// Entries that an index holds at most.
 pub const MAX_ENTRIES: usize = 4096;
 
-/// Bytes between two entries of a young index.
+/// Bytes of an entry in an index file.
+const ENTRY_BYTES: u64 = 24;
+
+/// Bytes between two entries of a young index, unless its topic says otherwise.
 const FIRST_INTERVAL: u64 = 4 << 10;
+
+/// How fine an index is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct IndexLimits {
+    /// `index.interval.bytes`: bytes between two entries at first.
+    pub interval: u64,
+    /// `segment.index.bytes`: bytes that the entries take at most, besides what [`MAX_ENTRIES`] allows. Before that the
+    /// index gets coarser, so that no segment is sealed for its index.
+    pub bytes: u64,
+}
+
+impl Default for IndexLimits {
+    /// Kafka's defaults.
+    fn default() -> IndexLimits {
+        IndexLimits { interval: FIRST_INTERVAL, bytes: 10 << 20 }
+    }
+}
+
+impl IndexLimits {
+    /// Entries that the index may have: always two, between which a look-up can choose.
+    fn entries(self) -> usize {
+        usize::try_from(self.bytes / ENTRY_BYTES).map_or(MAX_ENTRIES, |entries| entries.clamp(2, MAX_ENTRIES))
+    }
+}
 
 /// One batch, as its header describes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,12 +95,14 @@ pub struct LatestTimestamp {
 pub struct SparseIndex {
     entries: Vec<IndexEntry>,
     interval: u64,
+    /// Entries that it may have.
+    most: usize,
     latest: Option<LatestTimestamp>,
 }
 
 impl Default for SparseIndex {
     fn default() -> SparseIndex {
-        SparseIndex { entries: Vec::new(), interval: FIRST_INTERVAL, latest: None }
+        SparseIndex { entries: Vec::new(), interval: FIRST_INTERVAL, most: MAX_ENTRIES, latest: None }
     }
 }
 
@@ -81,8 +110,21 @@ impl SparseIndex {
     /// An index read back: `None` if the parts contradict each other.
     pub fn from_parts(entries: Vec<IndexEntry>, latest: Option<LatestTimestamp>) -> Option<SparseIndex> {
         let span = entries.last().map_or(0, |last| last.position.get());
-        let index = SparseIndex { entries, interval: interval_for(span), latest };
+        let index = SparseIndex { entries, interval: interval_for(span), most: MAX_ENTRIES, latest };
         entries_ascend(&index.entries).then_some(index)
+    }
+
+    /// The same index, to be continued within these limits.
+    pub fn within(mut self, limits: IndexLimits) -> SparseIndex {
+        self.most = limits.entries();
+        while self.entries.len() > self.most {
+            self.thin();
+        }
+        let span = self.entries.last().map_or(0, |last| last.position.get());
+        // As far apart as the entries are that it has already, or as it is told for those to come.
+        self.interval =
+            span.checked_div(self.entries.len() as u64).unwrap_or(0).min(self.interval).max(limits.interval);
+        self
     }
 
     /// Takes note of the batch that follows those before.
@@ -92,7 +134,7 @@ impl SparseIndex {
             None => true,
         };
         if far {
-            if self.entries.len() >= MAX_ENTRIES {
+            if self.entries.len() >= self.most {
                 self.thin();
             }
             self.entries.push(IndexEntry {
@@ -112,7 +154,7 @@ impl SparseIndex {
             keep = !keep;
             keep
         });
-        self.interval *= 2;
+        self.interval = self.interval.saturating_mul(2).max(1);
     }
 
     /// The entries, ascending.

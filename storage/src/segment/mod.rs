@@ -29,10 +29,10 @@ pub mod sealed;
 pub mod walk;
 
 pub use aborted::AbortedTransaction;
-pub use active::{ActiveSegment, ActiveWriter};
+pub use active::{ActiveSegment, ActiveWriter, FilePlan};
 pub use cleaned::{CleanedFile, CleanedWriter};
 pub use header::{DataHeader, HEADER_LEN};
-pub use index::{BatchMark, IndexEntry, LatestTimestamp, SparseIndex};
+pub use index::{BatchMark, IndexEntry, IndexLimits, LatestTimestamp, SparseIndex};
 pub use index_file::Summary;
 pub use lookup::{Boundary, MappedRange, Segment, Target};
 pub use name::{FileName, SegmentName};

@@ -88,6 +88,7 @@ impl Tasks for SimTasks {
             let name = match pool {
                 Pool::Sync => "blocking:sync",
                 Pool::Cold => "blocking:cold",
+                Pool::Work => "blocking:work",
                 Pool::Maintenance => "blocking:maintenance",
             };
             if core.enter(&owner, format_args!("{name}")) != Gate::Pass {

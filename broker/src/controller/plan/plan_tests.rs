@@ -107,7 +107,7 @@ fn creation_is_refused_item_by_item() {
         (manual("nowhere", &[&[]]), Some(InvalidReplicaAssignment)),
         (configured("kept", &[("retention.ms", "-1"), ("cleanup.policy", "compact")]), None),
         (configured("unknown-key", &[("retention.msec", "-1")]), Some(InvalidConfig)),
-        (configured("unhonoured", &[("compression.type", "zstd")]), Some(InvalidConfig)),
+        (configured("unhonoured", &[("compression.type", "brotli")]), Some(InvalidConfig)),
         (configured("at-odds", &[("retention.ms", "5"), ("local.retention.ms", "6")]), Some(InvalidConfig)),
         (topic("same", None, None), Some(InvalidRequest)),
         (topic("same", None, None), Some(InvalidRequest)),
@@ -251,8 +251,8 @@ fn settings_change_key_by_key() {
         (&[("retention.ms", Set, Some("6")), ("retention.ms", Set, Some("7"))], Err(InvalidRequest)),
         (&[("retention.ms", Set, Some("six"))], Err(InvalidConfig)),
         (&[("local.retention.ms", Set, Some("6"))], Err(InvalidConfig)),
-        (&[("flush.ms", Set, Some("6"))], Err(InvalidConfig)),
-        (&[("flush.ms", Delete, None)], Err(InvalidConfig)),
+        (&[("message.format.version", Set, Some("2.8"))], Err(InvalidConfig)),
+        (&[("message.format.version", Delete, None)], Err(InvalidConfig)),
         (&[], Ok(unchanged)),
     ];
     for (operations, expected) in cases {
