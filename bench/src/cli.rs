@@ -4,6 +4,7 @@ use crate::load::options::{Consume, Produce, Replay};
 use crate::load::{consume, end_to_end, produce, replay};
 use crate::rig::store::{self, StoreOptions};
 use crate::trial::cold::{self, Cold};
+use crate::trial::faults::{self, Faults};
 use crate::trial::isolation::{self, Isolation};
 use clap::{Parser, Subcommand};
 
@@ -31,6 +32,8 @@ pub enum Command {
     Store(StoreOptions),
     /// Trial: what replaying history does to a producer and a tail reader.
     Isolation(Isolation),
+    /// Trial: what a store that fails does to a producer and a tail reader.
+    Faults(Faults),
     /// Trial: a cold read's time to its first record, and a cold reader's throughput beside the store's.
     Cold(Cold),
 }
@@ -48,6 +51,7 @@ impl Cli {
             Command::Replay(options) => replay::run(options),
             Command::Store(options) => store::run(options),
             Command::Isolation(options) => isolation::run(options),
+            Command::Faults(options) => faults::run(options),
             Command::Cold(options) => cold::run(options),
         }
     }

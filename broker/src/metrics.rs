@@ -57,6 +57,20 @@ pub struct Metrics {
     /// Damaged ranges of local logs that the tier does not have.
     pub damaged: Gauge,
     available: Family<Directory, Gauge>,
+    /// Partitions that cannot be compacted, since a batch of theirs is damaged.
+    pub uncleanable_partitions: Gauge,
+    /// The dirty share of the dirtiest log.
+    pub max_dirty_percent: Gauge,
+    /// How full the last pass's memory for keys was.
+    pub cleaner_buffer_percent: Gauge,
+    /// What share of what it read the last pass kept.
+    pub cleaner_recopy_percent: Gauge,
+    /// How long the last pass took.
+    pub cleaner_clean_seconds: Gauge,
+    /// Passes of compaction.
+    pub cleaner_passes: Counter,
+    /// Bytes that compaction took away.
+    pub cleaner_bytes_removed: Counter,
     tier_bytes_in: Counter,
     tier_errors: Counter,
     requests: Vec<Counter>,
@@ -87,6 +101,8 @@ impl Metrics {
         );
         let scrubbed = counter("esker_scrubbed_bytes", "Bytes of local segments that were read to find rot");
         let quarantined = counter("esker_quarantined_segments", "Rotten local segments that the tier stands in for");
+        let cleaner_passes = counter("esker_log_cleaner_passes", "Passes of compaction");
+        let cleaner_bytes_removed = counter("esker_log_cleaner_removed_bytes", "Bytes that compaction took away");
         let mut gauge = |name: &str, help: &str| {
             let gauge = Gauge::default();
             registry.register(name, help, gauge.clone());
@@ -99,6 +115,20 @@ impl Metrics {
         let full_log_directories =
             gauge("esker_log_directories_refusing", "Log directories that refuse produce for want of room");
         let damaged = gauge("esker_damaged_ranges", "Damaged ranges of local logs that the tier does not have");
+        let uncleanable_partitions = gauge(
+            "kafka_log_logcleanermanager_uncleanable_partitions_count",
+            "Partitions that cannot be compacted, since a batch is damaged",
+        );
+        let max_dirty_percent =
+            gauge("kafka_log_logcleanermanager_max_dirty_percent", "The dirty share of the dirtiest log");
+        let cleaner_buffer_percent = gauge(
+            "kafka_log_logcleaner_max_buffer_utilization_percent",
+            "How full the memory for keys was in the last pass of compaction",
+        );
+        let cleaner_recopy_percent =
+            gauge("kafka_log_logcleaner_cleaner_recopy_percent", "What share of what it read the last pass kept");
+        let cleaner_clean_seconds =
+            gauge("kafka_log_logcleaner_max_clean_time_secs", "Seconds that the last pass of compaction took");
         let available = Family::<Directory, Gauge>::default();
         registry.register("esker_log_directory_available_bytes", "Room in a log directory", available.clone());
         let family = Family::<Request, Counter>::default();
@@ -125,6 +155,13 @@ impl Metrics {
             quarantined,
             damaged,
             available,
+            uncleanable_partitions,
+            max_dirty_percent,
+            cleaner_buffer_percent,
+            cleaner_recopy_percent,
+            cleaner_clean_seconds,
+            cleaner_passes,
+            cleaner_bytes_removed,
             tier_bytes_in,
             tier_errors,
             requests,

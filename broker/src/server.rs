@@ -20,7 +20,7 @@ use crate::metadata::{Image, Publisher};
 use crate::metrics::{Metrics, Readiness};
 use crate::net::env::Network;
 use crate::net::{Acceptor, Bind, Bound, ByteBudget, Limits};
-use crate::partition::{Hosted, Scrubber, Upkeep};
+use crate::partition::{Cleaner, Hosted, Scrubber, Upkeep};
 use anyhow::{Context, bail};
 use esker_protocol::api::APIS;
 use esker_protocol::guard;
@@ -178,6 +178,7 @@ pub async fn start(outside: Outside, mut config: BrokerConfig, gauges: Gauges) -
     let acceptor = Acceptor::new(env.clone(), service, budget);
     let addresses = listeners.iter().map(Bound::address).collect();
     let mut tasks = vec![follow, controlling, clean_up, sweeping, upkeep, scrubbing];
+    tasks.extend(Cleaner::new(&env, &config, &hosted, &metrics).start());
     tasks.extend(listeners.into_iter().map(|bound| acceptor.serve(bound)));
     readiness.ready("broker");
     tracing::info!(cluster = %cluster, broker = config.node_id.get(), "ready");

@@ -50,7 +50,7 @@ pub fn run(options: &Consume) -> anyhow::Result<()> {
 }
 
 /// Reads the whole topic once.
-pub(super) fn read_everything(target: &Target, fetch: i32) -> anyhow::Result<(Measured, Tracker)> {
+pub(crate) fn read_everything(target: &Target, fetch: i32) -> anyhow::Result<(Measured, Tracker)> {
     let cursors = runtime()?.block_on(cursors(target))?;
     let threads = target.threads.clamp(1, target.connections.max(1));
     let watch = Watch::start(target.pid)?;

@@ -84,7 +84,7 @@ pub(crate) fn prepare(options: &Produce) -> anyhow::Result<()> {
 pub(super) fn schedule(options: &Produce, clock: Clock) -> Schedule {
     let start = clock.now() + 100_000_000;
     let measure = start + (options.warmup * 1e9) as u64;
-    Schedule::new(start, vec![measure..measure + (options.seconds * 1e9) as u64])
+    Schedule::one(start, measure..measure + (options.seconds * 1e9) as u64)
 }
 
 /// A number for a run that no other has.
@@ -315,7 +315,7 @@ mod tests {
 
     #[test]
     fn warm_up_counts_as_acknowledged_and_for_nothing_else() {
-        let schedule = Schedule::new(0, vec![100..200]);
+        let schedule = Schedule::one(0, 100..200);
         let measured = schedule.measured();
         let sent = Mutex::new(Sent::nothing(&schedule));
         record(&sent, (1, 0, 0), &[10, 10], 50, &measured);

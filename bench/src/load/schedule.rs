@@ -25,6 +25,11 @@ impl Schedule {
         Self { start, end, phases: phases.into() }
     }
 
+    /// Sends from `start` on through one phase.
+    pub(crate) fn one(start: u64, phase: Range<u64>) -> Self {
+        Self::new(start, std::iter::once(phase).collect())
+    }
+
     /// The phases, in order.
     pub(crate) fn phases(&self) -> &[Range<u64>] {
         &self.phases

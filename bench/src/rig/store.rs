@@ -2,9 +2,9 @@
 
 use super::Subprocess;
 use crate::load::runtime;
-use crate::store::{Server, Speed};
+use crate::store::{Plan, Server, Speed};
 use clap::Args;
-use std::io::Read;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// How fast a store is, on the command line.
@@ -55,7 +55,8 @@ pub struct StoreOptions {
     pub port: u16,
 }
 
-/// The `store` command: says its address, and serves until standard input ends.
+/// The `store` command: says its address, and serves until standard input ends. A line there, `NAME PERCENT`, makes a
+/// fault; an empty one ends it.
 ///
 /// # Errors
 /// If it cannot listen.
@@ -65,8 +66,14 @@ pub fn run(options: &StoreOptions) -> anyhow::Result<()> {
         let server = Server::bind(([127, 0, 0, 1], port).into(), speed.speed()).await?;
         println!("http://{}", server.address());
         let (ended, end) = tokio::sync::oneshot::channel::<()>();
+        let faults = Arc::clone(server.faults());
         std::thread::spawn(move || {
-            let _ = std::io::stdin().read_to_end(&mut Vec::new());
+            for line in std::io::stdin().lines().map_while(Result::ok) {
+                match plan(&line) {
+                    Ok(plan) => faults.set(plan),
+                    Err(error) => eprintln!("{error}"),
+                }
+            }
             drop(ended);
         });
         tokio::select! {
@@ -77,25 +84,42 @@ pub fn run(options: &StoreOptions) -> anyhow::Result<()> {
     Ok(server?)
 }
 
+/// What a line of standard input asks for.
+fn plan(line: &str) -> anyhow::Result<Plan> {
+    match line.split_ascii_whitespace().collect::<Vec<_>>()[..] {
+        [] => Ok(None),
+        [fault, percent] => Ok(Some((fault.parse().map_err(anyhow::Error::msg)?, percent.parse()?))),
+        _ => anyhow::bail!("not a fault and a percentage: {line:?}"),
+    }
+}
+
 /// A running store.
 #[derive(Debug)]
 pub struct Store {
-    _process: Subprocess,
+    process: Subprocess,
     endpoint: String,
 }
 
 impl Store {
-    /// Starts one.
+    /// Starts one; where others are measured beside it, it gives way to them.
     ///
     /// # Errors
     /// If it does not start.
-    pub fn start(speed: StoreSpeed) -> anyhow::Result<Self> {
+    pub fn start(speed: StoreSpeed, gives_way: bool) -> anyhow::Result<Self> {
         let mut arguments = vec!["store".to_owned(), format!("--store-delay={}", speed.store_delay)];
         arguments.extend(speed.store_connection_rate.map(|rate| format!("--store-connection-rate={rate}")));
         arguments.extend(speed.store_rate.map(|rate| format!("--store-rate={rate}")));
-        let mut process = Subprocess::start(&arguments)?;
+        let mut process = Subprocess::start(&arguments, gives_way)?;
         let endpoint = process.line()?;
-        Ok(Self { _process: process, endpoint })
+        Ok(Self { process, endpoint })
+    }
+
+    /// From now on `fault` happens to so many of 100 requests; without, nothing.
+    ///
+    /// # Errors
+    /// If the store has ended.
+    pub fn fail(&mut self, fault: Plan) -> anyhow::Result<()> {
+        self.process.say(&fault.map(|(fault, percent)| format!("{} {percent}", fault.name())).unwrap_or_default())
     }
 
     /// `host:port`.
@@ -116,5 +140,18 @@ impl Store {
             ("AWS_REGION", "us-east-1"),
             ("AWS_ENDPOINT_URL", &self.endpoint),
         ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::Fault;
+
+    #[test]
+    fn a_line_asks_for_a_fault_or_for_none() {
+        assert_eq!(plan("lost 60").unwrap(), Some((Fault::Lost, 60)));
+        assert_eq!(plan("").unwrap(), None);
+        assert!(plan("lost").is_err() && plan("bored 5").is_err());
     }
 }

@@ -1,6 +1,7 @@
 //! A command of ours in a process of its own, which ends when its standard input does.
 
-use std::io::{BufRead, BufReader, ErrorKind, Read};
+use rustix::thread::{CpuSet, sched_getaffinity};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 /// A running command; dropping it ends it.
@@ -12,23 +13,38 @@ pub struct Subprocess {
 }
 
 impl Subprocess {
-    /// Starts `esker-bench` with these arguments, as a process that runs when nobody else wants to: others preempt it at
-    /// once. Where there is no `chrt` for that, it has the lowest priority.
+    /// Starts `esker-bench` with these arguments, like any process or one that gives way.
     ///
     /// # Errors
     /// If it cannot be started.
-    pub fn start<S: AsRef<str>>(arguments: &[S]) -> anyhow::Result<Self> {
+    pub fn start<S: AsRef<str>>(arguments: &[S], gives_way: bool) -> anyhow::Result<Self> {
         let own = std::env::current_exe()?;
+        let cores = last_half()?;
         let start = |command: &mut Command| {
             command.args(arguments.iter().map(AsRef::as_ref)).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()
         };
-        let mut child = match start(Command::new("chrt").args(["--idle", "0"]).arg(&own)) {
-            Err(error) if error.kind() == ErrorKind::NotFound => start(Command::new("nice").arg("-n19").arg(&own))?,
-            started => started?,
+        let mut child = if gives_way {
+            // Others preempt it at once. Without the commands for that, it has the lowest priority.
+            match start(Command::new("chrt").args(["--idle", "0", "taskset", "-c", &cores]).arg(&own)) {
+                Err(error) if error.kind() == ErrorKind::NotFound => start(Command::new("nice").arg("-n19").arg(&own))?,
+                started => started?,
+            }
+        } else {
+            start(&mut Command::new(&own))?
         };
         let input = child.stdin.take();
         let output = child.stdout.take().ok_or_else(|| anyhow::anyhow!("no output of a process of ours"))?;
         Ok(Self { child, input, output: BufReader::new(output) })
+    }
+
+    /// Says a line to it.
+    ///
+    /// # Errors
+    /// If it has ended.
+    pub fn say(&mut self, line: &str) -> anyhow::Result<()> {
+        let input = self.input.as_mut().ok_or_else(|| anyhow::anyhow!("a process of ours hears nothing"))?;
+        writeln!(input, "{line}")?;
+        Ok(input.flush()?)
     }
 
     /// The next line that it says.
@@ -53,6 +69,13 @@ impl Subprocess {
         anyhow::ensure!(status.success(), "a process of ours ended with {status}: see above");
         Ok(rest)
     }
+}
+
+/// The last half of the cores that we may use, as `taskset` lists them.
+fn last_half() -> anyhow::Result<String> {
+    let allowed = sched_getaffinity(None)?;
+    let cores: Vec<String> = (0..CpuSet::MAX_CPU).filter(|core| allowed.is_set(*core)).map(|c| c.to_string()).collect();
+    Ok(cores[cores.len() / 2..].join(","))
 }
 
 impl Drop for Subprocess {

@@ -9,12 +9,16 @@
 //! broker -> TCP -> delay -> Objects (one lock: conditional creates are atomic) -> slices, paced -> answer
 //! ```
 //!
+//! And it fails on demand: see [`Fault`].
+//!
 //! It checks no signatures and forgets everything when it ends: it is for measuring, not for keeping.
 
+mod faults;
 mod objects;
 mod pace;
 mod server;
 mod text;
 
+pub use faults::{Fault, Faults, Plan};
 pub use objects::{Objects, Refused};
 pub use server::{Server, Speed};

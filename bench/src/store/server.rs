@@ -1,5 +1,6 @@
-//! The HTTP side: requests of S3's path style, and answers at a given speed.
+//! The HTTP side: requests of S3's path style, and answers at a given speed, or wrong on purpose.
 
+use super::faults::{Fault, Faults};
 use super::objects::{Found, Objects, Refused};
 use super::pace::Pace;
 use super::text;
@@ -10,7 +11,6 @@ use hyper::service::service_fn;
 use hyper::{HeaderMap, Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use std::collections::VecDeque;
-use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::ops::Range;
 use std::pin::{Pin, pin};
@@ -22,6 +22,8 @@ use tokio::time::Sleep;
 
 /// The most that one piece of an answer has, so that rates hold within an answer.
 const PIECE: usize = 64 << 10;
+/// Bytes a second of an answer that is slow by a fault.
+const SLOW: f64 = 64e3;
 /// Keys of a page of a listing.
 const PAGE: usize = 1_000;
 /// The largest request body.
@@ -49,6 +51,7 @@ pub struct Server {
 #[derive(Debug)]
 struct Shared {
     objects: Objects,
+    faults: Arc<Faults>,
     speed: Speed,
     in_all: Option<Arc<Pace>>,
 }
@@ -61,13 +64,19 @@ impl Server {
     pub async fn bind(address: SocketAddr, speed: Speed) -> std::io::Result<Self> {
         let listener = TcpListener::bind(address).await?;
         let address = listener.local_addr()?;
-        let in_all = speed.in_all.map(|rate| Arc::new(Pace::new(rate, Instant::now())));
-        Ok(Self { listener, address, shared: Arc::new(Shared { objects: Objects::default(), speed, in_all }) })
+        let in_all = speed.in_all.map(|rate| Arc::new(Pace::new(rate, true, Instant::now())));
+        let shared = Shared { objects: Objects::default(), faults: Arc::default(), speed, in_all };
+        Ok(Self { listener, address, shared: Arc::new(shared) })
     }
 
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// What goes wrong.
+    pub fn faults(&self) -> &Arc<Faults> {
+        &self.shared.faults
     }
 
     /// Serves until it is dropped.
@@ -79,7 +88,7 @@ impl Server {
             let (stream, _) = self.listener.accept().await?;
             stream.set_nodelay(true)?;
             let shared = Arc::clone(&self.shared);
-            let own = shared.speed.per_connection.map(|rate| Arc::new(Pace::new(rate, Instant::now())));
+            let own = shared.speed.per_connection.map(|rate| Arc::new(Pace::new(rate, false, Instant::now())));
             let paces: Paces = own.into_iter().chain(shared.in_all.clone()).collect();
             tokio::spawn(async move {
                 let handle = service_fn(move |request| answer(Arc::clone(&shared), paces.clone(), request));
@@ -92,23 +101,56 @@ impl Server {
 
 type Paces = Vec<Arc<Pace>>;
 
-async fn answer(shared: Arc<Shared>, paces: Paces, request: Request<Incoming>) -> hyper::Result<Response<Paced>> {
+/// The connection ends, by a fault or because the client left.
+#[derive(Debug, thiserror::Error)]
+enum Broken {
+    #[error("a fault of the store's")]
+    OnPurpose,
+    #[error(transparent)]
+    Client(#[from] hyper::Error),
+}
+
+async fn answer(shared: Arc<Shared>, paces: Paces, request: Request<Incoming>) -> Result<Response<Paced>, Broken> {
     let (head, body) = request.into_parts();
     let body = collect(body).await?;
     if !shared.speed.delay.is_zero() {
         tokio::time::sleep(shared.speed.delay).await;
     }
+    let is_create = head.method == Method::PUT && head.headers.contains_key(IF_NONE_MATCH);
+    let fault = shared.faults.draw().filter(|fault| *fault != Fault::Conflict || is_create);
+    let refusal = match fault {
+        Some(Fault::Outage) => return Err(Broken::OnPurpose),
+        Some(Fault::Hanging) => {
+            shared.faults.changed().await;
+            return Err(Broken::OnPurpose);
+        }
+        Some(Fault::Unavailable) => Some(Refused::SlowDown),
+        Some(Fault::Throttled) => Some(Refused::TooManyRequests),
+        Some(Fault::Conflict) => Some(Refused::Conflict),
+        Some(Fault::Lost | Fault::Slow | Fault::Truncated) | None => None,
+    };
+    if let Some(refusal) = refusal {
+        return Ok(refuse(refusal));
+    }
     let path = text::decode_url(head.uri.path());
     // The bucket comes first; there is one, whatever its name.
     let key = path.trim_start_matches('/').split_once('/').map_or("", |(_, key)| key);
     let query = head.uri.query().unwrap_or_default();
-    let response = match route(&shared.objects, &head.method, key, query, &head.headers, body) {
+    let mut response = match route(&shared.objects, &head.method, key, query, &head.headers, body) {
         Ok(Answer::Text(text)) => Response::new(Paced::new(vec![Bytes::from(text)], Vec::new())),
         Ok(Answer::Written(tag)) => with_tag(Response::new(Paced::new(Vec::new(), Vec::new())), tag),
         Ok(Answer::Object(found)) if head.method == Method::HEAD => describe(found, Vec::new(), true),
         Ok(Answer::Object(found)) => describe(found, paces, false),
         Err(refused) => refuse(refused),
     };
+    match fault {
+        Some(Fault::Lost) => return Err(Broken::OnPurpose),
+        // What has no body to be cut short is lost.
+        Some(Fault::Truncated) if response.body().left < 2 => return Err(Broken::OnPurpose),
+        Some(Fault::Truncated) => response.body_mut().truncate(),
+        Some(Fault::Slow) => response.body_mut().slow_down(),
+        _ => {}
+    }
     Ok(response)
 }
 
@@ -212,6 +254,9 @@ fn refuse(refused: Refused) -> Response<Paced> {
         Refused::PreconditionFailed => StatusCode::PRECONDITION_FAILED,
         Refused::InvalidRange => StatusCode::RANGE_NOT_SATISFIABLE,
         Refused::NotImplemented => StatusCode::NOT_IMPLEMENTED,
+        Refused::SlowDown => StatusCode::SERVICE_UNAVAILABLE,
+        Refused::TooManyRequests => StatusCode::TOO_MANY_REQUESTS,
+        Refused::Conflict => StatusCode::CONFLICT,
     };
     response
 }
@@ -231,7 +276,10 @@ async fn collect(body: Incoming) -> hyper::Result<Bytes> {
 /// Bytes that are sent at the rate of every pace they are subject to.
 struct Paced {
     pieces: VecDeque<Bytes>,
+    /// Bytes that were announced and not sent.
     left: u64,
+    /// How many of them are never sent.
+    missing: u64,
     paces: Paces,
     /// Until when the first piece waits, once its bytes are taken from the rates.
     waits: Option<Pin<Box<Sleep>>>,
@@ -241,24 +289,41 @@ struct Paced {
 impl Paced {
     fn new(whole: Vec<Bytes>, paces: Paces) -> Self {
         let left = whole.iter().map(|piece| piece.len() as u64).sum();
-        let pieces = if paces.is_empty() {
-            whole.into()
-        } else {
-            let cut = |piece: Bytes| {
-                (0..piece.len()).step_by(PIECE).map(move |at| piece.slice(at..piece.len().min(at + PIECE)))
-            };
-            whole.into_iter().flat_map(cut).collect()
-        };
-        Self { pieces, left, paces, waits: None, taken: false }
+        let mut paced = Self { pieces: whole.into(), left, missing: 0, paces: Vec::new(), waits: None, taken: false };
+        if !paces.is_empty() {
+            paced.keep_to(paces, PIECE);
+        }
+        paced
+    }
+
+    fn keep_to(&mut self, paces: Paces, piece: usize) {
+        let cut =
+            |whole: Bytes| (0..whole.len()).step_by(piece).map(move |at| whole.slice(at..whole.len().min(at + piece)));
+        self.pieces = std::mem::take(&mut self.pieces).into_iter().flat_map(cut).collect();
+        paces.iter().for_each(|pace| pace.begin(Instant::now()));
+        self.paces = paces;
+    }
+
+    fn slow_down(&mut self) {
+        self.keep_to(vec![Arc::new(Pace::new(SLOW, false, Instant::now()))], 4 << 10);
+    }
+
+    /// Half of it is announced and not sent.
+    fn truncate(&mut self) {
+        self.missing = self.left / 2;
     }
 }
 
 impl Body for Paced {
     type Data = Bytes;
-    type Error = Infallible;
+    type Error = Broken;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         let Some(length) = self.pieces.front().map(Bytes::len) else { return Poll::Ready(None) };
+        let allowed = self.left - self.missing;
+        if allowed == 0 {
+            return Poll::Ready(Some(Err(Broken::OnPurpose)));
+        }
         if !self.taken {
             self.taken = true;
             let now = Instant::now();
@@ -270,8 +335,14 @@ impl Body for Paced {
         }
         self.taken = false;
         self.waits = None;
-        self.left -= length as u64;
-        Poll::Ready(self.pieces.pop_front().map(|piece| Ok(Frame::data(piece))))
+        let mut piece = self.pieces.pop_front().unwrap_or_default();
+        if piece.len() as u64 > allowed {
+            // The rest stays in front, so that this is not the end.
+            let rest = piece.split_off(allowed as usize);
+            self.pieces.push_front(rest);
+        }
+        self.left -= piece.len() as u64;
+        Poll::Ready(Some(Ok(Frame::data(piece))))
     }
 
     fn is_end_stream(&self) -> bool {

@@ -34,7 +34,7 @@ const ALLOWANCE: Duration = Duration::from_millis(5);
 const GOAL: f64 = 0.8;
 /// Bytes of a range, and ranges at a time: the broker's own.
 const RANGE: u64 = 1 << 20;
-const READERS: usize = 16;
+const READERS: usize = 24;
 /// How long plain GETs go on in one turn.
 const PLAIN: Duration = Duration::from_secs(1);
 
@@ -75,7 +75,7 @@ pub fn run(options: &Cold) -> anyhow::Result<()> {
         store_rate: options.store.store_rate.or(Some(400.0)),
         ..options.store
     };
-    let store = Store::start(speed)?;
+    let store = Store::start(speed, false)?;
     let mut settings = vec![("log.retention.check.interval.ms", "200")];
     settings.extend(options.settings.iter().filter_map(|pair| pair.split_once('=')));
     let broker = Broker::start(&binary, &store, &settings)?;

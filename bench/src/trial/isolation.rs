@@ -10,15 +10,14 @@
 //! esker-bench isolation --rate 10000           ten times that
 //! ```
 
+use super::hot;
 use super::ratio::Ratios;
-use crate::load::options::{Produce, Target};
 use crate::load::process::Usage;
 use crate::load::replay::Replayed;
 use crate::load::{Clock, Outcome, Schedule, measure, produce};
 use crate::rig::store::{Store, StoreSpeed};
 use crate::rig::{Broker, History, Subprocess};
 use clap::Args;
-use hdrhistogram::Histogram;
 use std::path::PathBuf;
 
 /// What is allowed.
@@ -73,7 +72,7 @@ struct Phase {
 pub fn run(options: &Isolation) -> anyhow::Result<()> {
     let binary = Broker::binary(options.esker.as_deref())?;
     let most = options.replayers.iter().copied().max().unwrap_or(1);
-    let store = Store::start(options.store)?;
+    let store = Store::start(options.store, true)?;
     let mut settings = vec![("log.retention.check.interval.ms", "200"), ("tier.cache.bytes", "134217728")];
     settings.extend(options.settings.iter().filter_map(|pair| pair.split_once('=')));
     let broker = Broker::start(&binary, &store, &settings)?;
@@ -89,7 +88,7 @@ pub fn run(options: &Isolation) -> anyhow::Result<()> {
         options.rate, options.size, most, options.history, options.store
     );
     history.make(broker.bootstrap())?;
-    let load = hot_load(options, &broker);
+    let load = hot::load(&broker, options.rate, options.size, &[]);
     produce::prepare(&load)?;
 
     let mut numbers: Vec<usize> = Vec::new();
@@ -98,7 +97,7 @@ pub fn run(options: &Isolation) -> anyhow::Result<()> {
     }
     numbers.push(0);
     let clock = Clock::start();
-    let schedule = schedule(&numbers, options.seconds, clock.now());
+    let schedule = hot::schedule(numbers.len(), SETTLING, options.seconds, clock.now());
     let hot = {
         let (load, schedule) = (load.clone(), schedule.clone());
         std::thread::spawn(move || measure(&load, clock, &schedule))
@@ -108,42 +107,6 @@ pub fn run(options: &Isolation) -> anyhow::Result<()> {
     broker.complaints().iter().for_each(|line| println!("broker: {line}"));
     outcome.verdict()?;
     judge(options, &phases, &outcome)
-}
-
-fn hot_load(options: &Isolation, broker: &Broker) -> Produce {
-    Produce {
-        target: Target {
-            bootstrap: broker.bootstrap().to_owned(),
-            topic: "hot".to_owned(),
-            pid: Some(broker.pid()),
-            threads: 1,
-            connections: 1,
-        },
-        partitions: 1,
-        topic_configs: Vec::new(),
-        size: options.size,
-        batch: 128 << 10,
-        linger: 0.0,
-        in_flight: 5,
-        acks: -1,
-        codec: crate::batch::Codec::None,
-        rate: Some(options.rate),
-        seconds: 0.0,
-        warmup: 0.0,
-        idempotent: false,
-        verify: false,
-    }
-}
-
-/// Two seconds to warm up, and then one phase after the other.
-fn schedule(numbers: &[usize], seconds: f64, now: u64) -> Schedule {
-    let nanos = |seconds: f64| (seconds * 1e9) as u64;
-    let start = now + nanos(0.1);
-    let phases = (0..numbers.len()).map(|phase| {
-        let end = start + nanos(2.0) + nanos((phase + 1) as f64 * (seconds + SETTLING));
-        end - nanos(seconds)..end
-    });
-    Schedule::new(start, phases.collect())
 }
 
 fn replay_in_turn(
@@ -157,13 +120,14 @@ fn replay_in_turn(
     for (replayers, span) in numbers.iter().zip(schedule.phases()) {
         clock.sleep_until(span.start - (SETTLING * 1e9) as u64);
         let others = (*replayers > 0).then(|| {
-            Subprocess::start(&[
+            let arguments = [
                 "replay".to_owned(),
                 format!("--bootstrap={}", broker.bootstrap()),
                 format!("--topic={}", history.topic),
                 format!("--connections={replayers}"),
                 format!("--threads={}", replayers.min(&2)),
-            ])
+            ];
+            Subprocess::start(&arguments, true)
         });
         let others = others.transpose()?;
         clock.sleep_until(span.start);
@@ -184,8 +148,8 @@ fn judge(options: &Isolation, phases: &[Phase], outcome: &Outcome) -> anyhow::Re
         println!(
             "{:>2} replay {rate:>5.0} MB/s: acknowledged {} | read {} | broker {:.2} cores, {:.0} MiB anonymous",
             phase.replayers,
-            quantiles(ack),
-            quantiles(read),
+            hot::quantiles(ack),
+            hot::quantiles(read),
             phase.cpu,
             phase.anonymous as f64 / f64::from(1 << 20)
         );
@@ -193,13 +157,9 @@ fn judge(options: &Isolation, phases: &[Phase], outcome: &Outcome) -> anyhow::Re
     let mut met = true;
     for replayers in &options.replayers {
         let (mut ack, mut read) = (Ratios::default(), Ratios::default());
-        for at in (1..phases.len().saturating_sub(1)).filter(|at| phases[*at].replayers == *replayers) {
-            let push = |ratios: &mut Ratios, all: &[Histogram<u64>]| {
-                let [before, value, after] = [at - 1, at, at + 1].map(|at| all[at].value_at_quantile(0.99) as f64);
-                ratios.push(value, before, after);
-            };
-            push(&mut ack, acks);
-            push(&mut read, reads);
+        for at in (0..phases.len()).filter(|at| phases[*at].replayers == *replayers) {
+            ack.push_p99(acks, at);
+            read.push_p99(reads, at);
         }
         let fine = ack.median() <= GOAL && read.median() <= GOAL;
         met &= fine;
@@ -210,9 +170,4 @@ fn judge(options: &Isolation, phases: &[Phase], outcome: &Outcome) -> anyhow::Re
     }
     anyhow::ensure!(met, "replay is not isolated: the goal is at most {GOAL}x");
     Ok(())
-}
-
-fn quantiles(latencies: &Histogram<u64>) -> String {
-    let at = |quantile: f64| latencies.value_at_quantile(quantile) as f64 / 1e6;
-    format!("p50 {:.2}, p99 {:.2}, p99.9 {:.2} ms", at(0.5), at(0.99), at(0.999))
 }

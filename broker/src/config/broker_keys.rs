@@ -4,7 +4,7 @@
 //! every change of the metadata. The others are read once, at the start.
 
 use super::id_text::parse_id;
-use super::key::{Check, Key, Kind};
+use super::key::{Check, Key, Kind, check_positive, check_ratio};
 use super::listener::{check_advertised, check_listeners, check_protocol_map};
 use super::topic_keys::{CLEAN_ONLY, COMPRESSION_TYPES, GZIP, LZ4, ZSTD};
 
@@ -26,6 +26,10 @@ const fn string(name: &'static str, default: &'static str, doc: &'static str) ->
 
 const fn list(name: &'static str, default: &'static str, doc: &'static str) -> Key {
     Key::new(name, Kind::List, Some(default), doc)
+}
+
+const fn of_double(name: &'static str, default: &'static str, doc: &'static str) -> Key {
+    Key::new(name, Kind::Double, Some(default), doc)
 }
 
 const fn unset(kind: Kind, name: &'static str, doc: &'static str) -> Key {
@@ -97,6 +101,38 @@ pub static BROKER_KEYS: &[Key] = &[
          batch's checksum.",
     )
     .check(Check::OneOf(&["header", "strict"])),
+    long("log.cleaner.backoff.ms", "15000", "Milliseconds that a cleaner pauses when there is nothing to compact.")
+        .check(Check::AtLeast(1)),
+    long(
+        "log.cleaner.dedupe.buffer.size",
+        "134217728",
+        "Bytes of memory for keys that all cleaners have together; a pass covers as many records as fit.",
+    )
+    .check(Check::AtLeast(MIB)),
+    long("log.cleaner.delete.retention.ms", "86400000", "The default of topics' delete.retention.ms.")
+        .check(Check::AtLeast(0))
+        .dynamic(),
+    boolean("log.cleaner.enable", "true", "Whether topics with cleanup.policy=compact are compacted."),
+    of_double(
+        "log.cleaner.io.max.bytes.per.second",
+        "1.7976931348623157E308",
+        "Bytes per second that all cleaners together read and write at most.",
+    )
+    .check(Check::By(check_positive)),
+    long(
+        "log.cleaner.max.compaction.lag.ms",
+        "9223372036854775807",
+        "The default of topics' max.compaction.lag.ms.",
+    )
+    .check(Check::AtLeast(1))
+    .dynamic(),
+    of_double("log.cleaner.min.cleanable.ratio", "0.5", "The default of topics' min.cleanable.dirty.ratio.")
+        .check(Check::By(check_ratio))
+        .dynamic(),
+    long("log.cleaner.min.compaction.lag.ms", "0", "The default of topics' min.compaction.lag.ms.")
+        .check(Check::AtLeast(0))
+        .dynamic(),
+    int("log.cleaner.threads", "1", "Logs that are compacted at a time.").check(Check::Between(1, 64)),
     list("log.cleanup.policy", "delete", "The default of topics' cleanup.policy.")
         .check(Check::OneOf(&["compact", "delete"]))
         .dynamic(),
@@ -261,7 +297,7 @@ pub static BROKER_KEYS: &[Key] = &[
     .check(Check::AtLeast(1)),
     int("remote.log.manager.copier.thread.pool.size", "4", "Uploads to the object store that run at a time.")
         .check(Check::Between(1, 1024)),
-    int("remote.log.reader.threads", "16", "Reads from the object store that run at a time.").check(Check::Between(1, 1024)),
+    int("remote.log.reader.threads", "24", "Reads from the object store that run at a time.").check(Check::Between(1, 1024)),
     int("socket.request.max.bytes", "104857600", "The largest request that is read, in bytes.").check(Check::AtLeast(1024)),
     unset(
         Kind::String,

@@ -66,6 +66,18 @@ pub struct Key {
     pub synonyms: &'static [(&'static str, i64)],
 }
 
+/// A number from 0 to 1.
+pub(super) fn check_ratio(text: &str) -> Result<(), String> {
+    let ratio = text.parse::<f64>().is_ok_and(|ratio| (0.0..=1.0).contains(&ratio));
+    if ratio { Ok(()) } else { Err("must be between 0 and 1".to_owned()) }
+}
+
+/// A number above 0.
+pub(super) fn check_positive(text: &str) -> Result<(), String> {
+    let positive = text.parse::<f64>().is_ok_and(|number| number > 0.0);
+    if positive { Ok(()) } else { Err("must be more than 0".to_owned()) }
+}
+
 /// The items of a LIST value, trimmed, without empty ones.
 pub fn list_items(value: &str) -> impl Iterator<Item = &str> {
     value.split(',').map(str::trim).filter(|item| !item.is_empty())

@@ -132,6 +132,11 @@ pub(super) trait Read {
         self.text(name).and_then(|text| text.trim().parse().ok()).unwrap_or_default()
     }
 
+    /// A DOUBLE.
+    fn decimal(&self, name: &str) -> f64 {
+        self.text(name).and_then(|text| text.trim().parse().ok()).unwrap_or_default()
+    }
+
     /// An INT or LONG that its check keeps at zero or above.
     fn count(&self, name: &str) -> u64 {
         u64::try_from(self.number(name)).unwrap_or_default()

@@ -12,7 +12,7 @@ use esker_storage::segment::IndexLimits;
 pub struct CleanupPolicy {
     /// They are dropped by age and size.
     pub delete: bool,
-    /// Only the newest of each key is kept. (Not yet done; but keys are demanded and nothing is tiered.)
+    /// Only the newest of each key is kept.
     pub compact: bool,
 }
 
@@ -26,7 +26,7 @@ pub enum TimestampType {
 }
 
 /// What a topic's keys resolve to. Milliseconds and bytes; `None` means without a limit.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct TopicConfig {
     /// `cleanup.policy`.
     pub cleanup: CleanupPolicy,
@@ -70,6 +70,14 @@ pub struct TopicConfig {
     pub min_insync_replicas: u32,
     /// `remote.storage.enable`; see [`TopicConfig::is_tiered`].
     pub remote_storage_enable: bool,
+    /// `min.cleanable.dirty.ratio`.
+    pub min_cleanable_dirty_ratio: f64,
+    /// `min.compaction.lag.ms`.
+    pub min_compaction_lag_ms: u64,
+    /// `max.compaction.lag.ms`.
+    pub max_compaction_lag_ms: u64,
+    /// `delete.retention.ms`.
+    pub delete_retention_ms: u64,
     /// `remote.log.copy.disable`.
     pub remote_log_copy_disable: bool,
     /// `remote.log.delete.on.disable`.
@@ -120,6 +128,10 @@ impl TopicConfig {
             timestamp_after_max_ms: read.count("message.timestamp.after.max.ms"),
             min_insync_replicas: read.small("min.insync.replicas"),
             remote_storage_enable: read.flag("remote.storage.enable"),
+            min_cleanable_dirty_ratio: read.decimal("min.cleanable.dirty.ratio"),
+            min_compaction_lag_ms: read.count("min.compaction.lag.ms"),
+            max_compaction_lag_ms: read.count("max.compaction.lag.ms"),
+            delete_retention_ms: read.count("delete.retention.ms"),
             remote_log_copy_disable: read.flag("remote.log.copy.disable"),
             remote_log_delete_on_disable: read.flag("remote.log.delete.on.disable"),
             tail_max_bytes: read.count("tail.max.bytes"),
@@ -133,7 +145,12 @@ impl TopicConfig {
         let millis = |millis: u64| i64::try_from(millis).unwrap_or(i64::MAX);
         LogConfig {
             segment_bytes: u64::from(self.segment_bytes),
-            segment_ms: millis(self.segment_ms),
+            segment_ms: millis(if self.cleanup.compact {
+                // What is never sealed is never compacted.
+                self.segment_ms.min(self.max_compaction_lag_ms)
+            } else {
+                self.segment_ms
+            }),
             segment_jitter_ms: millis(self.segment_jitter_ms),
             index: IndexLimits {
                 interval: u64::from(self.index_interval_bytes),
@@ -198,6 +215,14 @@ fn local(number: i64, total: Option<u64>) -> Option<u64> {
 pub fn check_topic_values(overrides: &Values, layers: &Layers) -> Result<(), ConfigError> {
     for (name, value) in overrides {
         super::registry::topic_key(name)?.validate(value)?;
+    }
+    // Kafka's LogConfig.validateValues.
+    let (min, max) = (TopicReader { layers, overrides }.count("min.compaction.lag.ms"), "max.compaction.lag.ms");
+    let limit = TopicReader { layers, overrides }.count(max);
+    if min > limit && (overrides.contains_key("min.compaction.lag.ms") || overrides.contains_key(max)) {
+        let name = super::registry::topic_key("min.compaction.lag.ms")?.name;
+        let reason = format!("must not be more than {max}, which is {limit}");
+        return Err(ConfigError::Invalid { name, value: min.to_string(), reason });
     }
     // Kafka's LogConfig.validateRemoteStorageRetention*: local copies may not be asked to outlive the records.
     let read = TopicReader { layers, overrides };

@@ -23,7 +23,7 @@
 //! Refused like any unknown key, as Kafka 4 refuses them: `message.format.version`, `message.downconversion.enable` and
 //! `message.timestamp.difference.max.ms`, which Kafka 4 dropped.
 
-use super::key::{Check, Key, Kind};
+use super::key::{Check, Key, Kind, check_ratio};
 use esker_protocol::record::{GZIP_DEFAULT, GZIP_LEVELS, LZ4_LEVELS, ZSTD_LEVELS};
 
 const fn int(name: &'static str, default: &'static str, doc: &'static str) -> Key {
@@ -66,8 +66,8 @@ pub static TOPIC_KEYS: &[Key] = &[
         Kind::List,
         "cleanup.policy",
         "delete",
-        "What becomes of old records: 'delete' drops them by age and size, 'compact' will keep the newest of each key. \
-         Compaction does not run yet: such a topic demands keys, keeps everything and is not tiered.",
+        "What becomes of old records: 'delete' drops them by age and size, 'compact' keeps only the newest of each key. \
+         A compacted topic demands keys, and is not tiered yet.",
     )
     .check(Check::OneOf(&["compact", "delete"]))
     .falls_back_to(&[("log.cleanup.policy", 1)]),
@@ -89,6 +89,13 @@ pub static TOPIC_KEYS: &[Key] = &[
     int("compression.zstd.level", "3", "The level that zstd compresses with, -131072 to 22.")
         .check(ZSTD)
         .falls_back_to(&[("compression.zstd.level", 1)]),
+    long(
+        "delete.retention.ms",
+        "86400000",
+        "Milliseconds that a compacted topic keeps a record without value (a tombstone) after it was first compacted.",
+    )
+    .check(Check::AtLeast(0))
+    .falls_back_to(&[("log.cleaner.delete.retention.ms", 1)]),
     long(
         "file.delete.delay.ms",
         "0",
@@ -146,6 +153,13 @@ pub static TOPIC_KEYS: &[Key] = &[
     )
     .check(Check::AtLeast(-2))
     .falls_back_to(&[("log.local.retention.ms", 1)]),
+    long(
+        "max.compaction.lag.ms",
+        "9223372036854775807",
+        "Milliseconds after which a record is compacted however little there is to compact.",
+    )
+    .check(Check::AtLeast(1))
+    .falls_back_to(&[("log.cleaner.max.compaction.lag.ms", 1)]),
     int("max.message.bytes", "1048588", "The largest batch that is accepted, in bytes, after compression.")
         .check(Check::AtLeast(0))
         .falls_back_to(&[("message.max.bytes", 1)]),
@@ -171,6 +185,17 @@ pub static TOPIC_KEYS: &[Key] = &[
     )
     .check(Check::OneOf(&["CreateTime", "LogAppendTime"]))
     .falls_back_to(&[("log.message.timestamp.type", 1)]),
+    of(
+        Kind::Double,
+        "min.cleanable.dirty.ratio",
+        "0.5",
+        "The share of a log that must be new since it was last compacted, before it is compacted again.",
+    )
+    .check(Check::By(check_ratio))
+    .falls_back_to(&[("log.cleaner.min.cleanable.ratio", 1)]),
+    long("min.compaction.lag.ms", "0", "Milliseconds for which a record is not compacted away.")
+        .check(Check::AtLeast(0))
+        .falls_back_to(&[("log.cleaner.min.compaction.lag.ms", 1)]),
     int(
         "min.insync.replicas",
         "1",

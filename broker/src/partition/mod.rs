@@ -3,6 +3,7 @@
 //! A [`Partition`] is one that this broker leads; [`Hosted`] has all of them and follows the metadata; a [`Waiter`] is
 //! a fetch that waits for more, a [`Commit`] a produce that waits for its acknowledgement.
 
+mod cleaner;
 mod codes;
 mod hosted;
 mod leader;
@@ -13,6 +14,7 @@ mod waiter;
 mod waiters;
 mod wakes;
 
+pub use cleaner::Cleaner;
 pub use codes::{append_code, lookup_code, read_code};
 pub use hosted::{Here, Hosted, Moved};
 pub use leader::{Bound, ColdRead, Found, Partition, Read};

@@ -2,7 +2,7 @@
 //!
 //! Two things keep the two apart, and neither needs a privilege. A lower priority lets a thread of the present that
 //! wakes run first. But the scheduler lets a running thread finish its slice, which is longer than a produce request
-//! takes; so history also keeps to half of the machine's cores, and a thread of the present that wakes finds a core
+//! takes; so it gives up the core after every small step, and keeps to half of the machine's cores, and a thread of the present that wakes finds a core
 //! without it. Within its half history may have everything that nobody else wants.
 
 use rustix::process::nice;
@@ -21,6 +21,12 @@ pub(super) fn step_back() {
     if let Err(error) = limited {
         tracing::debug!(%error, "a thread keeps to every core");
     }
+}
+
+/// Lets threads of the present go first, if any waits for the core.
+#[allow(clippy::disallowed_methods, reason = "this is the door")]
+pub(super) fn step_aside() {
+    std::thread::yield_now();
 }
 
 /// How many threads have work to do for history: as many as the cores that it keeps to.

@@ -1,7 +1,7 @@
 //! Threads: one single-threaded runtime per core for connections, one in the background, some that step back for what
 //! reads history, and pools that may block.
 
-use super::real_priority::{history_threads, step_back};
+use super::real_priority::{history_threads, step_aside, step_back};
 use super::tasks::{Pool, TaskHandle, Tasks};
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
@@ -155,7 +155,7 @@ impl Tasks for RealTasks {
     }
 
     fn step_aside(&self) {
-        std::thread::yield_now();
+        step_aside();
     }
 
     fn blocking(&self, pool: Pool, work: Work) -> BoxFuture<'static, ()> {

@@ -43,7 +43,7 @@ impl Log {
         let name = cleaned_name(&names).ok_or(LogError::Invalid("no segments to be cleaned"))?;
         let end = run.last().map(|last| last.summary().end);
         let header = DataHeader { partition: self.id, name, created: now, stands_to: end };
-        CleanedWriter::create(self.dir.files(), &self.path, name, &header)
+        CleanedWriter::create(self.dir.files(), &self.path, name, &header, self.config().index)
             .map_err(|error| self.gone_or_failed("making a cleaned file", error))
     }
 

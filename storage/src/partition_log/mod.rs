@@ -77,6 +77,13 @@ impl PartitionLog {
         self.log.set_config(config);
     }
 
+    /// Whether the tier has nothing of the partition. Where it has, an older record that a local tombstone hides may be there
+    /// still, and be read again once the local copy of it is gone: the tombstone must stay.
+    pub fn nothing_is_tiered(&self) -> bool {
+        self.manifest().is_none_or(|manifest| manifest.last().is_none() && manifest.pages().is_empty())
+            && self.local_start().offset() <= self.log_start().offset()
+    }
+
     /// Appends a batch as the leader of `epoch`.
     ///
     /// # Errors

@@ -10,8 +10,8 @@
 use super::{LookupError, PartitionLog};
 use crate::env::mutation::{self, Mutation};
 use crate::env::{Pool, Timestamp};
-use crate::log::{LogError, SegmentInfo};
 use crate::log::retention::{RetentionConfig, RetentionState, active_is_expired, plan};
+use crate::log::{LogError, SegmentInfo};
 use crate::offset::{HighWatermark, LeaderEpoch, LogStart, Offset, TierEnd};
 use crate::tier::{Manifest, TierError, TierRecord, TotalRetention, Verdict, expired_before};
 use std::sync::Arc;

@@ -12,7 +12,7 @@
 
 use super::aborted::AbortedTransaction;
 use super::header::{DataHeader, HEADER_LEN};
-use super::index::SparseIndex;
+use super::index::{IndexLimits, SparseIndex};
 use super::index_file::{self, Summary};
 use super::lookup::Boundary;
 use super::name::{FileName, SegmentName};
@@ -62,6 +62,7 @@ impl CleanedWriter {
         directory: &Path,
         name: SegmentName,
         header: &DataHeader,
+        limits: IndexLimits,
     ) -> io::Result<CleanedWriter> {
         let stands_to = header.stands_to.ok_or(io::ErrorKind::InvalidInput)?;
         let file = files.disk().open(&temporary(directory, name), Open::Replace)?;
@@ -72,7 +73,7 @@ impl CleanedWriter {
             name,
             stands_to,
             file,
-            index: SparseIndex::default(),
+            index: SparseIndex::default().within(limits),
             aborted: Vec::new(),
             end: FilePosition::new(HEADER_LEN),
             next: name.base,

@@ -65,8 +65,8 @@ impl Default for ReadConfig {
             chunks: CacheBytes { cached: 64 * mib, reserved: 64 * mib, prefetched: 64 * mib },
             views: CacheBytes { cached: 16 * mib, reserved: 16 * mib, prefetched: mib },
             pages: CacheBytes { cached: 16 * mib, reserved: 16 * mib, prefetched: mib },
-            concurrency: 16,
-            prefetch_chunks: 16,
+            concurrency: 24,
+            prefetch_chunks: 24,
         }
     }
 }

@@ -17,13 +17,14 @@
 use super::runtime::StoreRuntime;
 use super::{ObjectEntry, Store, StoreError, Upload};
 use crate::env::Timestamp;
-use bytes::Bytes;
+use crate::env::real_priority::step_aside;
+use bytes::{Bytes, BytesMut};
 use futures_util::future::BoxFuture;
 use futures_util::{StreamExt, TryStreamExt};
 use object_store::path::Path;
 use object_store::{
-    GetOptions, GetRange, MultipartUpload, ObjectStore, ObjectStoreExt, PutMode, PutMultipartOptions, PutOptions,
-    PutPayload,
+    GetOptions, GetRange, GetResult, GetResultPayload, MultipartUpload, ObjectStore, ObjectStoreExt, PutMode,
+    PutMultipartOptions, PutOptions, PutPayload,
 };
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -35,6 +36,11 @@ use std::time::Duration;
 pub(super) const COMMIT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Parts of one upload that are on their way at once.
 const PARTS_IN_FLIGHT: usize = 4;
+
+/// Bytes of a range that are received between two looks for others.
+const STEP: usize = 128 * 1024;
+/// Room that is made for a range before its bytes come.
+const MAX_AHEAD: usize = 4 << 20;
 
 /// Whether a service lists keys in their order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -132,7 +138,7 @@ impl Store for ObjectBacked {
         let (handles, path, key) = (Arc::clone(&self.handles), self.path(key), key.to_owned());
         self.history.run_read(async move {
             let options = GetOptions { range: Some(GetRange::Bounded(range.clone())), ..GetOptions::default() };
-            let read = async { handles.ranges.get_opts(&path, options).await?.bytes().await };
+            let read = async { collect(handles.ranges.get_opts(&path, options).await?).await };
             let bytes = read.await.map_err(|error| read_error(&key, error))?;
             if bytes.len() as u64 == range.end.saturating_sub(range.start) {
                 Ok(bytes)
@@ -194,6 +200,22 @@ impl Store for ObjectBacked {
             }
         })
     }
+}
+
+/// The bytes of an answer. Threads of the present come first after every [`STEP`] of them.
+async fn collect(answer: GetResult) -> object_store::Result<Bytes> {
+    let GetResultPayload::Stream(mut pieces) = answer.payload else { return answer.bytes().await };
+    let size = answer.range.end.saturating_sub(answer.range.start);
+    let mut bytes = BytesMut::with_capacity(usize::try_from(size).unwrap_or(0).min(MAX_AHEAD));
+    let mut next = STEP;
+    while let Some(piece) = pieces.try_next().await? {
+        bytes.extend_from_slice(&piece);
+        if bytes.len() >= next {
+            next = bytes.len() + STEP;
+            step_aside();
+        }
+    }
+    Ok(bytes.freeze())
 }
 
 /// The crate syncs what it creates, but not the directory of what it deletes.
