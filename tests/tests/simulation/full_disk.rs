@@ -180,8 +180,8 @@ fn rot(seed: u64) -> Result<(), Failure> {
         };
         assert_eq!(refused, ErrorCode::CORRUPT_MESSAGE.code());
         assert!(at > 0, "what lies before it is read");
-        assert!(!client.fetch(TOPIC, 0, at + 90, 1).await.unwrap().records.is_empty(), "and what lies behind it");
-        assert!(!client.fetch(TOPIC, 1, at, 1).await.unwrap().records.is_empty());
+        assert!(!client.fetch(TOPIC, 0, at + 90, 1000).await.unwrap().records.is_empty(), "and what lies behind it");
+        assert!(!client.fetch(TOPIC, 1, at, 1000).await.unwrap().records.is_empty());
         client.produce(TOPIC, 0, values_batch(&[1], 0, None)).await.unwrap();
         world.terminate(node);
         assert_eq!(world.ended(node).await, Some(Exit::Returned));
