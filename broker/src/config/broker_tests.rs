@@ -112,6 +112,11 @@ fn refuses_and_says_what_was_meant() {
         ("cluster.id", "a/b"),
         ("log.dirs", " , "),
         ("group.min.session.timeout.ms", "1800001"),
+        ("group.consumer.assignors", "uniform,sticky"),
+        ("group.consumer.assignors", " , "),
+        ("group.consumer.heartbeat.interval.ms", "4999"),
+        ("group.consumer.session.timeout.ms", "60001"),
+        ("group.consumer.migration.policy", "sometimes"),
         ("log.cleanup.policy", "delete,shrink"),
     ] {
         assert!(message(&[(name, value)]).starts_with("Invalid value "), "{name}={value}");
