@@ -20,4 +20,5 @@ mod simulation {
     mod store;
     mod story;
     mod swarm;
+    mod trickle;
 }

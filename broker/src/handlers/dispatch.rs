@@ -5,6 +5,7 @@
 //! else runs as the answer's future.
 
 use super::group_lookup::GroupLookup;
+use super::incremental_alter_configs::Loggers;
 use super::produce::{self, Outcome, Place};
 use super::{
     Handlers, alter_configs, consumer_group_describe, consumer_group_heartbeat, create_partitions, create_topics,
@@ -192,10 +193,13 @@ async fn metadata_request(
         RequestKind::CreatePartitions(request) => {
             create_partitions::handle(&request, publisher, controller).await.into()
         }
-        RequestKind::DescribeConfigs(request) => describe_configs::handle(&request, version, publisher, config).into(),
+        RequestKind::DescribeConfigs(request) => {
+            describe_configs::handle(&request, version, publisher, config, &handlers.log_level).into()
+        }
         RequestKind::AlterConfigs(request) => alter_configs::handle(&request, publisher, controller).await.into(),
         RequestKind::IncrementalAlterConfigs(request) => {
-            incremental_alter_configs::handle(&request, publisher, controller).await.into()
+            let loggers = Loggers { node: config.node_id, level: &handlers.log_level };
+            incremental_alter_configs::handle(&request, publisher, controller, loggers).await.into()
         }
         RequestKind::DescribeCluster(request) => {
             describe_cluster::handle(&request, version, listener, publisher).into()

@@ -33,6 +33,7 @@ pub mod leave_group;
 pub mod list_groups;
 mod list_offsets;
 pub mod list_partition_reassignments;
+mod loggers;
 pub mod metadata;
 pub mod offset_commit;
 pub mod offset_delete;
@@ -47,7 +48,7 @@ mod wire;
 
 pub use dispatch::Dispatch;
 
-use crate::config::BrokerConfig;
+use crate::config::{BrokerConfig, LogLevel};
 use crate::controller::{Controller, ProducerIdPool};
 use crate::coordinators::group::GroupCoordinator;
 use crate::metadata::{Image, Publisher, Topic};
@@ -79,6 +80,7 @@ pub struct Handlers {
     hosted: Arc<Hosted>,
     groups: Arc<GroupCoordinator>,
     metrics: Arc<Metrics>,
+    log_level: Arc<LogLevel>,
     runtimes: Vec<PerRuntime>,
 }
 
@@ -100,12 +102,14 @@ pub struct Parts {
     pub groups: Arc<GroupCoordinator>,
     /// What is counted.
     pub metrics: Arc<Metrics>,
+    /// How much is logged.
+    pub log_level: Arc<LogLevel>,
 }
 
 impl Handlers {
     /// Handlers for every connection runtime of `parts.env`.
     pub fn new(parts: Parts) -> Arc<Handlers> {
-        let Parts { env, config, publisher, controller, producer_ids, hosted, groups, metrics } = parts;
+        let Parts { env, config, publisher, controller, producer_ids, hosted, groups, metrics, log_level } = parts;
         let count = env.tasks.runtimes().max(1);
         let slots = usize::try_from(config.fetch_session_slots).unwrap_or(usize::MAX).div_ceil(count);
         let runtimes = (0..count)
@@ -114,7 +118,18 @@ impl Handlers {
                 scratch: Mutex::new(Scratch::default()),
             })
             .collect();
-        Arc::new(Handlers { env, config, publisher, controller, producer_ids, hosted, groups, metrics, runtimes })
+        Arc::new(Handlers {
+            env,
+            config,
+            publisher,
+            controller,
+            producer_ids,
+            hosted,
+            groups,
+            metrics,
+            log_level,
+            runtimes,
+        })
     }
 
     fn sessions(&self, runtime: usize) -> &Mutex<Sessions> {
