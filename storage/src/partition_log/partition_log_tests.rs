@@ -475,7 +475,8 @@ fn rot_that_the_tier_lacks_is_named_and_nothing_else_is_refused() {
         let sources: Arc<dyn UnitSources> = Arc::new(One(Arc::clone(&log), LeaderEpoch::new(0)));
         let commits = bench.tier.commits.clone();
         let store = Arc::clone(&bench.store);
-        let uploader = Uploader::start(&real_env(), store, commits, sources, UploadConfig::default());
+        let uploader =
+            Uploader::start(&real_env(), store, Uuid::from_u128(1), commits, sources, UploadConfig::default());
         eventually(|| log.manifest().is_some_and(|manifest| manifest.end().offset() == range.from.offset));
         uploader.stop();
     }
@@ -492,7 +493,7 @@ fn an_upload_finds_rot_and_goes_up_to_it() {
     damage(&disk, third.name, third.bytes / 2);
     let sources: Arc<dyn UnitSources> = Arc::new(One(Arc::clone(&log), LeaderEpoch::new(0)));
     let (commits, store) = (bench.tier.commits.clone(), Arc::clone(&bench.store));
-    let uploader = Uploader::start(&real_env(), store, commits, sources, UploadConfig::default());
+    let uploader = Uploader::start(&real_env(), store, Uuid::from_u128(1), commits, sources, UploadConfig::default());
     eventually(|| {
         let rot = log.local().damaged().first().map(|range| range.from.offset);
         rot.is_some() && log.manifest().map(|manifest| manifest.end().offset()) == rot
