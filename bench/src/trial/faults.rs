@@ -60,7 +60,7 @@ pub struct Faults {
     #[arg(long, default_value_t = 3)]
     pub rounds: usize,
     /// Seconds that a phase is measured.
-    #[arg(long, default_value_t = 1.2)]
+    #[arg(long, default_value_t = 1.1)]
     pub seconds: f64,
     /// How fast the store is.
     #[command(flatten)]
