@@ -53,8 +53,16 @@ pub fn read(disk: &dyn Disk, directory: &Path) -> io::Result<Option<Identity>> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error),
     };
+    decode(&bytes).map(Some)
+}
+
+/// The identity that `bytes` hold.
+///
+/// # Errors
+/// `InvalidData` for what cannot be understood.
+pub(super) fn decode(bytes: &[u8]) -> io::Result<Identity> {
     let stored: Stored =
-        serde_json::from_slice(&bytes).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+        serde_json::from_slice(bytes).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
     if stored.crc != Stored::of(stored.format, stored.identity)?.crc {
         return Err(io::Error::new(io::ErrorKind::InvalidData, "the identity is damaged"));
     }
@@ -62,7 +70,17 @@ pub fn read(disk: &dyn Disk, directory: &Path) -> io::Result<Option<Identity>> {
         let reason = format!("unknown identity format {}", stored.format);
         return Err(io::Error::new(io::ErrorKind::InvalidData, reason));
     }
-    Ok(Some(stored.identity))
+    Ok(stored.identity)
+}
+
+/// The identity's bytes.
+///
+/// # Errors
+/// None in practice: numbers and UUIDs can be written.
+pub(super) fn encode(identity: &Identity) -> io::Result<Vec<u8>> {
+    let mut bytes = serde_json::to_vec(&Stored::of(FORMAT, *identity)?).map_err(io::Error::other)?;
+    bytes.push(b'\n');
+    Ok(bytes)
 }
 
 /// Gives a directory its identity, durably.
@@ -70,7 +88,5 @@ pub fn read(disk: &dyn Disk, directory: &Path) -> io::Result<Option<Identity>> {
 /// # Errors
 /// What the disk answers.
 pub fn write(disk: &dyn Disk, directory: &Path, identity: &Identity) -> io::Result<()> {
-    let mut bytes = serde_json::to_vec(&Stored::of(FORMAT, *identity)?).map_err(io::Error::other)?;
-    bytes.push(b'\n');
-    write_atomically(disk, &directory.join(FILE_NAME), &bytes)
+    write_atomically(disk, &directory.join(FILE_NAME), &encode(identity)?)
 }

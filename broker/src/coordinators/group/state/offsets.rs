@@ -48,6 +48,12 @@ impl Offsets {
         if commit.metadata.encode_utf16().count() > step.config.offset_metadata_max_bytes {
             return Err(ResponseError::OffsetMetadataTooLarge);
         }
+        // What is committed already can always be moved on. Beyond that, clients come back until offsets have expired.
+        let growth = self.growth(topic, commit.partition, commit.metadata.len());
+        if growth > step.room {
+            return Err(ResponseError::CoordinatorNotAvailable);
+        }
+        step.room -= growth;
         let value = OffsetValue {
             offset: commit.offset,
             // The form with an expiry has no place for the epoch: never show what a reload would forget.
