@@ -5,6 +5,7 @@ use crate::partition::{Bound, Here, Hosted, Partition, Read};
 use bytes::Bytes;
 use esker_protocol::record::{BatchBuilder, Compression, Scratch, batches, records};
 use esker_storage::env::Env;
+use esker_storage::env::mutation::{self, Mutation};
 use esker_storage::log;
 use esker_storage::offset::{Offset, PartitionId};
 use futures_util::FutureExt;
@@ -64,6 +65,9 @@ impl CoordinatorLog for InternalLog {
                 }
             })?;
             let Some(commit) = partition.committed(appended.last_offset.next(), None) else { return Ok(()) };
+            if mutation::active(Mutation::CommitNotWaitedFor) {
+                return Ok(());
+            }
             match env.timeout(COMMIT_LIMIT, commit).await {
                 Ok(Ok(Ok(()))) => Ok(()),
                 Ok(Ok(Err(_)) | Err(_)) => Err(AppendError::NotLeader),

@@ -59,7 +59,7 @@ pub struct LogDir {
     pub(super) room: Room,
     /// Held over a sync of directories, and until its failure was noted: see `syncing`.
     pub(super) syncing_names: Mutex<()>,
-    /// A log was dropped without being closed: its checkpoint may be behind.
+    /// There is a log whose checkpoint may be behind.
     pub(super) unclosed: AtomicBool,
     /// Whether the file system can be synced as a whole.
     pub(super) syncs_together: bool,
@@ -207,8 +207,9 @@ impl LogDir {
         if is_full(&error) { LogError::NoSpace } else { LogError::Failed(self.fail(what, &error)) }
     }
 
+    /// A log was dropped without being closed, or did not open: its checkpoint may be behind.
     pub(super) fn note_unclosed(&self, id: PartitionId) {
-        tracing::debug!(partition = %id, "dropped without being closed");
+        tracing::debug!(partition = %id, "not closed");
         self.unclosed.store(true, Ordering::Release);
     }
 

@@ -167,7 +167,13 @@ impl Capture {
         if mutation::active(Mutation::SyncLeftOut) {
             return Ok(());
         }
-        self.files.iter().try_for_each(|file| file.file().sync_data())
+        for file in &self.files {
+            match file.file().sync_data() {
+                Err(_) if mutation::active(Mutation::FailedSyncIgnored) => {}
+                synced => synced?,
+            }
+        }
+        Ok(())
     }
 
     /// Syncs the names.
@@ -175,7 +181,7 @@ impl Capture {
     /// # Errors
     /// As [`Capture::sync`].
     pub(super) fn sync_names(&self, disk: &dyn Disk) -> io::Result<()> {
-        if mutation::active(Mutation::SyncLeftOut) {
+        if mutation::active(Mutation::SyncLeftOut) || mutation::active(Mutation::DirectorySyncLeftOut) {
             return Ok(());
         }
         self.directories.iter().try_for_each(|directory| disk.sync_dir(directory))

@@ -7,6 +7,7 @@ use super::step::Step;
 use crate::coordinators::group::records::{GroupRecord, OffsetKey, OffsetValue, RecordError};
 use crate::coordinators::group::request::{Answer, CommitPartition, CommitRequest, CommitResults, GroupState, Token};
 use esker_storage::env::Timestamp;
+use esker_storage::env::mutation::{self, Mutation};
 use kafka_protocol::error::ResponseError;
 use std::time::Duration;
 
@@ -163,7 +164,7 @@ impl Group {
             return Err(ResponseError::UnknownMemberId);
         }
         self.check_member(&request.member, request.instance.as_deref())?;
-        if request.generation != Some(self.generation) {
+        if request.generation != Some(self.generation) && !mutation::active(Mutation::StaleGenerationAccepted) {
             return Err(ResponseError::IllegalGeneration);
         }
         if self.state == GroupState::CompletingRebalance {
