@@ -33,7 +33,7 @@ pub const PART_LEN: usize = 8 << 20;
 pub struct UnitRange {
     /// The partition.
     pub partition: PartitionId,
-    /// The first offset: in the first batch, or, for a rewrite, in it or before it.
+    /// The first offset: in the first batch, or before it where compaction left records out.
     pub start: Offset,
     /// No batch reaches beyond it; the unit may end before.
     pub upto: Offset,
@@ -56,6 +56,8 @@ pub struct UnitState {
 
 struct OpenUnit {
     range: UnitRange,
+    /// Whether records may be missing before its first batch.
+    sparse: bool,
     position: u64,
     hasher: crc32fast::Hasher,
     index: UnitIndex,
@@ -119,11 +121,24 @@ impl ObjectWriter {
     /// # Errors
     /// [`TierError::Invalid`] if a unit is open.
     pub fn begin_unit(&mut self, range: UnitRange) -> Result<(), TierError> {
+        self.begin(range, range.revision.is_some())
+    }
+
+    /// As [`ObjectWriter::begin_unit`], of a log that was compacted: its first records may be missing.
+    ///
+    /// # Errors
+    /// [`TierError::Invalid`] if a unit is open.
+    pub fn begin_sparse_unit(&mut self, range: UnitRange) -> Result<(), TierError> {
+        self.begin(range, true)
+    }
+
+    fn begin(&mut self, range: UnitRange, sparse: bool) -> Result<(), TierError> {
         if self.unit.is_some() {
             return Err(TierError::Invalid { reason: "a unit is open".to_owned() });
         }
         self.unit = Some(OpenUnit {
             range,
+            sparse,
             position: self.position,
             hasher: crc32fast::Hasher::new(),
             index: UnitIndex::default(),
@@ -263,8 +278,8 @@ impl OpenUnit {
                 return Err(TierError::corrupt(&what(header.base_offset), "its offsets or epoch are impossible"));
             };
             let follows = match self.next {
-                // What a rewrite left out may have been its first records.
-                None => (base <= self.range.start || self.range.revision.is_some()) && self.range.start < next,
+                // What compaction left out may have been its first records.
+                None => (base <= self.range.start || self.sparse) && self.range.start < next,
                 Some(expected) => expected <= base,
             };
             if !follows || next > self.range.upto || self.last_epoch.is_some_and(|last| epoch < last) {
