@@ -1,7 +1,7 @@
 //! The `esker` command line: what a person typed, into a configuration, into a running broker.
 
 use crate::admin;
-use crate::config::{BrokerConfig, Values, parse_properties, parse_set};
+use crate::config::{BrokerConfig, LogLevel, Values, parse_properties, parse_set};
 use crate::net::env::{Network, RealNetwork};
 use crate::server::{self, Gauges, Outside, Server};
 use anyhow::{Context, anyhow};
@@ -17,6 +17,8 @@ use std::thread::available_parallelism;
 use std::time::Duration;
 use tokio::sync::watch;
 use tracing::level_filters::LevelFilter;
+use tracing_subscriber::prelude::*;
+use tracing_subscriber::reload;
 use url::Url;
 
 /// How long a stop may take before the process ends anyway: everything acknowledged is safe at any moment, a clean
@@ -71,15 +73,16 @@ pub fn main() -> ExitCode {
             (config, Options { set, log: options.log })
         }
     };
-    tracing_subscriber::fmt()
-        .with_max_level(options.log)
+    let (filter, level) = reload::Layer::new(options.log);
+    let lines = tracing_subscriber::fmt::layer()
         .with_target(false)
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
         // Whoever read our log may be gone. Complaining about that, to the same place, would be a panic.
-        .log_internal_errors(false)
-        .init();
-    match serve(config.as_deref(), &options.set) {
+        .log_internal_errors(false);
+    tracing_subscriber::registry().with(filter).with(lines).init();
+    let log_level = LogLevel::new(options.log, move |wanted| level.reload(wanted).map_err(|error| error.to_string()));
+    match serve(config.as_deref(), &options.set, log_level) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("{error:#}");
@@ -88,7 +91,7 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn serve(file: Option<&Path>, set: &[String]) -> anyhow::Result<()> {
+fn serve(file: Option<&Path>, set: &[String], log_level: LogLevel) -> anyhow::Result<()> {
     let disk = RealDisk;
     let mut values = match file {
         None => Values::new(),
@@ -112,7 +115,7 @@ fn serve(file: Option<&Path>, set: &[String]) -> anyhow::Result<()> {
         tasks: Arc::clone(&tasks) as Arc<_>,
         disk: Arc::new(disk),
     };
-    tasks.background().block_on(run(env, config))
+    tasks.background().block_on(run(env, config, log_level))
 }
 
 /// Takes as many file descriptors as the system gives, and leaves half of them to the logs, so that clients who only
@@ -140,9 +143,9 @@ fn read_config(disk: &dyn Disk, file: &Path) -> anyhow::Result<Values> {
     parse_properties(&text).with_context(|| format!("in {}", file.display()))
 }
 
-async fn run(env: Env, config: BrokerConfig) -> anyhow::Result<()> {
+async fn run(env: Env, config: BrokerConfig, log_level: LogLevel) -> anyhow::Result<()> {
     let mut signals = Signals::new()?;
-    let gauges = Gauges::new();
+    let gauges = Gauges { log_level: Arc::new(log_level), ..Gauges::new() };
     let (stop_admin, _) = watch::channel(false);
     serve_admin(&env, &config, &gauges, &stop_admin).await?;
     let url = store_url(&config)?;

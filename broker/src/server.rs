@@ -10,7 +10,7 @@
 //! that cannot serve takes nobody's place. The same code runs in the simulation: everything outside comes in through
 //! [`Outside`].
 
-use crate::config::{BrokerConfig, Durability, Listener};
+use crate::config::{BrokerConfig, Durability, Listener, LogLevel};
 use crate::controller::{
     Controller, ControllerState, Journal, JournalError, ProducerIdPool, RegisterBroker, SubmitError,
 };
@@ -28,11 +28,11 @@ use esker_storage::compaction::TierCompactor;
 use esker_storage::env::store::Store;
 use esker_storage::env::{Env, Pool, TaskHandle};
 use esker_storage::log::{LogDir, LogDirConfig};
-use esker_storage::numbered_log::{FormatError, open_or_format};
+use esker_storage::numbered_log::{FormatError, LogError, open_or_format};
 use esker_storage::partition_log::Tier;
 use esker_storage::tier::{
-    CacheBytes, CommitterConfig, ReadConfig, SweepConfig, Sweeper, TierCommits, TierReader, UnitSources, UploadConfig,
-    Uploader,
+    CacheBytes, CommitterConfig, ReadConfig, SweepConfig, Sweeper, TierCommits, TierError, TierLog, TierReader,
+    UnitSources, UploadConfig, Uploader,
 };
 use futures_util::future::BoxFuture;
 use std::net::SocketAddr;
@@ -68,14 +68,17 @@ pub struct Gauges {
     pub metrics: Arc<Metrics>,
     /// What is missing before requests are served.
     pub readiness: Arc<Readiness>,
+    /// How much is logged.
+    pub log_level: Arc<LogLevel>,
 }
 
 impl Gauges {
-    /// Nothing counted, nothing ready.
+    /// Nothing counted, nothing ready, and a log whose level somebody else decides.
     pub fn new() -> Gauges {
         let readiness = Arc::new(Readiness::default());
         readiness.not_ready("broker", "starting");
-        Gauges { metrics: Arc::new(Metrics::new(APIS.iter().map(|api| (api.key as i16, api.name)))), readiness }
+        let metrics = Arc::new(Metrics::new(APIS.iter().map(|api| (api.key as i16, api.name))));
+        Gauges { metrics, readiness, log_level: Arc::default() }
     }
 }
 
@@ -97,6 +100,7 @@ pub struct Server {
     addresses: Vec<SocketAddr>,
     tasks: Vec<TaskHandle>,
     uploader: Arc<Uploader>,
+    commits: TierCommits,
 }
 
 /// Starts a broker; it serves when this returns.
@@ -105,7 +109,7 @@ pub struct Server {
 /// Whatever a person must mend first: the configuration, a log directory of another broker, a store that refuses.
 pub async fn start(outside: Outside, mut config: BrokerConfig, gauges: Gauges) -> anyhow::Result<Server> {
     let Outside { env, network, store } = outside;
-    let Gauges { metrics, readiness } = gauges;
+    let Gauges { metrics, readiness, log_level } = gauges;
     let cluster = format_store(&env, &config, store.as_ref(), &readiness).await?;
     let dirs = open_dirs(&env, &config, cluster).await?;
     let listeners = bind(network.as_ref(), &mut config).await?;
@@ -158,7 +162,7 @@ pub async fn start(outside: Outside, mut config: BrokerConfig, gauges: Gauges) -
     let sweeping =
         Sweeper::new(&env, Arc::clone(&store), cluster, commits.clone(), reader, SweepConfig::default()).start();
     let upkeep = env.spawn_background("upkeep", Upkeep::new(&env, &config, &hosted, &commits).run());
-    let uploader = Arc::new(Uploader::start(&env, store, commits, sources, upload_config(&config)));
+    let uploader = Arc::new(Uploader::start(&env, store, cluster, commits.clone(), sources, upload_config(&config)));
 
     let producer_ids = ProducerIdPool::new(config.node_id);
     producer_ids.fill(&controller);
@@ -172,6 +176,7 @@ pub async fn start(outside: Outside, mut config: BrokerConfig, gauges: Gauges) -
         hosted: Arc::clone(&hosted),
         groups: Arc::clone(coordinators.groups()),
         metrics: Arc::clone(&metrics),
+        log_level,
     });
     let limits = guard::Limits { max_array_elements: usize::try_from(config.max_request_array_elements)? };
     let service = Arc::new(Dispatch::new(handlers, limits));
@@ -194,6 +199,7 @@ pub async fn start(outside: Outside, mut config: BrokerConfig, gauges: Gauges) -
         addresses,
         tasks,
         uploader,
+        commits,
     })
 }
 
@@ -209,12 +215,16 @@ impl Server {
         let (env, mut controller) = (self.env.clone(), self.controller.clone());
         let (hosted, acceptor) = (Arc::clone(&self.hosted), Arc::clone(&self.acceptor));
         let (metrics, readiness) = (Arc::clone(&self.metrics), Arc::clone(&self.readiness));
-        let uploader = Arc::clone(&self.uploader);
+        let (uploader, commits) = (Arc::clone(&self.uploader), self.commits.clone());
         Box::pin(async move {
             loop {
                 let uploads = uploader.counts();
                 metrics.uploaded(uploads.bytes, uploads.failures);
                 metrics.connections.set(i64::try_from(acceptor.connections()).unwrap_or(i64::MAX));
+                match commits.trouble() {
+                    Some(reason) => readiness.not_ready("tier", reason),
+                    None => readiness.ready("tier"),
+                }
                 let state = controller.borrow_and_update().clone();
                 if let Some(reason) = end_of_controller(&state).or_else(|| no_directory(&hosted, &metrics)) {
                     readiness.not_ready("broker", reason.clone());
@@ -302,7 +312,12 @@ async fn become_controller(
 ) -> anyhow::Result<(Controller, Arc<Publisher>, TaskHandle)> {
     loop {
         let attempt = async {
-            let journal = Journal::open(Arc::clone(store), env, cluster, config.metadata_snapshot_commits).await?;
+            let waiting = |error: &LogError| {
+                tracing::warn!(%error, "waiting for the metadata log");
+                readiness.not_ready("store", error.to_string());
+            };
+            let every = config.metadata_snapshot_commits;
+            let journal = Journal::open(Arc::clone(store), env, cluster, every, waiting).await?;
             let publisher = Arc::clone(journal.publisher());
             let (controller, task) = Controller::start(env, journal, config, incarnation, cluster).await?;
             Ok::<_, JournalError>((controller, publisher, task))
@@ -328,20 +343,15 @@ async fn open_tier(
     readiness: &Readiness,
     cluster: Uuid,
 ) -> anyhow::Result<TierCommits> {
-    loop {
-        match TierCommits::start(Arc::clone(store), env, cluster, CommitterConfig::default()).await {
-            Ok(commits) => {
-                readiness.ready("store");
-                return Ok(commits);
-            }
-            Err(error) if error.is_retry() => {
-                tracing::warn!(%error, "waiting for the tier log");
-                readiness.not_ready("store", error.to_string());
-                env.sleep(STORE_PAUSE).await;
-            }
-            Err(error) => return Err(error).context("the tier log cannot be used"),
-        }
-    }
+    let waiting = |error: &TierError| {
+        tracing::warn!(%error, "waiting for the tier log");
+        readiness.not_ready("store", error.to_string());
+    };
+    let log = TierLog::open_patiently(Arc::clone(store), env.clone(), cluster, waiting)
+        .await
+        .context("the tier log cannot be used")?;
+    readiness.ready("store");
+    Ok(TierCommits::over(log, env, CommitterConfig::default()))
 }
 
 /// Why nothing can be read or written any more: every log directory has failed.

@@ -73,10 +73,8 @@ impl Api {
     }
 }
 
-/// The answer to ApiVersions: every API that Esker has.
-///
-/// It names no features, hence has no tagged field: nothing here depends on a feature yet, and librdkafka 2.0 cannot
-/// read a tagged field in this answer.
+/// The answer to ApiVersions: every API that Esker has, and no features, which [`features`](crate::features) adds for
+/// those who can read them.
 pub fn versions() -> ApiVersionsResponse {
     ApiVersionsResponse::default().with_api_keys(APIS.iter().map(Api::range).collect())
 }
@@ -144,7 +142,10 @@ pub static APIS: &[Api] = apis! {
     DeleteGroups 0..=2, flexible 2, DELETE_GROUPS;
     IncrementalAlterConfigs 0..=1, flexible 1, INCREMENTAL_ALTER_CONFIGS;
     ListPartitionReassignments 0..=0, flexible 0, LIST_PARTITION_REASSIGNMENTS;
+    OffsetDelete 0..=0, flexible 32767, OFFSET_DELETE;
     DescribeCluster 0..=2, flexible 0, DESCRIBE_CLUSTER;
+    ConsumerGroupHeartbeat 0..=1, flexible 0, CONSUMER_GROUP_HEARTBEAT;
+    ConsumerGroupDescribe 0..=1, flexible 0, CONSUMER_GROUP_DESCRIBE;
     DescribeTopicPartitions 0..=0, flexible 0, DESCRIBE_TOPIC_PARTITIONS;
 };
 

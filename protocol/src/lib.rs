@@ -14,6 +14,7 @@
 
 pub mod api;
 pub mod error_code;
+pub mod features;
 pub mod frame;
 pub mod guard;
 mod lengths;

@@ -19,4 +19,5 @@ mod simulation {
     mod store;
     mod story;
     mod swarm;
+    mod trickle;
 }

@@ -1,10 +1,10 @@
 //! What a trial needs around it: a broker, a store that is as slow as it is told to be, helpers in processes of their
 //! own, and a topic with history.
 //!
-//! Whatever plays another machine's part (the store, those who replay) is a process of its own that gets the
-//! processor when neither the broker nor a client that is measured wants it, and keeps to half of the cores: on a machine that all of them share, it
-//! would be that process that is measured otherwise. Everything listens at ports of the system's choosing, lives in a temporary folder, and ends with
-//! the trial.
+//! Whatever plays another machine's part (the store, those who replay) is a process of its own. While clients are
+//! measured beside it, it *gives way*: it gets the processor when neither the broker nor who is measured wants it, and
+//! keeps to the last half of the cores. On a machine that all of them share, it would be that process that is measured
+//! otherwise. Everything listens at ports of the system's choosing, lives in a temporary folder, and ends with the trial.
 
 pub mod broker;
 pub mod history;

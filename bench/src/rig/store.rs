@@ -101,15 +101,15 @@ pub struct Store {
 }
 
 impl Store {
-    /// Starts one.
+    /// Starts one; where others are measured beside it, it gives way to them.
     ///
     /// # Errors
     /// If it does not start.
-    pub fn start(speed: StoreSpeed) -> anyhow::Result<Self> {
+    pub fn start(speed: StoreSpeed, gives_way: bool) -> anyhow::Result<Self> {
         let mut arguments = vec!["store".to_owned(), format!("--store-delay={}", speed.store_delay)];
         arguments.extend(speed.store_connection_rate.map(|rate| format!("--store-connection-rate={rate}")));
         arguments.extend(speed.store_rate.map(|rate| format!("--store-rate={rate}")));
-        let mut process = Subprocess::start(&arguments)?;
+        let mut process = Subprocess::start(&arguments, gives_way)?;
         let endpoint = process.line()?;
         Ok(Self { process, endpoint })
     }

@@ -13,20 +13,24 @@ pub struct Subprocess {
 }
 
 impl Subprocess {
-    /// Starts `esker-bench` with these arguments, as a process that runs when nobody else wants to, on the last half of
-    /// the cores: others preempt it at once. Without the commands for that, it has the lowest priority.
+    /// Starts `esker-bench` with these arguments, like any process or one that gives way.
     ///
     /// # Errors
     /// If it cannot be started.
-    pub fn start<S: AsRef<str>>(arguments: &[S]) -> anyhow::Result<Self> {
+    pub fn start<S: AsRef<str>>(arguments: &[S], gives_way: bool) -> anyhow::Result<Self> {
         let own = std::env::current_exe()?;
         let cores = last_half()?;
         let start = |command: &mut Command| {
             command.args(arguments.iter().map(AsRef::as_ref)).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()
         };
-        let mut child = match start(Command::new("chrt").args(["--idle", "0", "taskset", "-c", &cores]).arg(&own)) {
-            Err(error) if error.kind() == ErrorKind::NotFound => start(Command::new("nice").arg("-n19").arg(&own))?,
-            started => started?,
+        let mut child = if gives_way {
+            // Others preempt it at once. Without the commands for that, it has the lowest priority.
+            match start(Command::new("chrt").args(["--idle", "0", "taskset", "-c", &cores]).arg(&own)) {
+                Err(error) if error.kind() == ErrorKind::NotFound => start(Command::new("nice").arg("-n19").arg(&own))?,
+                started => started?,
+            }
+        } else {
+            start(&mut Command::new(&own))?
         };
         let input = child.stdin.take();
         let output = child.stdout.take().ok_or_else(|| anyhow::anyhow!("no output of a process of ours"))?;

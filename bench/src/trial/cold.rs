@@ -75,7 +75,7 @@ pub fn run(options: &Cold) -> anyhow::Result<()> {
         store_rate: options.store.store_rate.or(Some(400.0)),
         ..options.store
     };
-    let store = Store::start(speed)?;
+    let store = Store::start(speed, false)?;
     let mut settings = vec![("log.retention.check.interval.ms", "200")];
     settings.extend(options.settings.iter().filter_map(|pair| pair.split_once('=')));
     let broker = Broker::start(&binary, &store, &settings)?;
@@ -97,7 +97,7 @@ pub fn run(options: &Cold) -> anyhow::Result<()> {
     };
     let whole = Cursor { partition: 0, next: 0, end: local_start };
     let met = runtime()?.block_on(async {
-        let soon = first_records(options, &target, &store, whole).await?;
+        let soon = first_records(options, &history, &target, &store, whole).await?;
         let fast = end_to_end(options, &target, &store, whole).await?;
         anyhow::Ok(soon && fast)
     })?;
@@ -107,21 +107,29 @@ pub fn run(options: &Cold) -> anyhow::Result<()> {
 }
 
 /// Cold reads and round trips in turn.
-async fn first_records(options: &Cold, target: &Target, store: &Store, whole: Cursor) -> anyhow::Result<bool> {
+async fn first_records(
+    options: &Cold,
+    history: &History,
+    target: &Target,
+    store: &Store,
+    whole: Cursor,
+) -> anyhow::Result<bool> {
     let client = crate::client::Client::new(&target.bootstrap);
     let connection = client.own_connection(&target.topic, 0).await?;
     let mut plain = Plain::connect(store.address()).await?;
     let objects = plain.list().await?;
     let object = objects.iter().max_by_key(|object| object.size).ok_or_else(|| anyhow::anyhow!("an empty store"))?;
+    let apart = whole.end as u64 * history.size as u64 / options.reads.max(1) as u64;
+    anyhow::ensure!(apart > history.segment_bytes, "{} reads are more than there are units", options.reads);
     let (mut trips, mut reads) = (Vec::new(), Vec::new());
     let reads_wanted = options.reads.max(1) as i64;
     for read in 0..reads_wanted {
         let started = Instant::now();
         plain.get(&object.key, 0..1024).await?;
         trips.push(started.elapsed());
-        // Spread over the partition, and not at the start of anything.
+        // Further apart than units are long, and not at the start of anything.
         let step = whole.end / reads_wanted;
-        let at = read * step + (read * 7_919) % step.max(1);
+        let at = read * step + step * 37 / 100;
         reads.push(first_record(&connection, target, Cursor { next: at, ..whole }, options.fetch).await?);
     }
     let trip = quantile(&mut trips, 0.5);

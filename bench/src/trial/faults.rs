@@ -60,7 +60,7 @@ pub struct Faults {
     #[arg(long, default_value_t = 3)]
     pub rounds: usize,
     /// Seconds that a phase is measured.
-    #[arg(long, default_value_t = 1.2)]
+    #[arg(long, default_value_t = 1.1)]
     pub seconds: f64,
     /// How fast the store is.
     #[command(flatten)]
@@ -78,7 +78,7 @@ pub fn run(options: &Faults) -> anyhow::Result<()> {
     let binary = Broker::binary(options.esker.as_deref())?;
     let faults = options.faults.iter().map(|name| name.parse().map_err(anyhow::Error::msg));
     let faults = faults.collect::<anyhow::Result<Vec<Fault>>>()?;
-    let mut store = Store::start(options.store)?;
+    let mut store = Store::start(options.store, true)?;
     let mut settings = vec![("log.retention.check.interval.ms", "200")];
     settings.extend(options.settings.iter().filter_map(|pair| pair.split_once('=')));
     let broker = Broker::start(&binary, &store, &settings)?;

@@ -72,7 +72,7 @@ struct Phase {
 pub fn run(options: &Isolation) -> anyhow::Result<()> {
     let binary = Broker::binary(options.esker.as_deref())?;
     let most = options.replayers.iter().copied().max().unwrap_or(1);
-    let store = Store::start(options.store)?;
+    let store = Store::start(options.store, true)?;
     let mut settings = vec![("log.retention.check.interval.ms", "200"), ("tier.cache.bytes", "134217728")];
     settings.extend(options.settings.iter().filter_map(|pair| pair.split_once('=')));
     let broker = Broker::start(&binary, &store, &settings)?;
@@ -120,13 +120,14 @@ fn replay_in_turn(
     for (replayers, span) in numbers.iter().zip(schedule.phases()) {
         clock.sleep_until(span.start - (SETTLING * 1e9) as u64);
         let others = (*replayers > 0).then(|| {
-            Subprocess::start(&[
+            let arguments = [
                 "replay".to_owned(),
                 format!("--bootstrap={}", broker.bootstrap()),
                 format!("--topic={}", history.topic),
                 format!("--connections={replayers}"),
                 format!("--threads={}", replayers.min(&2)),
-            ])
+            ];
+            Subprocess::start(&arguments, true)
         });
         let others = others.transpose()?;
         clock.sleep_until(span.start);

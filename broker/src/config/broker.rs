@@ -73,6 +73,16 @@ pub struct BrokerConfig {
     pub log_cleaner_io_max_bytes_per_second: f64,
     pub log_cleaner_backoff_ms: u64,
 
+    /// The default first.
+    pub group_consumer_assignors: Vec<String>,
+    pub group_consumer_heartbeat_interval_ms: u64,
+    pub group_consumer_max_heartbeat_interval_ms: u64,
+    pub group_consumer_max_session_timeout_ms: u64,
+    pub group_consumer_max_size: u32,
+    pub group_consumer_migration_policy: String,
+    pub group_consumer_min_heartbeat_interval_ms: u64,
+    pub group_consumer_min_session_timeout_ms: u64,
+    pub group_consumer_session_timeout_ms: u64,
     pub group_initial_rebalance_delay_ms: u64,
     pub group_min_session_timeout_ms: u64,
     pub group_max_session_timeout_ms: u64,
@@ -159,6 +169,17 @@ impl BrokerConfig {
             log_cleaner_dedupe_buffer_size: read.count("log.cleaner.dedupe.buffer.size"),
             log_cleaner_io_max_bytes_per_second: read.decimal("log.cleaner.io.max.bytes.per.second"),
             log_cleaner_backoff_ms: read.count("log.cleaner.backoff.ms"),
+            group_consumer_assignors: list_items(&read.text("group.consumer.assignors").unwrap_or_default())
+                .map(str::to_owned)
+                .collect(),
+            group_consumer_heartbeat_interval_ms: read.count("group.consumer.heartbeat.interval.ms"),
+            group_consumer_max_heartbeat_interval_ms: read.count("group.consumer.max.heartbeat.interval.ms"),
+            group_consumer_max_session_timeout_ms: read.count("group.consumer.max.session.timeout.ms"),
+            group_consumer_max_size: read.small("group.consumer.max.size"),
+            group_consumer_migration_policy: read.text("group.consumer.migration.policy").unwrap_or_default(),
+            group_consumer_min_heartbeat_interval_ms: read.count("group.consumer.min.heartbeat.interval.ms"),
+            group_consumer_min_session_timeout_ms: read.count("group.consumer.min.session.timeout.ms"),
+            group_consumer_session_timeout_ms: read.count("group.consumer.session.timeout.ms"),
             group_initial_rebalance_delay_ms: read.count("group.initial.rebalance.delay.ms"),
             group_min_session_timeout_ms: read.count("group.min.session.timeout.ms"),
             group_max_session_timeout_ms: read.count("group.max.session.timeout.ms"),
@@ -176,11 +197,43 @@ impl BrokerConfig {
             tier_cache_bytes: read.count("tier.cache.bytes"),
             layers: layers.clone(),
         };
-        if config.group_min_session_timeout_ms > config.group_max_session_timeout_ms {
-            let min = config.group_min_session_timeout_ms;
+        config.check_groups()?;
+        Ok(config)
+    }
+
+    /// What the keys of groups must satisfy together.
+    fn check_groups(&self) -> Result<(), ConfigError> {
+        let between = |key, value: u64, (min_key, min): (&str, u64), (max_key, max): (&str, u64)| {
+            if (min..=max).contains(&value) {
+                return Ok(());
+            }
+            Err(invalid(key, value, &format!("is not between {min_key} ({min}) and {max_key} ({max})")))
+        };
+        let (min, max) = (self.group_min_session_timeout_ms, self.group_max_session_timeout_ms);
+        if min > max {
             return Err(invalid("group.min.session.timeout.ms", min, "is more than group.max.session.timeout.ms"));
         }
-        Ok(config)
+        if self.group_consumer_assignors.is_empty() {
+            return Err(invalid("group.consumer.assignors", "", "must not be empty"));
+        }
+        between(
+            "group.consumer.heartbeat.interval.ms",
+            self.group_consumer_heartbeat_interval_ms,
+            ("group.consumer.min.heartbeat.interval.ms", self.group_consumer_min_heartbeat_interval_ms),
+            ("group.consumer.max.heartbeat.interval.ms", self.group_consumer_max_heartbeat_interval_ms),
+        )?;
+        between(
+            "group.consumer.session.timeout.ms",
+            self.group_consumer_session_timeout_ms,
+            ("group.consumer.min.session.timeout.ms", self.group_consumer_min_session_timeout_ms),
+            ("group.consumer.max.session.timeout.ms", self.group_consumer_max_session_timeout_ms),
+        )?;
+        let (heartbeat, session) = (self.group_consumer_heartbeat_interval_ms, self.group_consumer_session_timeout_ms);
+        if heartbeat >= session {
+            let key = "group.consumer.heartbeat.interval.ms";
+            return Err(invalid(key, heartbeat, "is not less than group.consumer.session.timeout.ms"));
+        }
+        Ok(())
     }
 
     /// The directory that is the object store when `store` is not set: `store`, beside the first log directory.

@@ -75,6 +75,29 @@ pub static BROKER_KEYS: &[Key] = &[
     boolean("delete.topic.enable", "true", "Whether topics can be deleted."),
     int("fetch.max.bytes", "57671680", "The most bytes that one fetch is answered with, apart from its first batch.")
         .check(Check::AtLeast(1024)),
+    list("group.consumer.assignors", "uniform,range", "The assignors that members of consumer groups choose from.")
+        .check(Check::OneOf(&["uniform", "range"])),
+    int("group.consumer.heartbeat.interval.ms", "5000", "Milliseconds between two heartbeats of a consumer group's member.")
+        .check(Check::AtLeast(1)),
+    int("group.consumer.max.heartbeat.interval.ms", "15000", "The longest heartbeat interval that a consumer group may have.")
+        .check(Check::AtLeast(1)),
+    int("group.consumer.max.session.timeout.ms", "60000", "The longest session timeout that a consumer group may have.")
+        .check(Check::AtLeast(1)),
+    int("group.consumer.max.size", "10000", "Members that a consumer group may have.").check(Check::AtLeast(1)),
+    string(
+        "group.consumer.migration.policy",
+        "bidirectional",
+        "Whether a group with members becomes a consumer group when the first member of the consumer protocol joins \
+         ('upgrade'), a classic group when the last one leaves ('downgrade'), both ('bidirectional') or neither \
+         ('disabled').",
+    )
+    .check(Check::OneOf(&["bidirectional", "disabled", "downgrade", "upgrade"])),
+    int("group.consumer.min.heartbeat.interval.ms", "5000", "The shortest heartbeat interval that a consumer group may have.")
+        .check(Check::AtLeast(1)),
+    int("group.consumer.min.session.timeout.ms", "45000", "The shortest session timeout that a consumer group may have.")
+        .check(Check::AtLeast(1)),
+    int("group.consumer.session.timeout.ms", "45000", "Milliseconds that a consumer group's member may be silent.")
+        .check(Check::AtLeast(1)),
     int(
         "group.initial.rebalance.delay.ms",
         "0",

@@ -4,6 +4,7 @@ use super::*;
 use crate::config::{
     CleanupPolicy, Kind, Source, TopicConfig, check_topic_values, describe_broker, describe_topic, parse_properties,
 };
+use esker_protocol::record::StoredAs;
 use proptest::prelude::*;
 use std::sync::Arc;
 
@@ -42,6 +43,73 @@ fn tables_are_sorted_documented_and_their_defaults_are_valid() {
             }
         }
     }
+}
+
+/// `LogConfig` of Kafka 4.3.
+const KAFKAS_TOPIC_KEYS: [&str; 33] = [
+    "cleanup.policy",
+    "compression.gzip.level",
+    "compression.lz4.level",
+    "compression.type",
+    "compression.zstd.level",
+    "delete.retention.ms",
+    "file.delete.delay.ms",
+    "flush.messages",
+    "flush.ms",
+    "follower.replication.throttled.replicas",
+    "index.interval.bytes",
+    "leader.replication.throttled.replicas",
+    "local.retention.bytes",
+    "local.retention.ms",
+    "max.compaction.lag.ms",
+    "max.message.bytes",
+    "message.timestamp.after.max.ms",
+    "message.timestamp.before.max.ms",
+    "message.timestamp.type",
+    "min.cleanable.dirty.ratio",
+    "min.compaction.lag.ms",
+    "min.insync.replicas",
+    "preallocate",
+    "remote.log.copy.disable",
+    "remote.log.delete.on.disable",
+    "remote.storage.enable",
+    "retention.bytes",
+    "retention.ms",
+    "segment.bytes",
+    "segment.index.bytes",
+    "segment.jitter.ms",
+    "segment.ms",
+    "unclean.leader.election.enable",
+];
+
+#[test]
+fn every_topic_key_of_kafka_is_known() {
+    let ours = Scope::Topic.keys().iter().map(|key| key.name).filter(|name| !name.starts_with("tail."));
+    assert_eq!(ours.collect::<Vec<_>>(), KAFKAS_TOPIC_KEYS);
+}
+
+#[test]
+fn keys_of_one_value_take_no_other() {
+    let takes = |name: &str, value: &str| find(Scope::Topic, name).unwrap().validate(value).is_ok();
+    for name in ["leader.replication.throttled.replicas", "follower.replication.throttled.replicas"] {
+        assert!(takes(name, "") && !takes(name, "*") && !takes(name, "0:1,1:1"));
+    }
+    let unclean = "unclean.leader.election.enable";
+    assert!(takes(unclean, "false") && takes(unclean, "False") && !takes(unclean, "true") && !takes(unclean, "no"));
+    let gzip = "compression.gzip.level";
+    assert!(takes(gzip, "-1") && takes(gzip, "9") && !takes(gzip, "0") && !takes(gzip, "10") && !takes(gzip, "x"));
+}
+
+#[test]
+fn a_codec_comes_with_its_level() {
+    let stored_as = |pairs: &[(&str, &str)]| TopicConfig::resolve(&values(pairs), &Layers::default()).stored_as;
+    assert_eq!(stored_as(&[]), None);
+    assert_eq!(stored_as(&[("compression.type", "uncompressed")]), Some(StoredAs::Uncompressed));
+    assert_eq!(stored_as(&[("compression.type", "snappy")]), Some(StoredAs::Snappy));
+    assert_eq!(stored_as(&[("compression.type", "gzip")]), Some(StoredAs::Gzip(-1)));
+    assert_eq!(stored_as(&[("compression.type", "lz4"), ("compression.lz4.level", "12")]), Some(StoredAs::Lz4(12)));
+    assert_eq!(stored_as(&[("compression.type", "zstd"), ("compression.zstd.level", "-5")]), Some(StoredAs::Zstd(-5)));
+    assert_eq!(stored_as(&[("compression.zstd.level", "7")]), None, "the producer's codec, at the producer's level");
 }
 
 #[test]
@@ -112,6 +180,11 @@ fn refuses_and_says_what_was_meant() {
         ("cluster.id", "a/b"),
         ("log.dirs", " , "),
         ("group.min.session.timeout.ms", "1800001"),
+        ("group.consumer.assignors", "uniform,sticky"),
+        ("group.consumer.assignors", " , "),
+        ("group.consumer.heartbeat.interval.ms", "4999"),
+        ("group.consumer.session.timeout.ms", "60001"),
+        ("group.consumer.migration.policy", "sometimes"),
         ("log.cleanup.policy", "delete,shrink"),
     ] {
         assert!(message(&[(name, value)]).starts_with("Invalid value "), "{name}={value}");
@@ -187,14 +260,14 @@ fn local_retention_stays_within_the_total() {
 }
 
 #[test]
-fn compacted_topics_keep_everything_and_are_not_tiered() {
+fn compacted_topics_keep_every_key_and_are_tiered() {
     let resolved = TopicConfig::resolve(&values(&[("cleanup.policy", "compact")]), &Layers::default());
     assert_eq!(resolved.cleanup, CleanupPolicy { delete: false, compact: true });
     assert_eq!((resolved.retention_ms, resolved.retention_bytes), (None, None));
-    assert!(!resolved.is_tiered());
+    assert!(resolved.is_tiered());
     let both = TopicConfig::resolve(&values(&[("cleanup.policy", "compact, delete")]), &Layers::default());
     assert_eq!(both.retention_ms, Some(604_800_000));
-    assert!(!both.is_tiered());
+    assert!(both.is_tiered());
 }
 
 proptest! {

@@ -217,7 +217,7 @@ fn a_log_that_cannot_be_replayed_stops_the_broker_by_name() {
             let mut log = raw_log::<serde_json::Value>(&bench).await;
             log.commit(vec![record]).await.unwrap();
             let store = std::sync::Arc::new(bench.store.clone());
-            let opened = Journal::open(store, &bench.env, crate::controller::testing::CLUSTER, 10).await;
+            let opened = Journal::open(store, &bench.env, crate::controller::testing::CLUSTER, 10, |_| {}).await;
             let error = opened.err().unwrap();
             assert!(!error.is_retry() && error.to_string().contains(named), "{error}");
             // The controller that runs into it fails, and says so.

@@ -40,7 +40,8 @@ impl Controller {
         let (states, state) = watch::channel(ControllerState::Active);
         let limit = Duration::from_millis(config.metadata_commit_timeout_ms);
         let rules = Rules::new(config);
-        let task = env.spawn_background("controller", run::run(journal, commands, states, rules, incarnation));
+        let task =
+            env.spawn_background("controller", run::run(env.clone(), journal, commands, states, rules, incarnation));
         Ok((Controller { env: env.clone(), queue, state, limit }, task))
     }
 

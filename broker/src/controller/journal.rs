@@ -7,7 +7,7 @@
 use crate::metadata::{Delta, Image, Publisher, Record, ReplayError, Violation};
 use esker_storage::env::Env;
 use esker_storage::env::store::Store;
-use esker_storage::numbered_log::{Commit, LogError, LogName, NumberedLog, Outcome};
+use esker_storage::numbered_log::{Commit, LogError, LogName, NumberedLog, Opened, Outcome};
 use std::sync::Arc;
 use std::time::Duration;
 use uuid::Uuid;
@@ -16,6 +16,8 @@ use uuid::Uuid;
 const PREFIX: &str = "cluster";
 /// Commits that are read at a time when the log is replayed.
 const READ_AHEAD: usize = 16;
+/// The pause before a store that is away is asked again.
+const PAUSE: Duration = Duration::from_secs(1);
 /// How long commits stay after a snapshot made them superfluous: far longer than any broker sleeps.
 const GRACE: Duration = Duration::from_secs(7 * 24 * 3600);
 
@@ -67,40 +69,110 @@ pub struct Journal {
     publisher: Arc<Publisher>,
     snapshot_every: u64,
     snapshot_at: u64,
+    /// As whom this broker was elected.
+    elected: Option<Uuid>,
+}
+
+/// A metadata log on its way to its end.
+struct Replayed {
+    log: NumberedLog<Record, Record>,
+    image: Arc<Image>,
+    snapshot_at: u64,
+}
+
+impl Replayed {
+    /// At the newest snapshot.
+    async fn at_snapshot(
+        store: &Arc<dyn Store>,
+        env: &Env,
+        cluster: Uuid,
+        snapshot_every: u64,
+    ) -> Result<Replayed, JournalError> {
+        let name = LogName::new(PREFIX, cluster);
+        let Opened { log, snapshot } = NumberedLog::open(Arc::clone(store), env.clone(), name).await?;
+        let empty = Arc::new(Image::empty());
+        let image = match snapshot {
+            Some(records) => replay(&empty, &records, log.number())?,
+            None => empty,
+        };
+        let snapshot_at = log.number().saturating_add(snapshot_every);
+        Ok(Replayed { log, image, snapshot_at })
+    }
+
+    /// Replays up to where there is no more; whether that is the log's end. It is not where the next commit has been
+    /// deleted since, because a newer snapshot has its effect.
+    async fn follow(&mut self) -> Result<bool, JournalError> {
+        loop {
+            let commits = self.log.read_ahead(READ_AHEAD).await?;
+            if commits.is_empty() {
+                return Ok(!self.log.is_behind().await?);
+            }
+            for commit in &commits {
+                self.image = replay(&self.image, &commit.records, commit.number)?;
+            }
+        }
+    }
 }
 
 impl Journal {
     /// Opens the metadata log of `cluster` and replays it to its end. Writes a snapshot after every `snapshot_every`
-    /// commits.
+    /// commits. Goes on where it was after a failure that may pass, which `told` hears of.
     ///
     /// # Errors
-    /// See [`JournalError`]; with [`JournalError::is_retry`], open it again after a pause.
+    /// See [`JournalError`]: what a person must look at.
     pub async fn open(
         store: Arc<dyn Store>,
         env: &Env,
         cluster: Uuid,
         snapshot_every: u32,
+        mut told: impl FnMut(&LogError) + Send,
     ) -> Result<Journal, JournalError> {
-        let opened = NumberedLog::open(store, env.clone(), LogName::new(PREFIX, cluster)).await?;
-        let mut log = opened.log;
-        let mut image = Arc::new(Image::empty());
-        if let Some(records) = opened.snapshot {
-            image = replay(&image, &records, log.number())?;
-        }
         let snapshot_every = u64::from(snapshot_every.max(1));
-        let snapshot_at = log.number().saturating_add(snapshot_every);
-        loop {
-            let commits = log.read_ahead(READ_AHEAD).await?;
-            if commits.is_empty() {
-                break;
+        let mut known: Option<Replayed> = None;
+        let Replayed { log, image, snapshot_at } = loop {
+            let failed = match known.take() {
+                None => match Replayed::at_snapshot(&store, env, cluster, snapshot_every).await {
+                    Ok(replayed) => {
+                        known = Some(replayed);
+                        continue;
+                    }
+                    Err(error) => error,
+                },
+                Some(mut replayed) => match replayed.follow().await {
+                    Ok(true) => break replayed,
+                    // Behind a newer snapshot: begin again there.
+                    Ok(false) => continue,
+                    Err(error) => {
+                        known = Some(replayed);
+                        error
+                    }
+                },
+            };
+            match failed {
+                JournalError::Log(error) if error.is_retry() => {
+                    told(&error);
+                    env.sleep(PAUSE).await;
+                }
+                error => return Err(error),
             }
-            for commit in &commits {
-                image = replay(&image, &commit.records, commit.number)?;
-            }
-        }
+        };
         image.check().map_err(|violation| JournalError::Broken { number: log.number(), violation })?;
         let publisher = Publisher::new(Arc::clone(&image));
-        Ok(Journal { log, image, publisher, snapshot_every, snapshot_at })
+        Ok(Journal { log, image, publisher, snapshot_every, snapshot_at, elected: None })
+    }
+
+    /// Replays and publishes what others have committed since.
+    ///
+    /// # Errors
+    /// See [`JournalError`]; with [`JournalError::is_retry`], the next call goes on.
+    pub(super) async fn catch_up(&mut self) -> Result<(), JournalError> {
+        while let Some(commit) = self.log.next().await? {
+            self.follow(&commit)?;
+        }
+        if self.log.is_behind().await? {
+            return Err(LogError::Behind { number: self.log.number() }.into());
+        }
+        Ok(())
     }
 
     /// Where the images are published.
@@ -141,9 +213,19 @@ impl Journal {
         Ok(())
     }
 
+    /// From now on nothing is published of what comes after the election of somebody else: that may be another start of
+    /// this very broker, whose leader epochs are not this one's to use.
+    pub(super) fn elected_as(&mut self, incarnation: Uuid) {
+        self.elected = Some(incarnation);
+    }
+
     fn publish(&mut self, image: Arc<Image>) {
         self.image = image;
-        self.publisher.publish(Arc::clone(&self.image));
+        let deposed =
+            self.elected.is_some_and(|elected| self.image.controller().is_some_and(|term| term.incarnation != elected));
+        if !deposed {
+            self.publisher.publish(Arc::clone(&self.image));
+        }
     }
 
     /// Writes a snapshot if one is due, and deletes what snapshots made superfluous long ago. A store that is away costs

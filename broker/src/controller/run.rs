@@ -7,8 +7,10 @@ use super::plan::{Rules, election};
 use super::queue::Waiting;
 use crate::config::BrokerId;
 use crate::metadata::{Delta, Image, Record};
+use esker_storage::env::Env;
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use uuid::Uuid;
 
@@ -33,13 +35,18 @@ pub(super) async fn elect(
         }
         if let Decided::Committed(image) = journal.commit(records, delta).await? {
             tracing::info!(broker = id.get(), version = image.version(), "elected controller");
+            journal.elected_as(incarnation);
             return Ok(());
         }
     }
 }
 
+/// How often a controller that nothing is asked of looks whether another was elected.
+const LOOK_EVERY: Duration = Duration::from_secs(10);
+
 /// Decides what comes in by `commands` until that is closed, another controller is elected, or the log fails.
 pub(super) async fn run(
+    env: Env,
     mut journal: Journal,
     mut commands: mpsc::Receiver<Box<dyn Waiting>>,
     states: watch::Sender<ControllerState>,
@@ -49,15 +56,21 @@ pub(super) async fn run(
     let mut received = Vec::new();
     let mut waiting = VecDeque::new();
     loop {
-        if commands.recv_many(&mut received, MAX_BATCH).await == 0 {
-            return;
+        let mut idle = false;
+        match env.timeout(LOOK_EVERY, commands.recv_many(&mut received, MAX_BATCH)).await {
+            Ok(0) => return,
+            Ok(_) => waiting.extend(received.drain(..)),
+            Err(_) => idle = true,
         }
-        waiting.extend(received.drain(..));
-        while !waiting.is_empty() {
-            let end = match decide(&mut journal, &mut waiting, &rules).await {
+        while idle || !waiting.is_empty() {
+            let decided =
+                if idle { journal.catch_up().await } else { decide(&mut journal, &mut waiting, &rules).await };
+            let end = match decided {
                 Ok(()) => deposed(journal.image(), incarnation),
+                Err(error) if error.is_retry() && idle => None,
                 Err(error) => Some(ControllerState::Failed { reason: error.to_string() }),
             };
+            idle = false;
             let Some(end) = end else { continue };
             match &end {
                 ControllerState::Failed { reason } => {

@@ -124,7 +124,7 @@ impl Bench {
 
     pub(crate) async fn journal(&self) -> Journal {
         let every = self.config.metadata_snapshot_commits;
-        Journal::open(Arc::new(self.store.clone()), &self.env, CLUSTER, every).await.unwrap()
+        Journal::open(Arc::new(self.store.clone()), &self.env, CLUSTER, every, |_| {}).await.unwrap()
     }
 
     /// Another start of the broker on the same store.

@@ -1,6 +1,8 @@
 //! Which coordinators are here: those of the internal topics' partitions that this broker leads.
 
-use super::group::{GroupConfig, GroupCoordinator, GroupTopics};
+use super::group::assignor::Assignor;
+use super::group::config::MigrationPolicy;
+use super::group::{GroupConfig, GroupCoordinator, GroupTopics, TopicInfo, TopicsImage};
 use super::internal_log::InternalLog;
 use crate::config::BrokerConfig;
 use crate::metadata::{Changes, Image, Publisher};
@@ -8,6 +10,7 @@ use crate::partition::{Hosted, Moved};
 use esker_storage::env::Env;
 use std::sync::Arc;
 use std::time::Duration;
+use uuid::Uuid;
 
 /// The topic of the group coordinator.
 pub const OFFSETS_TOPIC: &str = "__consumer_offsets";
@@ -70,13 +73,35 @@ impl Coordinators {
 struct Topics(Arc<Publisher>);
 
 impl GroupTopics for Topics {
-    fn exists(&self, topic: &str) -> bool {
-        self.0.load().topic(topic).is_some()
-    }
-
     fn offsets_partitions(&self) -> Option<i32> {
         let image = self.0.load();
         i32::try_from(image.topic(OFFSETS_TOPIC)?.partition_count()).ok()
+    }
+
+    fn image(&self) -> Arc<dyn TopicsImage> {
+        Arc::new(Snapshot(self.0.image()))
+    }
+}
+
+#[derive(Debug)]
+struct Snapshot(Arc<Image>);
+
+impl TopicsImage for Snapshot {
+    fn version(&self) -> u64 {
+        self.0.version()
+    }
+
+    fn by_name(&self, name: &str) -> Option<TopicInfo> {
+        let topic = self.0.topic(name)?;
+        Some(TopicInfo { id: topic.id, partitions: i32::try_from(topic.partition_count()).unwrap_or(i32::MAX) })
+    }
+
+    fn name_of(&self, id: Uuid) -> Option<Arc<str>> {
+        self.0.topic_by_id(id).map(|topic| Arc::clone(&topic.name))
+    }
+
+    fn each_name(&self, look: &mut dyn FnMut(&str)) {
+        self.0.topics().for_each(|topic| look(&topic.name));
     }
 }
 
@@ -86,6 +111,12 @@ fn group_config(config: &BrokerConfig) -> GroupConfig {
         min_session_timeout: Duration::from_millis(config.group_min_session_timeout_ms),
         max_session_timeout: Duration::from_millis(config.group_max_session_timeout_ms),
         max_size: usize::try_from(config.group_max_size).unwrap_or(usize::MAX),
+        consumer_session_timeout: Duration::from_millis(config.group_consumer_session_timeout_ms),
+        consumer_heartbeat_interval: Duration::from_millis(config.group_consumer_heartbeat_interval_ms),
+        consumer_max_size: usize::try_from(config.group_consumer_max_size).unwrap_or(usize::MAX),
+        assignors: config.group_consumer_assignors.iter().filter_map(|name| Assignor::named(name)).collect(),
+        migration_policy: MigrationPolicy::named(&config.group_consumer_migration_policy)
+            .unwrap_or(MigrationPolicy::Bidirectional),
         offset_metadata_max_bytes: usize::try_from(config.offset_metadata_max_bytes).unwrap_or(usize::MAX),
         offsets_retention: Duration::from_secs(config.offsets_retention_minutes.saturating_mul(60)),
         offsets_retention_check_interval: Duration::from_millis(config.offsets_retention_check_interval_ms),

@@ -39,6 +39,10 @@ fn replacing(kind: i8, name: &str, configs: &[(&str, &str)]) -> AlterConfigsRequ
     AlterConfigsRequest::default().with_resources(vec![resource])
 }
 
+fn loggers(level: &LogLevel) -> Loggers<'_> {
+    Loggers { node: BrokerId::new(1), level }
+}
+
 fn configs(node: &Node, topic: &str) -> Values {
     node.publisher.image().topic(topic).unwrap().configs.clone()
 }
@@ -54,12 +58,12 @@ fn one_bad_resource_does_not_spoil_the_others() {
                 (2, "a", &[("retention.ms", 0, Some("5")), ("cleanup.policy", 2, Some("compact"))]),
                 (2, "nope", &[("retention.ms", 0, Some("5"))]),
                 (2, "b", &[("retention.ms", 9, Some("5"))]),
-                (8, "1", &[("root", 0, Some("DEBUG"))]),
+                (8, "2", &[("root", 0, Some("DEBUG"))]),
                 (2, "b", &[("retention.ms", 0, Some("6"))]),
                 (4, "", &[("log.retention.ms", 0, Some("7"))]),
                 (4, "1", &[("num.partitions", 0, Some("7"))]),
             ]);
-            let answer = handle(&request, &node.publisher, &node.controller).await;
+            let answer = handle(&request, &node.publisher, &node.controller, loggers(&LogLevel::default())).await;
             encodes(&answer, version);
             let codes: Vec<i16> = answer.responses.iter().map(|r| r.error_code).collect();
             let (invalid, config) = (ResponseError::InvalidRequest.code(), ResponseError::InvalidConfig.code());
@@ -72,7 +76,11 @@ fn one_bad_resource_does_not_spoil_the_others() {
         }
         let image = node.publisher.image();
         let dry = incremental(&[(2, "a", &[("retention.ms", 1, None)])]).with_validate_only(true);
-        assert_eq!(handle(&dry, &node.publisher, &node.controller).await.responses[0].error_code, 0);
+        assert_eq!(
+            handle(&dry, &node.publisher, &node.controller, loggers(&LogLevel::default())).await.responses[0]
+                .error_code,
+            0
+        );
         assert_eq!(node.publisher.image().version(), image.version());
     });
 }
@@ -109,9 +117,41 @@ fn a_store_that_is_away_is_a_time_out() {
         let node = bench.start().await;
         create(&node, "a", 1).await;
         bench.store.set(Fault::Away);
-        let request = incremental(&[(2, "a", &[("retention.ms", 0, Some("5"))]), (8, "1", &[])]);
-        let codes: Vec<i16> =
-            handle(&request, &node.publisher, &node.controller).await.responses.iter().map(|r| r.error_code).collect();
+        let request = incremental(&[(2, "a", &[("retention.ms", 0, Some("5"))]), (8, "", &[])]);
+        let codes: Vec<i16> = handle(&request, &node.publisher, &node.controller, loggers(&LogLevel::default()))
+            .await
+            .responses
+            .iter()
+            .map(|r| r.error_code)
+            .collect();
         assert_eq!(codes, [ResponseError::RequestTimedOut.code(), ResponseError::InvalidRequest.code()]);
+    });
+}
+
+#[test]
+fn the_level_of_the_log_is_set_and_nothing_else_of_it() {
+    block_on(async {
+        let node = Bench::new(&[]).start().await;
+        let told = std::sync::Arc::new(parking_lot::Mutex::new(Vec::new()));
+        let hears = std::sync::Arc::clone(&told);
+        let level = LogLevel::new(tracing::level_filters::LevelFilter::INFO, move |level| {
+            hears.lock().push(level.to_string());
+            Ok(())
+        });
+        let ask = async |changes: &[(&str, i8, Option<&str>)], validate_only: bool| {
+            let request = incremental(&[(8, "1", changes)]).with_validate_only(validate_only);
+            let answer = handle(&request, &node.publisher, &node.controller, loggers(&level)).await;
+            (answer.responses[0].error_code, level.name())
+        };
+        let (request, config) = (ResponseError::InvalidRequest.code(), ResponseError::InvalidConfig.code());
+        assert_eq!(ask(&[("root", 0, Some("DEBUG"))], true).await, (0, "INFO"));
+        assert_eq!(ask(&[("root", 0, Some("DEBUG"))], false).await, (0, "DEBUG"));
+        assert_eq!(ask(&[("root", 0, Some("loud"))], false).await, (config, "DEBUG"));
+        assert_eq!(ask(&[("root", 0, None)], false).await, (config, "DEBUG"));
+        assert_eq!(ask(&[("kafka.server", 0, Some("WARN"))], false).await, (config, "DEBUG"));
+        assert_eq!(ask(&[("root", 1, None)], false).await, (request, "DEBUG"));
+        assert_eq!(ask(&[("root", 2, Some("WARN"))], false).await, (request, "DEBUG"));
+        assert_eq!(ask(&[("root", 0, Some("WARN")), ("root", 3, Some("WARN"))], false).await, (request, "DEBUG"));
+        assert_eq!(*told.lock(), ["debug"]);
     });
 }

@@ -1,8 +1,9 @@
 //! DescribeConfigs: every key with its value, source, synonyms, type and documentation.
 
-use super::resource::resource;
+use super::loggers;
+use super::resource::{BROKER_LOGGER, resource};
 use super::wire::text;
-use crate::config::{BrokerConfig, Described, Source, describe_broker, describe_topic};
+use crate::config::{BrokerConfig, Described, LogLevel, Source, describe_broker, describe_topic};
 use crate::controller::{Refusal, ResourceName, check_topic_name};
 use crate::metadata::{Image, Publisher, Resource};
 use kafka_protocol::ResponseError;
@@ -18,19 +19,23 @@ pub fn handle(
     version: i16,
     publisher: &Publisher,
     config: &BrokerConfig,
+    log_level: &LogLevel,
 ) -> DescribeConfigsResponse {
     let image = publisher.image();
     let results = request.resources.iter().map(|asked| {
         let result = DescribeConfigsResult::default()
             .with_resource_type(asked.resource_type)
             .with_resource_name(asked.resource_name.clone());
-        match describe(&image, config, asked) {
-            Ok(described) => {
-                let configs = described
-                    .into_iter()
-                    .filter(|described| is_asked(asked, described.key.name))
-                    .map(|described| entry(described, request, version));
-                result.with_error_message(None).with_configs(configs.collect())
+        let entries = if asked.resource_type == BROKER_LOGGER {
+            loggers::describe(log_level, config.node_id, &asked.resource_name)
+        } else {
+            let described = describe(&image, config, asked);
+            described.map(|all| all.into_iter().map(|described| entry(described, request, version)).collect())
+        };
+        match entries {
+            Ok(mut entries) => {
+                entries.retain(|entry| is_asked(asked, &entry.name));
+                result.with_error_message(None).with_configs(entries)
             }
             Err(refusal) => {
                 result.with_error_code(refusal.error.code()).with_error_message(Some(text(refusal.message)))

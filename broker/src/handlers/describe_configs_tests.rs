@@ -18,7 +18,7 @@ fn ask(node: &Node, resources: Vec<DescribeConfigsResource>, version: i16) -> De
         .with_resources(resources)
         .with_include_synonyms(true)
         .with_include_documentation(version >= 3);
-    let answer = handle(&request, version, &node.publisher, &node.config);
+    let answer = handle(&request, version, &node.publisher, &node.config, &LogLevel::default());
     encodes(&answer, version);
     answer
 }
@@ -53,7 +53,7 @@ fn all_keys_of_topics_and_brokers_in_every_version() {
             check_topic_values(&values, &node.config.layers).unwrap();
         }
         let request = DescribeConfigsRequest::default().with_resources(vec![resource_of(2, "a")]);
-        let answer = handle(&request, 4, &node.publisher, &node.config);
+        let answer = handle(&request, 4, &node.publisher, &node.config, &LogLevel::default());
         encodes(&answer, 4);
         assert!(answer.results[0].configs.iter().all(|c| c.synonyms.is_empty() && c.documentation.is_none()));
     });
@@ -88,7 +88,8 @@ fn what_is_not_there_has_its_error() {
             (4, "2", InvalidRequest),
             (4, "one", InvalidRequest),
             (4, "-1", InvalidRequest),
-            (8, "1", InvalidRequest),
+            (8, "2", InvalidRequest),
+            (8, "", InvalidRequest),
             (16, "x", InvalidRequest),
         ] {
             let answer = ask(&node, vec![resource_of(kind, name)], 4);
@@ -116,5 +117,19 @@ fn the_default_of_all_brokers_is_what_was_set_for_them() {
         let own = ask(&node, vec![resource_of(4, "1")], 4).results.remove(0);
         let own = own.configs.into_iter().find(|config| config.name.as_str() == "log.retention.ms").unwrap();
         assert_eq!((own.value.as_ref().unwrap().as_str(), own.config_source, own.read_only), ("6", 2, false));
+    });
+}
+
+#[test]
+fn the_log_is_a_logger() {
+    block_on(async {
+        let node = Bench::new(&[]).start().await;
+        for version in 1..=4 {
+            let answer = ask(&node, vec![resource_of(8, "1")], version).results.remove(0);
+            assert_eq!((answer.error_code, answer.configs.len()), (0, 1));
+            let root = &answer.configs[0];
+            assert_eq!((root.name.as_str(), root.value.as_ref().unwrap().as_str()), ("root", "INFO"));
+            assert_eq!((root.config_source, root.read_only, root.synonyms.len()), (6, false, 0));
+        }
     });
 }

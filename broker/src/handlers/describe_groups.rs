@@ -1,23 +1,16 @@
 //! DescribeGroups (key 15, versions 0 to 6): groups with their members and assignments, as opaque bytes.
 //!
-//! A group that does not exist is in state Dead; from version 6 on it is also GROUP_ID_NOT_FOUND with a message
-//! (KIP-1043).
+//! A group that does not exist, or that is not of the classic protocol, is in state Dead; from version 6 on it is also
+//! GROUP_ID_NOT_FOUND with a message (KIP-1043). ConsumerGroupDescribe is for the others.
 
-use super::group_wire::owned;
-use super::wire::text;
+use super::group_wire::{GROUP_OPERATIONS, owned};
+use super::wire::{NO_OPERATIONS, text};
 use crate::coordinators::group::request::{DescribedGroup as Described, GroupState};
 use crate::coordinators::group::{Caller, GroupCoordinator};
 use futures_util::future::join_all;
 use kafka_protocol::error::ResponseError;
 use kafka_protocol::messages::describe_groups_response::{DescribedGroup, DescribedGroupMember};
 use kafka_protocol::messages::{DescribeGroupsRequest, DescribeGroupsResponse};
-
-/// The operations on groups, as bits: READ, DELETE, DESCRIBE, DESCRIBE_CONFIGS, ALTER_CONFIGS. Without an authorizer
-/// everybody may all of them.
-const EVERY_OPERATION: i32 = 1 << 3 | 1 << 6 | 1 << 8 | 1 << 10 | 1 << 11;
-
-/// What stands for operations that were not asked for.
-const NOT_ASKED: i32 = i32::MIN;
 
 /// Every group of the request, in its order.
 pub async fn handle(
@@ -32,9 +25,9 @@ pub async fn handle(
             Err(error) => DescribedGroup::default().with_error_code(error.code()),
             Ok(group) if group.state == GroupState::Dead => dead(caller),
             Ok(group) => known(group, caller).with_authorized_operations(if names_operations {
-                EVERY_OPERATION
+                GROUP_OPERATIONS
             } else {
-                NOT_ASKED
+                NO_OPERATIONS
             }),
         };
         response.with_group_id(group)

@@ -5,19 +5,21 @@
 //! else runs as the answer's future.
 
 use super::group_lookup::GroupLookup;
+use super::incremental_alter_configs::Loggers;
 use super::produce::{self, Outcome, Place};
 use super::{
-    Handlers, alter_configs, create_partitions, create_topics, delete_groups, delete_records, delete_topics,
-    describe_acls, describe_cluster, describe_configs, describe_groups, describe_log_dirs, describe_topic_partitions,
-    fetch, find_coordinator, heartbeat, incremental_alter_configs, init_producer_id, join_group, leave_group,
-    list_groups, list_offsets, list_partition_reassignments, metadata, offset_commit, offset_fetch,
-    offset_for_leader_epoch, sync_group,
+    Handlers, alter_configs, consumer_group_describe, consumer_group_heartbeat, create_partitions, create_topics,
+    delete_groups, delete_records, delete_topics, describe_acls, describe_cluster, describe_configs, describe_groups,
+    describe_log_dirs, describe_topic_partitions, fetch, find_coordinator, heartbeat, incremental_alter_configs,
+    init_producer_id, join_group, leave_group, list_groups, list_offsets, list_partition_reassignments, metadata,
+    offset_commit, offset_delete, offset_fetch, offset_for_leader_epoch, sync_group,
 };
 use crate::coordinators::group::Caller;
 use crate::net::{Answer, Client, Service};
 use bytes::Bytes;
 use esker_protocol::api::{self, Api};
 use esker_protocol::error_code::ErrorCode;
+use esker_protocol::features;
 use esker_protocol::guard::Limits;
 use esker_protocol::record::Scratch;
 use esker_protocol::request::{self, DecodeError, Request};
@@ -88,7 +90,13 @@ impl Service for Dispatch {
         let envelope = Envelope { api, version, correlation_id };
         match body {
             RequestKind::Produce(request) => self.produce(client, envelope, request),
-            RequestKind::ApiVersions(_) => envelope.now(api::versions().into()),
+            RequestKind::ApiVersions(request) => {
+                let mut response = api::versions();
+                let software = (&*request.client_software_name, &*request.client_software_version);
+                let epoch = self.handlers.publisher.load().version();
+                features::add_features(&mut response, version, software, epoch);
+                envelope.now(response.into())
+            }
             body => {
                 let handlers = Arc::clone(&self.handlers);
                 let client = Arc::clone(client);
@@ -185,10 +193,13 @@ async fn metadata_request(
         RequestKind::CreatePartitions(request) => {
             create_partitions::handle(&request, publisher, controller).await.into()
         }
-        RequestKind::DescribeConfigs(request) => describe_configs::handle(&request, version, publisher, config).into(),
+        RequestKind::DescribeConfigs(request) => {
+            describe_configs::handle(&request, version, publisher, config, &handlers.log_level).into()
+        }
         RequestKind::AlterConfigs(request) => alter_configs::handle(&request, publisher, controller).await.into(),
         RequestKind::IncrementalAlterConfigs(request) => {
-            incremental_alter_configs::handle(&request, publisher, controller).await.into()
+            let loggers = Loggers { node: config.node_id, level: &handlers.log_level };
+            incremental_alter_configs::handle(&request, publisher, controller, loggers).await.into()
         }
         RequestKind::DescribeCluster(request) => {
             describe_cluster::handle(&request, version, listener, publisher).into()
@@ -251,6 +262,13 @@ async fn group_request(
         RequestKind::OffsetFetch(request) => offset_fetch::handle(groups, &caller, request).await.into(),
         RequestKind::DescribeGroups(request) => describe_groups::handle(groups, &caller, request).await.into(),
         RequestKind::ListGroups(request) => list_groups::handle(groups, &caller, request).await.into(),
+        RequestKind::ConsumerGroupHeartbeat(request) => {
+            consumer_group_heartbeat::handle(groups, &caller, request).await.into()
+        }
+        RequestKind::ConsumerGroupDescribe(request) => {
+            consumer_group_describe::handle(groups, &caller, request).await.into()
+        }
+        RequestKind::OffsetDelete(request) => offset_delete::handle(groups, request).await.into(),
         RequestKind::DeleteGroups(request) => delete_groups::handle(groups, request).await.into(),
         // The table of APIs has nothing else: see the test that asks for each of them.
         body => {

@@ -3,9 +3,10 @@
 
 use super::find_coordinator::{GroupCoordinators, Node};
 use super::{
-    delete_groups, describe_groups, find_coordinator, heartbeat, join_group, leave_group, list_groups, offset_commit,
-    offset_fetch, sync_group,
+    consumer_group_describe, consumer_group_heartbeat, delete_groups, describe_groups, find_coordinator, heartbeat,
+    join_group, leave_group, list_groups, offset_commit, offset_delete, offset_fetch, sync_group,
 };
+use crate::coordinators::group::fixed_topics::topic_id;
 use crate::coordinators::group::testbed::{Bench, MemoryLog, config, coordinator};
 use crate::coordinators::group::{Caller, GroupCoordinator};
 use bytes::{Bytes, BytesMut};
@@ -414,4 +415,129 @@ fn coordinators_are_found_in_every_version() {
             assert_eq!(find(version, 9, &["x"]), [nobody(ResponseError::InvalidRequest)]);
         }
     }
+}
+
+fn consumer(member: &str, epoch: i32) -> ConsumerGroupHeartbeatRequest {
+    ConsumerGroupHeartbeatRequest::default()
+        .with_group_id(group("modern"))
+        .with_member_id(text(member))
+        .with_member_epoch(epoch)
+        .with_instance_id(None)
+        .with_rack_id(None)
+        .with_rebalance_timeout_ms(-1)
+        .with_subscribed_topic_names(None)
+        .with_subscribed_topic_regex(None)
+        .with_server_assignor(None)
+        .with_topic_partitions(None)
+}
+
+fn consumer_joins(member: &str) -> ConsumerGroupHeartbeatRequest {
+    consumer(member, 0)
+        .with_rebalance_timeout_ms(30_000)
+        .with_subscribed_topic_names(Some(vec![topic("t")]))
+        .with_topic_partitions(Some(Vec::new()))
+}
+
+#[test]
+fn consumer_groups_in_every_version() {
+    for version in 0..=1 {
+        let stage = stage();
+        let joins = if version == 0 { consumer_joins("") } else { consumer_joins("m") };
+        let joined = call!(stage, version, consumer_group_heartbeat, joins);
+        assert_eq!((joined.error_code, joined.member_epoch, joined.heartbeat_interval_ms), (0, 1, 5000));
+        assert_eq!(joined.error_message, None);
+        let member = joined.member_id.unwrap();
+        assert!(if version == 0 { !member.is_empty() } else { member.as_str() == "m" });
+        let assigned = &joined.assignment.unwrap().topic_partitions[0];
+        assert_eq!((assigned.topic_id, assigned.partitions.as_slice()), (topic_id("t"), [0, 1, 2, 3, 4, 5].as_slice()));
+        let alive = call!(stage, version, consumer_group_heartbeat, consumer(&member, 1));
+        assert_eq!((alive.error_code, alive.member_epoch, alive.assignment), (0, 1, None));
+        let fenced = call!(stage, version, consumer_group_heartbeat, consumer(&member, 7));
+        assert_eq!(fenced.error_code, ResponseError::FencedMemberEpoch.code());
+        assert!(fenced.error_message.is_some_and(|message| message.contains("greater member epoch (7)")));
+        if version >= 1 {
+            let regex = consumer("m", 1).with_subscribed_topic_regex(Some(text("t|o.*")));
+            assert_eq!(call!(stage, version, consumer_group_heartbeat, regex).error_code, 0);
+            let broken = consumer("m", 1).with_subscribed_topic_regex(Some(text("t(")));
+            let refused = call!(stage, version, consumer_group_heartbeat, broken);
+            assert_eq!(refused.error_code, ResponseError::InvalidRegularExpression.code());
+        }
+        let request = ConsumerGroupDescribeRequest::default()
+            .with_group_ids(vec![group("modern"), group("unknown")])
+            .with_include_authorized_operations(true);
+        let described = call!(stage, version, consumer_group_describe, request).groups;
+        let known = &described[0];
+        assert_eq!((known.error_code, known.assignor_name.as_str()), (0, "uniform"));
+        assert_eq!((known.group_epoch, known.authorized_operations), (1 + i32::from(version), 3400));
+        let found = &known.members[0];
+        assert_eq!((found.member_id.clone(), found.client_id.as_str()), (member.clone(), "client"));
+        assert_eq!(found.subscribed_topic_names, [topic("t")]);
+        assert_eq!(found.subscribed_topic_regex, (version >= 1).then(|| text("t|o.*")));
+        assert_eq!(found.member_type, if version >= 1 { 1 } else { -1 });
+        assert_eq!(found.assignment.topic_partitions[0].topic_name, topic("t"));
+        let unknown = &described[1];
+        assert_eq!(unknown.error_code, ResponseError::GroupIdNotFound.code());
+        assert_eq!(unknown.error_message, Some(text("Group unknown not found.")));
+        // The other way of describing does not know it, and the list does.
+        let request = DescribeGroupsRequest::default().with_groups(vec![group("modern")]);
+        let dead = call!(stage, 6, describe_groups, request).groups;
+        assert_eq!(dead[0].error_code, ResponseError::GroupIdNotFound.code());
+        let request = ListGroupsRequest::default().with_types_filter(vec![text("Consumer")]);
+        let listed = call!(stage, 5, list_groups, request).groups;
+        assert_eq!((listed[0].group_type.as_str(), listed[0].protocol_type.as_str()), ("consumer", "consumer"));
+        let left = call!(stage, version, consumer_group_heartbeat, consumer(&member, -1));
+        assert_eq!((left.error_code, left.member_epoch, left.heartbeat_interval_ms), (0, -1, 0));
+    }
+}
+
+#[test]
+fn members_of_consumer_groups_commit_and_fetch_at_their_epoch() {
+    let stage = stage();
+    call!(stage, 1, consumer_group_heartbeat, consumer_joins("m"));
+    let by_member = |epoch| {
+        let commit = commit(9).with_group_id(group("modern")).with_member_id(text("m"));
+        call!(stage, 9, offset_commit, commit.with_generation_id_or_member_epoch(epoch)).topics[1].partitions[0]
+            .error_code
+    };
+    assert_eq!((by_member(1), by_member(2)), (0, ResponseError::StaleMemberEpoch.code()));
+    let fetch = |member: Option<&str>, epoch| {
+        let asked = OffsetFetchRequestGroup::default()
+            .with_group_id(group("modern"))
+            .with_member_id(member.map(text))
+            .with_member_epoch(epoch)
+            .with_topics(None);
+        let fetched = call!(stage, 9, offset_fetch, OffsetFetchRequest::default().with_groups(vec![asked]));
+        (fetched.groups[0].error_code, fetched.groups[0].topics.len())
+    };
+    assert_eq!(fetch(None, -1), (0, 1));
+    assert_eq!(fetch(Some(""), -1), (0, 1));
+    assert_eq!(fetch(Some("m"), 1), (0, 1));
+    assert_eq!(fetch(Some("m"), 2), (ResponseError::StaleMemberEpoch.code(), 0));
+    assert_eq!(fetch(Some("x"), 1), (ResponseError::UnknownMemberId.code(), 0));
+}
+
+#[test]
+fn offsets_are_deleted() {
+    use kafka_protocol::messages::offset_delete_request::{OffsetDeleteRequestPartition, OffsetDeleteRequestTopic};
+    let stage = stage();
+    call!(stage, 9, offset_commit, commit(9));
+    let of = |name: &str, partitions: &[i32]| {
+        let partitions = partitions.iter();
+        let partitions = partitions.map(|index| OffsetDeleteRequestPartition::default().with_partition_index(*index));
+        OffsetDeleteRequestTopic::default().with_name(topic(name)).with_partitions(partitions.collect())
+    };
+    let request =
+        OffsetDeleteRequest::default().with_group_id(group("g")).with_topics(vec![of("t", &[1, 9]), of("nope", &[0])]);
+    let deleted = call!(stage, 0, offset_delete same, request.clone());
+    let errors: Vec<Vec<i16>> =
+        deleted.topics.iter().map(|topic| topic.partitions.iter().map(|one| one.error_code).collect()).collect();
+    assert_eq!(
+        (deleted.error_code, errors),
+        (0, vec![vec![0, 0], vec![ResponseError::UnknownTopicOrPartition.code()]])
+    );
+    let groups = vec![OffsetFetchRequestGroup::default().with_group_id(group("g")).with_topics(None)];
+    let fetched = call!(stage, 9, offset_fetch, OffsetFetchRequest::default().with_groups(groups));
+    assert_eq!(fetched.groups[0].topics[0].partitions.len(), 1, "one of two is left");
+    let unknown = call!(stage, 0, offset_delete same, request.with_group_id(group("unknown")));
+    assert_eq!(unknown.error_code, ResponseError::GroupIdNotFound.code());
 }

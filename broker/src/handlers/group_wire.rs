@@ -6,6 +6,10 @@
 use kafka_protocol::error::ResponseError;
 use kafka_protocol::protocol::StrBytes;
 
+/// The operations on groups, as bits: READ, DELETE, DESCRIBE, DESCRIBE_CONFIGS, ALTER_CONFIGS. Without an authorizer
+/// everybody may all of them.
+pub(super) const GROUP_OPERATIONS: i32 = 1 << 3 | 1 << 6 | 1 << 8 | 1 << 10 | 1 << 11;
+
 /// A copy of `text` that does not hold on to the frame.
 pub(super) fn owned(text: &StrBytes) -> String {
     text.as_str().to_owned()

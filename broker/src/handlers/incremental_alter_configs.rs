@@ -1,7 +1,9 @@
 //! IncrementalAlterConfigs: settings key by key (KIP-339).
 
-use super::resource::{alter, resource};
+use super::loggers;
+use super::resource::{BROKER_LOGGER, alter, resource};
 use super::wire::outcome;
+use crate::config::{BrokerId, LogLevel};
 use crate::controller::{AlterOperation, ConfigAlteration, Controller, Refusal};
 use crate::metadata::Publisher;
 use kafka_protocol::ResponseError;
@@ -9,16 +11,32 @@ use kafka_protocol::messages::incremental_alter_configs_request::AlterConfigsRes
 use kafka_protocol::messages::incremental_alter_configs_response::AlterConfigsResourceResponse;
 use kafka_protocol::messages::{IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse};
 
+/// This process's log, as a request names it.
+#[derive(Clone, Copy, Debug)]
+pub struct Loggers<'a> {
+    /// The broker that it is of.
+    pub node: BrokerId,
+    /// Its level.
+    pub level: &'a LogLevel,
+}
+
 /// Answers an IncrementalAlterConfigs request; both its versions have the same fields. When it returns, what
 /// was altered holds.
 pub async fn handle(
     request: &IncrementalAlterConfigsRequest,
     publisher: &Publisher,
     controller: &Controller,
+    loggers: Loggers<'_>,
 ) -> IncrementalAlterConfigsResponse {
-    let asked = request.resources.iter().map(parse).collect();
-    let outcomes = alter(publisher, controller, asked, request.validate_only).await;
-    let responses = request.resources.iter().zip(outcomes).map(|(asked, altered)| {
+    let is_logger = |asked: &&AlterConfigsResource| asked.resource_type == BROKER_LOGGER;
+    let of_image = request.resources.iter().filter(|asked| !is_logger(asked)).map(parse).collect();
+    let mut outcomes = alter(publisher, controller, of_image, request.validate_only).await.into_iter();
+    let responses = request.resources.iter().map(|asked| {
+        let altered = if is_logger(&asked) {
+            loggers::alter(loggers.level, loggers.node, asked, request.validate_only)
+        } else {
+            outcomes.next().unwrap_or(Ok(()))
+        };
         let (code, message) = outcome(altered.as_ref());
         AlterConfigsResourceResponse::default()
             .with_error_code(code)

@@ -1,16 +1,13 @@
 //! ListGroups (key 16, versions 0 to 5): the groups that this broker coordinates.
 //!
-//! Version 4 filters by state and shows it (KIP-518), version 5 by type as well (KIP-848). Filters ignore case, an empty
-//! one lets everything pass, and every group here is of type `classic`.
+//! Version 4 filters by state and shows it (KIP-518), version 5 by type as well (KIP-848): `classic` or `consumer`.
+//! Filters ignore case, and an empty one lets everything pass.
 
 use super::wire::text;
 use crate::coordinators::group::{Caller, GroupCoordinator};
 use kafka_protocol::messages::list_groups_response::ListedGroup;
 use kafka_protocol::messages::{GroupId, ListGroupsRequest, ListGroupsResponse};
 use kafka_protocol::protocol::StrBytes;
-
-/// The one type of groups that there is.
-const CLASSIC: &str = "classic";
 
 /// The answer to `request`.
 pub async fn handle(coordinator: &GroupCoordinator, caller: &Caller, request: ListGroupsRequest) -> ListGroupsResponse {
@@ -24,11 +21,11 @@ pub async fn handle(coordinator: &GroupCoordinator, caller: &Caller, request: Li
     };
     let listed = groups
         .into_iter()
-        .filter(|group| is_listed(&request.states_filter, group.state.name()))
-        .filter(|_| is_listed(&request.types_filter, CLASSIC))
+        .filter(|group| is_listed(&request.states_filter, group.state))
+        .filter(|group| is_listed(&request.types_filter, group.kind.name()))
         .map(|group| {
-            let state = if version >= 4 { group.state.name() } else { "" };
-            let kind = if version >= 5 { CLASSIC } else { "" };
+            let state = if version >= 4 { group.state } else { "" };
+            let kind = if version >= 5 { group.kind.name() } else { "" };
             ListedGroup::default()
                 .with_group_id(GroupId(text(group.group)))
                 .with_protocol_type(text(group.protocol_type))

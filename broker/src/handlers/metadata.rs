@@ -92,7 +92,8 @@ impl Asked {
     fn new(topic: &MetadataRequestTopic, version: i16) -> Asked {
         match (&topic.name, topic.topic_id) {
             (Some(name), id) if id.is_nil() => Asked::Name(name.0.to_string()),
-            (None, id) if !id.is_nil() && version >= 12 => Asked::Id(id),
+            // Java's clients leave the name empty, not null, where they ask by id; as with Kafka, the id decides.
+            (_, id) if !id.is_nil() && version >= 12 => Asked::Id(id),
             (name, id) => Asked::Nothing(name.as_ref().map(|name| name.0.to_string()), id),
         }
     }

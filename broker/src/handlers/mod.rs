@@ -4,6 +4,8 @@
 //! A handler gets what it needs and returns a response; it knows neither the connection nor the encoding.
 
 pub mod alter_configs;
+pub mod consumer_group_describe;
+pub mod consumer_group_heartbeat;
 pub mod create_partitions;
 pub mod create_topics;
 pub mod delete_groups;
@@ -31,8 +33,10 @@ pub mod leave_group;
 pub mod list_groups;
 mod list_offsets;
 pub mod list_partition_reassignments;
+mod loggers;
 pub mod metadata;
 pub mod offset_commit;
+pub mod offset_delete;
 pub mod offset_fetch;
 mod offset_for_leader_epoch;
 mod produce;
@@ -44,7 +48,7 @@ mod wire;
 
 pub use dispatch::Dispatch;
 
-use crate::config::BrokerConfig;
+use crate::config::{BrokerConfig, LogLevel};
 use crate::controller::{Controller, ProducerIdPool};
 use crate::coordinators::group::GroupCoordinator;
 use crate::metadata::{Image, Publisher, Topic};
@@ -76,6 +80,7 @@ pub struct Handlers {
     hosted: Arc<Hosted>,
     groups: Arc<GroupCoordinator>,
     metrics: Arc<Metrics>,
+    log_level: Arc<LogLevel>,
     runtimes: Vec<PerRuntime>,
 }
 
@@ -97,12 +102,14 @@ pub struct Parts {
     pub groups: Arc<GroupCoordinator>,
     /// What is counted.
     pub metrics: Arc<Metrics>,
+    /// How much is logged.
+    pub log_level: Arc<LogLevel>,
 }
 
 impl Handlers {
     /// Handlers for every connection runtime of `parts.env`.
     pub fn new(parts: Parts) -> Arc<Handlers> {
-        let Parts { env, config, publisher, controller, producer_ids, hosted, groups, metrics } = parts;
+        let Parts { env, config, publisher, controller, producer_ids, hosted, groups, metrics, log_level } = parts;
         let count = env.tasks.runtimes().max(1);
         let slots = usize::try_from(config.fetch_session_slots).unwrap_or(usize::MAX).div_ceil(count);
         let runtimes = (0..count)
@@ -111,7 +118,18 @@ impl Handlers {
                 scratch: Mutex::new(Scratch::default()),
             })
             .collect();
-        Arc::new(Handlers { env, config, publisher, controller, producer_ids, hosted, groups, metrics, runtimes })
+        Arc::new(Handlers {
+            env,
+            config,
+            publisher,
+            controller,
+            producer_ids,
+            hosted,
+            groups,
+            metrics,
+            log_level,
+            runtimes,
+        })
     }
 
     fn sessions(&self, runtime: usize) -> &Mutex<Sessions> {

@@ -27,7 +27,7 @@ pub async fn handle(
         instance: owned_option(request.group_instance_id.as_ref()),
         generation: Some(request.generation_id_or_member_epoch).filter(|generation| *generation >= 0),
         retention,
-        names_unknown_group: version >= 9,
+        knows_member_epochs: version >= 9,
         topics: request.topics.iter().map(|topic| (owned(&topic.name), partitions(topic))).collect(),
     };
     let topics = match coordinator.commit(commit).await {

@@ -1,7 +1,7 @@
 //! OffsetFetch (key 9, versions 1 to 9): what groups have committed.
 //!
 //! Up to version 7 about one group, from version 8 on about several (KIP-709). A null list of topics means all that the
-//! group has (from version 2 on). What is not committed is offset -1 and no error. `require_stable` (version 7) would
+//! group has (from version 2 on). From version 9 on a member says that it is one, and at which epoch. What is not committed is offset -1 and no error. `require_stable` (version 7) would
 //! hold back offsets of transactions under way, of which there are none: an answer always waits for what was committed
 //! before it.
 
@@ -33,8 +33,11 @@ pub async fn handle(
             let topics = group.topics.map(|topics| {
                 topics.iter().map(|topic| (owned(&topic.name), topic.partition_indexes.clone())).collect()
             });
+            let id = group.member_id.as_ref().map(owned).unwrap_or_default();
+            // Neither an id nor an epoch: from outside, or from a client of before version 9.
+            let member = (!id.is_empty() || group.member_epoch >= 0).then_some((id, group.member_epoch));
             let response = OffsetFetchResponseGroup::default();
-            let response = match coordinator.fetch(owned(&group.group_id), topics).await {
+            let response = match coordinator.fetch(owned(&group.group_id), topics, member).await {
                 Ok(topics) => response.with_topics(topics.into_iter().map(to_topics).collect()),
                 Err(error) => response.with_error_code(error.code()),
             };
@@ -43,7 +46,7 @@ pub async fn handle(
         return OffsetFetchResponse::default().with_groups(join_all(groups).await);
     }
     let asked = request.topics.as_deref().map(asked);
-    match coordinator.fetch(owned(&request.group_id), asked).await {
+    match coordinator.fetch(owned(&request.group_id), asked, None).await {
         Ok(topics) => OffsetFetchResponse::default().with_topics(to_topics_before_8(topics, None, caller)),
         // Version 1 has no place for an error of the whole request.
         Err(error) => {

@@ -23,6 +23,7 @@ pub(super) fn resource(kind: i8, name: &str) -> Result<ResourceName, Refusal> {
             Some(id) => Ok(ResourceName::Broker(Some(id))),
             None => invalid(format!("Broker id must be an integer, but it is: {name}")),
         },
+        // Only the incremental request knows loggers, and does not ask here.
         BROKER_LOGGER => invalid("Loggers cannot be configured by this request.".to_owned()),
         _ => invalid(format!("Resources of type {kind} have no configuration here.")),
     }

@@ -8,7 +8,7 @@ use super::leader::Partition;
 use crate::config::{BrokerConfig, TopicConfig};
 use esker_storage::env::{Env, Pool};
 use esker_storage::log::retention::RetentionConfig;
-use esker_storage::offset::{PartitionId, TierEnd};
+use esker_storage::offset::{LogStart, PartitionId, TierEnd};
 use esker_storage::partition_log::Retention;
 use esker_storage::tier::{TierCommits, TierImage};
 use std::collections::BTreeMap;
@@ -28,7 +28,7 @@ pub struct Upkeep {
     hosted: Arc<Hosted>,
     images: watch::Receiver<Arc<TierImage>>,
     every: Duration,
-    seen: BTreeMap<PartitionId, TierEnd>,
+    seen: BTreeMap<PartitionId, (TierEnd, LogStart)>,
 }
 
 impl Upkeep {
@@ -75,16 +75,15 @@ impl Upkeep {
         }
     }
 
-    /// The partitions of which the tier has more than it had.
+    /// The partitions of which the tier has more than it had, or less.
     fn grown(&mut self) -> Vec<Arc<Partition>> {
         let image = Arc::clone(&self.images.borrow_and_update());
         let mut grown = Vec::new();
         for (id, manifest) in image.partitions() {
-            if self.seen.get(id) != Some(&manifest.end()) {
-                self.seen.insert(*id, manifest.end());
-                if let Some(Here::Led(partition)) = self.hosted.get(*id) {
-                    grown.push(partition);
-                }
+            let now = (manifest.end(), manifest.log_start());
+            let changed = self.seen.insert(*id, now) != Some(now);
+            if let Some(Here::Led(partition)) = self.hosted.get(*id).filter(|_| changed) {
+                grown.push(partition);
             }
         }
         self.seen.retain(|id, _| image.get(id).is_some());
@@ -105,11 +104,15 @@ impl Upkeep {
         if partition.log().is_failed() {
             return;
         }
+        // A commit costs a PUT; of a tiered partition nothing local waits for it, and an upload's will come by.
+        let config = partition.topic_config();
+        let patience = if keep.tiered { Duration::from_millis(config.tail_max_ms) } else { Duration::ZERO };
         let retention = Retention {
             keep,
-            leaves_tier: partition.topic_config().leaves_tier(),
+            leaves_tier: config.leaves_tier(),
             epoch: partition.leader_epoch(),
             committed: partition.high_watermark(),
+            patience,
         };
         // What needs the store waits for it as long as it is away, and the others must not.
         match self.env.timeout(LIMIT, partition.log().retain(retention, self.env.wall())).await {

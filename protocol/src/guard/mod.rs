@@ -16,6 +16,7 @@
 //! Whatever passes is decoded by the crate to the very same end; tests prove it for every API and version. Strings
 //! are checked for UTF-8 by the decoder. Unknown tagged fields are skipped (KIP-482), but counted as elements.
 
+mod group_response_shapes;
 pub(crate) mod request_shapes;
 pub(crate) mod response_shapes;
 pub(crate) mod shape;

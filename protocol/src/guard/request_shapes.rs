@@ -267,3 +267,22 @@ pub(crate) static DESCRIBE_TOPIC_PARTITIONS: Shape = Shape(&[
     int32("response_partition_limit"),
     optional("cursor", &[text("topic_name"), int32("partition_index")]),
 ]);
+
+pub(crate) static OFFSET_DELETE: Shape =
+    Shape(&[text("group_id"), list("topics", &[text("name"), list("partitions", &[int32("partition_index")])])]);
+
+pub(crate) static CONSUMER_GROUP_HEARTBEAT: Shape = Shape(&[
+    text("group_id"),
+    text("member_id"),
+    int32("member_epoch"),
+    text("instance_id").nullable(),
+    text("rack_id").nullable(),
+    int32("rebalance_timeout_ms"),
+    list_of_text("subscribed_topic_names").nullable(),
+    text("subscribed_topic_regex").nullable().since(1),
+    text("server_assignor").nullable(),
+    list("topic_partitions", &[uuid("topic_id"), list_of_int32("partitions")]).nullable(),
+]);
+
+pub(crate) static CONSUMER_GROUP_DESCRIBE: Shape =
+    Shape(&[list_of_text("group_ids"), boolean("include_authorized_operations")]);

@@ -3,6 +3,7 @@
 //! The benchmark, the tests and later the followers read responses of other processes, which deserve no more trust
 //! than requests. The same shapes fill the responses on which the encoder's tests run.
 
+pub(crate) use super::group_response_shapes::*;
 use super::shape::{
     Shape, blob, boolean, int8, int16, int32, int64, list, list_of_int32, nested, optional, text, uuid,
 };
@@ -112,142 +113,6 @@ pub(crate) static METADATA: Shape = Shape(&[
     ),
     int32("cluster_authorized_operations").since(8).until(10),
     int16("error_code").since(13),
-]);
-
-pub(crate) static OFFSET_COMMIT: Shape = Shape(&[
-    int32("throttle_time_ms").since(3),
-    list("topics", &[text("name"), list("partitions", &[int32("partition_index"), int16("error_code")])]),
-]);
-
-pub(crate) static OFFSET_FETCH: Shape = Shape(&[
-    int32("throttle_time_ms").since(3),
-    list(
-        "topics",
-        &[
-            text("name"),
-            list(
-                "partitions",
-                &[
-                    int32("partition_index"),
-                    int64("committed_offset"),
-                    int32("committed_leader_epoch").since(5),
-                    text("metadata").nullable(),
-                    int16("error_code"),
-                ],
-            ),
-        ],
-    )
-    .until(7),
-    int16("error_code").since(2).until(7),
-    list(
-        "groups",
-        &[
-            text("group_id"),
-            list(
-                "topics",
-                &[
-                    text("name"),
-                    list(
-                        "partitions",
-                        &[
-                            int32("partition_index"),
-                            int64("committed_offset"),
-                            int32("committed_leader_epoch"),
-                            text("metadata").nullable(),
-                            int16("error_code"),
-                        ],
-                    ),
-                ],
-            ),
-            int16("error_code"),
-        ],
-    )
-    .since(8),
-]);
-
-pub(crate) static FIND_COORDINATOR: Shape = Shape(&[
-    int32("throttle_time_ms").since(1),
-    int16("error_code").until(3),
-    text("error_message").nullable().since(1).until(3),
-    int32("node_id").until(3),
-    text("host").until(3),
-    int32("port").until(3),
-    list(
-        "coordinators",
-        &[
-            text("key"),
-            int32("node_id"),
-            text("host"),
-            int32("port"),
-            int16("error_code"),
-            text("error_message").nullable(),
-        ],
-    )
-    .since(4),
-]);
-
-pub(crate) static JOIN_GROUP: Shape = Shape(&[
-    int32("throttle_time_ms").since(2),
-    int16("error_code"),
-    int32("generation_id"),
-    text("protocol_type").nullable().since(7),
-    text("protocol_name").nullable(),
-    text("leader"),
-    boolean("skip_assignment").since(9),
-    text("member_id"),
-    list("members", &[text("member_id"), text("group_instance_id").nullable().since(5), blob("metadata")]),
-]);
-
-pub(crate) static HEARTBEAT: Shape = Shape(&[int32("throttle_time_ms").since(1), int16("error_code")]);
-
-pub(crate) static LEAVE_GROUP: Shape = Shape(&[
-    int32("throttle_time_ms").since(1),
-    int16("error_code"),
-    list("members", &[text("member_id"), text("group_instance_id").nullable(), int16("error_code")]).since(3),
-]);
-
-pub(crate) static SYNC_GROUP: Shape = Shape(&[
-    int32("throttle_time_ms").since(1),
-    int16("error_code"),
-    text("protocol_type").nullable().since(5),
-    text("protocol_name").nullable().since(5),
-    blob("assignment"),
-]);
-
-pub(crate) static DESCRIBE_GROUPS: Shape = Shape(&[
-    int32("throttle_time_ms").since(1),
-    list(
-        "groups",
-        &[
-            int16("error_code"),
-            text("error_message").nullable().since(6),
-            text("group_id"),
-            text("group_state"),
-            text("protocol_type"),
-            text("protocol_data"),
-            list(
-                "members",
-                &[
-                    text("member_id"),
-                    text("group_instance_id").nullable().since(4),
-                    text("client_id"),
-                    text("client_host"),
-                    blob("member_metadata"),
-                    blob("member_assignment"),
-                ],
-            ),
-            int32("authorized_operations").since(3),
-        ],
-    ),
-]);
-
-pub(crate) static LIST_GROUPS: Shape = Shape(&[
-    int32("throttle_time_ms").since(1),
-    int16("error_code"),
-    list(
-        "groups",
-        &[text("group_id"), text("protocol_type"), text("group_state").since(4), text("group_type").since(5)],
-    ),
 ]);
 
 pub(crate) static API_VERSIONS: Shape = Shape(&[
@@ -405,9 +270,6 @@ pub(crate) static CREATE_PARTITIONS: Shape = Shape(&[
     int32("throttle_time_ms"),
     list("results", &[text("name"), int16("error_code"), text("error_message").nullable()]),
 ]);
-
-pub(crate) static DELETE_GROUPS: Shape =
-    Shape(&[int32("throttle_time_ms"), list("results", &[text("group_id"), int16("error_code")])]);
 
 pub(crate) static INCREMENTAL_ALTER_CONFIGS: Shape = Shape(&[
     int32("throttle_time_ms"),

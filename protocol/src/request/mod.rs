@@ -213,7 +213,8 @@ keys! {
     Produce Fetch ListOffsets Metadata OffsetCommit OffsetFetch FindCoordinator JoinGroup Heartbeat LeaveGroup
     SyncGroup DescribeGroups ListGroups ApiVersions CreateTopics DeleteTopics DeleteRecords InitProducerId
     OffsetForLeaderEpoch DescribeAcls DescribeConfigs AlterConfigs DescribeLogDirs CreatePartitions DeleteGroups
-    IncrementalAlterConfigs ListPartitionReassignments DescribeCluster DescribeTopicPartitions
+    IncrementalAlterConfigs ListPartitionReassignments OffsetDelete DescribeCluster ConsumerGroupHeartbeat
+    ConsumerGroupDescribe DescribeTopicPartitions
 }
 
 #[cfg(test)]

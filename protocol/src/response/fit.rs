@@ -52,6 +52,15 @@ pub fn fit(response: &mut ResponseKind, version: i16) {
             }
         }
         ResponseKind::DescribeGroups(response) => describe_groups(response, version),
+        ResponseKind::ConsumerGroupHeartbeat(response) => null_if_empty(&mut response.error_message),
+        ResponseKind::ConsumerGroupDescribe(response) => {
+            for group in &mut response.groups {
+                null_if_empty(&mut group.error_message);
+                if version < 1 {
+                    group.members.iter_mut().for_each(|member| member.member_type = -1);
+                }
+            }
+        }
         ResponseKind::CreateTopics(response) => {
             response.topics.iter_mut().for_each(|topic| null_if_empty(&mut topic.error_message));
         }

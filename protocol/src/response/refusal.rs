@@ -71,6 +71,11 @@ pub fn error_response(request: &RequestKind, version: i16, error: ErrorCode) -> 
         RequestKind::IncrementalAlterConfigs(request) => incremental_alter_configs(request, code).into(),
         RequestKind::CreatePartitions(request) => create_partitions(request, code).into(),
         RequestKind::DeleteGroups(request) => delete_groups(request, code).into(),
+        RequestKind::OffsetDelete(_) => OffsetDeleteResponse::default().with_error_code(code).into(),
+        RequestKind::ConsumerGroupHeartbeat(_) => {
+            ConsumerGroupHeartbeatResponse::default().with_error_code(code).with_error_message(None).into()
+        }
+        RequestKind::ConsumerGroupDescribe(request) => consumer_group_describe(request, code).into(),
         RequestKind::ListPartitionReassignments(_) => {
             ListPartitionReassignmentsResponse::default().with_error_code(code).with_error_message(None).into()
         }
@@ -203,6 +208,16 @@ fn describe_groups(request: &DescribeGroupsRequest, code: i16) -> DescribeGroups
         DescribedGroup::default().with_error_code(code).with_error_message(None).with_group_id(group.clone())
     });
     DescribeGroupsResponse::default().with_groups(groups.collect())
+}
+
+fn consumer_group_describe(request: &ConsumerGroupDescribeRequest, code: i16) -> ConsumerGroupDescribeResponse {
+    let groups = request.group_ids.iter().map(|group| {
+        consumer_group_describe_response::DescribedGroup::default()
+            .with_error_code(code)
+            .with_error_message(None)
+            .with_group_id(group.clone())
+    });
+    ConsumerGroupDescribeResponse::default().with_groups(groups.collect())
 }
 
 fn create_topics(request: &CreateTopicsRequest, code: i16) -> CreateTopicsResponse {

@@ -110,9 +110,11 @@ impl PartitionLog {
         self.log.dir().failure().is_some()
     }
 
-    /// The first offset that there still is.
+    /// The first offset that there still is. What the tier has committed counts from then on, though the local part
+    /// follows a little later.
     pub fn log_start(&self) -> LogStart {
-        self.log.log_start()
+        let tiered = self.manifest().map(|manifest| manifest.log_start()).unwrap_or_default();
+        self.log.log_start().max(tiered)
     }
 
     /// The first offset on the local disk.

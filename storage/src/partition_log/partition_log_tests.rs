@@ -46,7 +46,14 @@ impl Bench {
         synced(log);
         let sources: Arc<dyn UnitSources> = Arc::new(One(Arc::clone(log), LeaderEpoch::new(epoch)));
         let commits = self.tier.commits.clone();
-        let uploader = Uploader::start(&real_env(), Arc::clone(&self.store), commits, sources, UploadConfig::default());
+        let uploader = Uploader::start(
+            &real_env(),
+            Arc::clone(&self.store),
+            Uuid::from_u128(1),
+            commits,
+            sources,
+            UploadConfig::default(),
+        );
         eventually(|| log.manifest().is_some_and(|manifest| manifest.end().offset() == log.log_end().offset()));
         uploader.stop();
     }
@@ -74,7 +81,8 @@ fn synced(log: &PartitionLog) {
 fn drop_local(log: &PartitionLog, epoch: u32) {
     let keep = RetentionConfig { local_bytes: Some(0), tiered: true, ..RetentionConfig::default() };
     let committed = HighWatermark::at(log.synced_end().offset());
-    let retention = Retention { keep, leaves_tier: false, epoch: LeaderEpoch::new(epoch), committed };
+    let retention =
+        Retention { keep, leaves_tier: false, epoch: LeaderEpoch::new(epoch), committed, patience: Duration::ZERO };
     block_on(log.retain(retention, NOW)).unwrap();
 }
 
@@ -206,7 +214,8 @@ fn total_retention_moves_the_log_start_through_the_tier() {
     // The first unit's latest record is from 2400: older than the limit by one millisecond.
     let keep = RetentionConfig { total_ms: Some(NOW.millis() - 2401), tiered: true, ..RetentionConfig::default() };
     let committed = HighWatermark::at(log.synced_end().offset());
-    let retention = Retention { keep, leaves_tier: false, epoch: LeaderEpoch::new(0), committed };
+    let retention =
+        Retention { keep, leaves_tier: false, epoch: LeaderEpoch::new(0), committed, patience: Duration::ZERO };
     block_on(log.retain(retention, NOW)).unwrap();
     assert_eq!(log.log_start().offset(), middle);
     assert_eq!(log.manifest().unwrap().log_start(), log.log_start());
@@ -257,7 +266,7 @@ fn a_partition_leaves_the_tier_and_enters_it_anew() {
     assert!(local > Offset::ZERO);
     let committed = HighWatermark::at(log.synced_end().offset());
     let keep = RetentionConfig::default();
-    let leave = Retention { keep, leaves_tier: true, epoch: LeaderEpoch::new(0), committed };
+    let leave = Retention { keep, leaves_tier: true, epoch: LeaderEpoch::new(0), committed, patience: Duration::ZERO };
     for _ in 0..2 {
         block_on(log.retain(leave, NOW)).unwrap();
         assert_eq!((log.log_start().offset(), log.last_tiered()), (local, None));

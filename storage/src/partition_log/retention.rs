@@ -15,6 +15,7 @@ use crate::log::retention::{RetentionConfig, RetentionState, active_is_expired, 
 use crate::offset::{HighWatermark, LeaderEpoch, LogStart, Offset, TierEnd};
 use crate::tier::{Manifest, TierError, TierRecord, TotalRetention, Verdict, expired_before};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// What a partition keeps, and who asks.
 #[derive(Clone, Copy, Debug)]
@@ -28,6 +29,9 @@ pub struct Retention {
     pub epoch: LeaderEpoch,
     /// Nothing at or beyond it is taken.
     pub committed: HighWatermark,
+    /// How long a commit that moves the log start through the tier may wait for others; what it frees is freed by a
+    /// later call then.
+    pub patience: Duration,
 }
 
 impl PartitionLog {
@@ -38,7 +42,7 @@ impl PartitionLog {
     pub async fn retain(&self, retention: Retention, now: Timestamp) -> Result<(), LookupError> {
         if let Some(manifest) = self.manifest() {
             // Its commit may have been waited for in vain, and have come later.
-            if manifest.log_start() > self.log_start() {
+            if manifest.log_start() > self.log.log_start() {
                 self.move_local_start(manifest.log_start()).await?;
             }
             if retention.leaves_tier {
@@ -62,9 +66,12 @@ impl PartitionLog {
         };
         let plan = plan(&state, &retention.keep, now);
         if let Some(start) = plan.log_start {
-            self.move_log_start(start, retention.epoch).await?;
+            self.move_log_start(start, retention.epoch, retention.patience).await?;
         }
-        if let Some(before) = plan.drop_before {
+        // What total retention takes goes once the log start has moved, and that may have to wait.
+        let taken = self.log_start().offset().max(state.tier_end.map(TierEnd::offset).unwrap_or_default());
+        let drop_before = plan.drop_before.map(|before| before.min(taken)).filter(|before| *before > Offset::ZERO);
+        if let Some(before) = drop_before {
             let log = Arc::clone(&self.log);
             let freed = self.env.blocking(Pool::Maintenance, move || log.drop_local_before(before)).await??;
             if freed > 0 {
@@ -93,7 +100,7 @@ impl PartitionLog {
         let tail_bytes = bytes_beyond(&self.log.segments(), manifest);
         let expired = expired_before(&self.tier.reader, manifest, total, tail_bytes, now).await?;
         if let Some(before) = expired.filter(|before| *before > self.log_start().offset()) {
-            self.move_log_start(LogStart::at(before), retention.epoch).await?;
+            self.move_log_start(LogStart::at(before), retention.epoch, retention.patience).await?;
         }
         Ok(())
     }
@@ -105,7 +112,7 @@ impl PartitionLog {
     /// [`LookupError`]: the records may be gone, and may come back.
     pub async fn delete_before(&self, start: LogStart, epoch: LeaderEpoch) -> Result<LogStart, LookupError> {
         if start > self.log_start() {
-            self.move_log_start(start, epoch).await?;
+            self.move_log_start(start, epoch, Duration::ZERO).await?;
         } else {
             // Whoever moved it this far may not have saved that yet.
             self.move_local_start(start).await?;
@@ -132,8 +139,11 @@ impl PartitionLog {
 
     /// Moves the log start, in the tier first: a broker that starts with an empty disk must not have records back that
     /// others were told are gone.
-    async fn move_log_start(&self, start: LogStart, epoch: LeaderEpoch) -> Result<(), LookupError> {
+    async fn move_log_start(&self, start: LogStart, epoch: LeaderEpoch, patience: Duration) -> Result<(), LookupError> {
         let record = TierRecord::LogStart { partition: self.id(), epoch, offset: start.offset() };
+        if !patience.is_zero() {
+            return Ok(self.tier.commits.post(patience, vec![record]).await?);
+        }
         let verdicts = self.tier.commits.commit(vec![record]).await?;
         if let Some(Verdict::Ignored(refusal)) = verdicts.first()
             && self.manifest().is_none_or(|manifest| manifest.log_start() < start)

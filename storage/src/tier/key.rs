@@ -5,7 +5,7 @@
 //! data/<hh>/<topic id>-<partition>/<base offset>-r<revision>-<attempt>  an object with one unit, a rewrite
 //! data/<hh>/shared/<attempt>                                            an object with several units
 //! tier/log/<20 digits>, tier/snapshot/<20 digits>                       the tier log (see numbered_log)
-//! tier/shard/<shard, 4 digits>/<commit, 20 digits>-<attempt>            a part of a snapshot
+//! tier/shard/<commit, 20 digits>-<attempt>                              a part of a snapshot
 //! tier/page/<hh>/<topic id>-<partition>/<base>-r<revision>-<attempt>    units that left the snapshot
 //! ```
 //!
@@ -68,8 +68,6 @@ pub enum ObjectKey {
     },
     /// A part of a snapshot.
     Shard {
-        /// Which part.
-        shard: u16,
         /// The commit after which it was written.
         number: u64,
         /// The attempt that wrote it.
@@ -106,9 +104,7 @@ impl fmt::Display for ObjectKey {
                 let (name, base, attempt) = (partition.to_string(), base.get(), attempt.simple());
                 write!(f, "{PAGE_PREFIX}{:02x}/{name}/{base:020}-r{revision}-{attempt}", spread(&name))
             }
-            ObjectKey::Shard { shard, number, attempt } => {
-                write!(f, "{SHARD_PREFIX}{shard:04}/{number:020}-{}", attempt.simple())
-            }
+            ObjectKey::Shard { number, attempt } => write!(f, "{SHARD_PREFIX}{number:020}-{}", attempt.simple()),
         }
     }
 }
@@ -118,9 +114,8 @@ impl FromStr for ObjectKey {
 
     fn from_str(text: &str) -> Result<ObjectKey, ()> {
         let parsed = if let Some(rest) = text.strip_prefix(SHARD_PREFIX) {
-            let (shard, rest) = rest.split_once('/').ok_or(())?;
             let (number, attempt) = numbered(rest)?;
-            ObjectKey::Shard { shard: shard.parse().map_err(|_| ())?, number, attempt }
+            ObjectKey::Shard { number, attempt }
         } else if let Some(rest) = text.strip_prefix(PAGE_PREFIX) {
             let (partition, base, revision, attempt) = positioned(rest)?;
             ObjectKey::Page { partition, base, revision: revision.ok_or(())?, attempt }
@@ -167,8 +162,8 @@ mod tests {
     use proptest::prelude::*;
 
     fn any_key() -> impl Strategy<Value = ObjectKey> {
-        (0..5, any::<u128>(), any::<u32>(), any::<u64>(), any::<u128>(), 0u16..9999, any::<u64>()).prop_map(
-            |(kind, topic, partition, number, attempt, shard, revision)| {
+        (0..5, any::<u128>(), any::<u32>(), any::<u64>(), any::<u128>(), any::<u64>()).prop_map(
+            |(kind, topic, partition, number, attempt, revision)| {
                 let revision = Revision::new(revision);
                 let partition = PartitionId { topic: Uuid::from_u128(topic), partition };
                 let (base, attempt) = (Offset::new(number), Uuid::from_u128(attempt));
@@ -177,7 +172,7 @@ mod tests {
                     1 => ObjectKey::Shared { attempt },
                     2 => ObjectKey::Page { partition, base, revision, attempt },
                     3 => ObjectKey::Rewrite { partition, base, revision, attempt },
-                    _ => ObjectKey::Shard { shard, number, attempt },
+                    _ => ObjectKey::Shard { number, attempt },
                 }
             },
         )

@@ -11,6 +11,7 @@
 //!                 |             `--- units ---> TierCommits --commit--> tier log   (committer, tier_log, record)
 //!                 `------------------ image <-------'                  (image, manifest, persist)
 //!                                       |
+//!   merging: small units -> run -> one unit, along with an upload                 (merge)
 //!   rewriter: stretch -> run -> new units, committed by one swap                   (rewrite, swap)
 //!   reader: offset or time -> unit -> view -> chunk -> batches         (read, lookup, view, cache, streams)
 //!   retention: log start -> units dropped -> orphans -> sweeper -> gone   (retention, sweep; scrub proves it)
@@ -41,6 +42,7 @@ mod image;
 mod key;
 mod lookup;
 mod manifest;
+mod merge;
 mod object;
 mod persist;
 mod plan;
@@ -69,6 +71,7 @@ pub use error::TierError;
 pub use image::{SHARDS, TierImage};
 pub use key::{DATA_PREFIX, ObjectKey, PAGE_PREFIX, SHARD_PREFIX};
 pub use manifest::{Located, Manifest, PAGE_UNITS, PageRef, Refusal, page_fits, unit_fits, units_tile};
+pub use merge::{MergeConfig, plan_merges, run_to_merge};
 pub use object::{UnitBatches, check_section, check_unit, read_footer, read_section, read_state};
 pub use persist::{RootLine, ShardRef, read_page, write_page};
 pub use plan::{DueRange, ObjectPlan, UploadConfig, UploadPlanner, bytes_between, plans_are_disjoint};

@@ -1,14 +1,15 @@
 //! How an image is kept: pages, shards, and the root that names them.
 //!
 //! ```text
-//! tier/snapshot/<n>  root: {"shard":{"index":3,"of":64,"key":"tier/shard/0003/.."}} per shard that is not empty,
-//!                          {"doomed":{..}} per doomed object
-//! tier/shard/..      {"esker":"tier-shard","format":1,"cluster":".."}, then one line per partition, its recent units
+//! tier/snapshot/<n>  root: {"shard":{"index":3,"of":64,"key":"tier/shard/..","position":0,"len":9}} per shard that is
+//!                          not empty, {"doomed":{..}} per doomed object
+//! tier/shard/..      shards, one after the other; a snapshot writes those that changed, and one object takes many:
+//!                    {"esker":"tier-shard","format":1,"cluster":".."}, then one line per partition, its recent units
 //!                    and the names of its pages in it
 //! tier/page/..       {"esker":"tier-page","format":1,"cluster":".."}, then one line per unit
 //! ```
 //!
-//! All three are sealed lines (see [`lines`](crate::numbered_log::lines)).
+//! Roots, pages and every single shard are sealed lines (see [`lines`](crate::numbered_log::lines)).
 
 use super::TierError;
 use super::image::{SHARDS, Shard, TierImage};
@@ -16,16 +17,25 @@ use super::key::ObjectKey;
 use super::manifest::{Manifest, PageRef, units_tile};
 use super::unit::{Revision, UnitMeta};
 use crate::env::Env;
-use crate::env::store::Store;
+use crate::env::store::{Store, StoreError};
 use crate::numbered_log::lines::{seal, unseal};
 use crate::offset::{LeaderEpoch, LogStart, Offset, PartitionId, TierEnd};
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
+use futures_util::{StreamExt, TryStreamExt, stream};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
+use std::time::Duration;
 use uuid::Uuid;
 
 const FORMAT: u32 = 1;
+/// About as many bytes of shards go into one object.
+const PACK_BYTES: usize = 32 << 20;
+/// Shards that are read at the same time.
+const READS: usize = 8;
+/// Attempts at a shard after the first, and the pause between two.
+const ATTEMPTS: u32 = 8;
+const PAUSE: Duration = Duration::from_millis(200);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 enum Kind {
@@ -64,8 +74,12 @@ pub struct ShardRef {
     pub index: u16,
     /// Of how many.
     pub of: u16,
-    /// Its object.
+    /// The object that it is in.
     pub key: Arc<str>,
+    /// Where it starts there.
+    pub position: u64,
+    /// Its bytes.
+    pub len: u64,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -88,14 +102,8 @@ fn sealed<R: Serialize>(kind: Kind, cluster: Uuid, records: &[R]) -> Result<Byte
     seal(&header, records).map_err(|reason| TierError::Invalid { reason })
 }
 
-async fn read<R: DeserializeOwned>(
-    store: &dyn Store,
-    kind: Kind,
-    cluster: Uuid,
-    key: &str,
-) -> Result<Vec<R>, TierError> {
-    let bytes = store.get(key).await?;
-    let (header, records): (Header, Vec<R>) = unseal(&bytes).map_err(|error| TierError::corrupt(key, error))?;
+fn unsealed<R: DeserializeOwned>(kind: Kind, cluster: Uuid, key: &str, bytes: &[u8]) -> Result<Vec<R>, TierError> {
+    let (header, records): (Header, Vec<R>) = unseal(bytes).map_err(|error| TierError::corrupt(key, error))?;
     if header.esker == kind && header.format == FORMAT && header.cluster == cluster {
         Ok(records)
     } else {
@@ -138,7 +146,7 @@ pub async fn write_page(
 /// [`TierError::Corrupt`] if it is not what was written; [`TierError::Gone`] if another has taken its place, or the store
 /// has lost it; [`TierError::Retry`], [`TierError::Refused`].
 pub async fn read_page(store: &dyn Store, cluster: Uuid, page: &PageRef) -> Result<Vec<Arc<UnitMeta>>, TierError> {
-    let units: Vec<Arc<UnitMeta>> = read(store, Kind::Page, cluster, &page.key).await?;
+    let units: Vec<Arc<UnitMeta>> = unsealed(Kind::Page, cluster, &page.key, &store.get(&page.key).await?)?;
     let whole = units.len() == page.units as usize
         && units.first().is_some_and(|unit| unit.start == page.start)
         && units.last().is_some_and(|unit| unit.end == page.end)
@@ -146,57 +154,107 @@ pub async fn read_page(store: &dyn Store, cluster: Uuid, page: &PageRef) -> Resu
     if whole { Ok(units) } else { Err(TierError::corrupt(&page.key, "it holds other units than its manifest says")) }
 }
 
-/// Writes a shard under a key of its own.
-pub(super) async fn write_shard(
+/// Writes the shards of one snapshot, many to an object.
+pub(super) struct PackWriter<'a> {
+    store: &'a dyn Store,
+    env: &'a Env,
+    cluster: Uuid,
+    number: u64,
+    key: Arc<str>,
+    bytes: BytesMut,
+    refs: Vec<ShardRef>,
+}
+
+impl<'a> PackWriter<'a> {
+    /// For the snapshot after commit `number`.
+    pub(super) fn new(store: &'a dyn Store, env: &'a Env, cluster: Uuid, number: u64) -> PackWriter<'a> {
+        let key = pack_key(env, number);
+        PackWriter { store, env, cluster, number, key, bytes: BytesMut::new(), refs: Vec::new() }
+    }
+
+    /// Adds a shard.
+    pub(super) async fn add(&mut self, index: u16, shard: &Shard) -> Result<(), TierError> {
+        let lines = shard.iter().map(|(partition, manifest)| PartitionLine::of(*partition, manifest));
+        let sealed = sealed(Kind::Shard, self.cluster, &lines.collect::<Vec<_>>())?;
+        if !self.bytes.is_empty() && self.bytes.len() + sealed.len() > PACK_BYTES {
+            self.write().await?;
+            self.key = pack_key(self.env, self.number);
+        }
+        let (position, len) = (self.bytes.len() as u64, sealed.len() as u64);
+        self.bytes.extend_from_slice(&sealed);
+        self.refs.push(ShardRef { index, of: SHARDS as u16, key: Arc::clone(&self.key), position, len });
+        Ok(())
+    }
+
+    /// Writes what is left; where every shard is.
+    pub(super) async fn finish(mut self) -> Result<Vec<ShardRef>, TierError> {
+        if !self.bytes.is_empty() {
+            self.write().await?;
+        }
+        Ok(self.refs)
+    }
+
+    async fn write(&mut self) -> Result<(), TierError> {
+        Ok(self.store.put(&self.key, self.bytes.split().freeze()).await?)
+    }
+}
+
+fn pack_key(env: &Env, number: u64) -> Arc<str> {
+    Arc::from(ObjectKey::Shard { number, attempt: env.random.uuid() }.to_string())
+}
+
+/// The manifests of a shard. A failure that may pass is not worth beginning again with all of them, so the store is
+/// asked a few times.
+async fn read_shard(
     store: &dyn Store,
     env: &Env,
     cluster: Uuid,
-    index: u16,
-    number: u64,
-    shard: &Shard,
-) -> Result<ShardRef, TierError> {
-    let lines: Vec<PartitionLine> = shard
-        .iter()
-        .map(|(partition, manifest)| PartitionLine {
-            partition: *partition,
-            open: manifest.open,
-            log_start: manifest.log_start,
-            end: manifest.end,
-            bytes: manifest.bytes,
-            revision: manifest.revision,
-            pages: manifest.pages.clone(),
-            recent: manifest.recent.clone(),
-        })
-        .collect();
-    let key = ObjectKey::Shard { shard: index, number, attempt: env.random.uuid() }.to_string();
-    store.put(&key, sealed(Kind::Shard, cluster, &lines)?).await?;
-    Ok(ShardRef { index, of: SHARDS as u16, key: Arc::from(key) })
+    shard: &ShardRef,
+) -> Result<(usize, Arc<Shard>), TierError> {
+    let index = usize::from(shard.index);
+    if usize::from(shard.of) != SHARDS || index >= SHARDS {
+        return Err(TierError::corrupt(&shard.key, "it is of another number of shards"));
+    }
+    let range = shard.position..shard.position.saturating_add(shard.len);
+    let mut attempt = 0;
+    let bytes = loop {
+        match store.get_range(&shard.key, range.clone()).await {
+            Ok(bytes) => break bytes,
+            // What a snapshot names is there, or the store has lost it.
+            Err(StoreError::NotFound { key }) => return Err(TierError::corrupt(&key, "it is missing")),
+            Err(StoreError::Refused { reason }) => return Err(TierError::Refused { reason }),
+            Err(error) if attempt == ATTEMPTS => return Err(error.into()),
+            Err(_) => env.sleep(PAUSE).await,
+        }
+        attempt += 1;
+    };
+    let lines: Vec<PartitionLine> = unsealed(Kind::Shard, cluster, &shard.key, &bytes)?;
+    Ok((index, Arc::new(lines.into_iter().map(PartitionLine::manifest).collect())))
 }
 
 /// The image that a root's lines describe, as of commit `number`.
 pub(super) async fn read_image(
     store: &dyn Store,
+    env: &Env,
     cluster: Uuid,
     number: u64,
     root: &[RootLine],
 ) -> Result<TierImage, TierError> {
     let mut image = TierImage { number, ..TierImage::default() };
     let mut doomed = super::image::Doomed::new();
+    let mut shards = Vec::new();
     for line in root {
         match line {
             RootLine::Doomed { key, starts } => {
                 doomed.insert(Arc::clone(key), starts.clone());
             }
-            RootLine::Shard(shard) => {
-                let lines: Vec<PartitionLine> = match read(store, Kind::Shard, cluster, &shard.key).await {
-                    // What a snapshot names is there, or the store has lost it.
-                    Err(TierError::Gone { key }) => return Err(TierError::corrupt(&key, "it is missing")),
-                    other => other?,
-                };
-                let slot = image.shards.get_mut(usize::from(shard.index)).filter(|_| usize::from(shard.of) == SHARDS);
-                let slot = slot.ok_or_else(|| TierError::corrupt(&shard.key, "it is of another number of shards"))?;
-                *slot = Arc::new(lines.into_iter().map(PartitionLine::manifest).collect());
-            }
+            RootLine::Shard(shard) => shards.push(read_shard(store, env, cluster, shard)),
+        }
+    }
+    let mut shards = stream::iter(shards).buffered(READS);
+    while let Some((index, shard)) = shards.try_next().await? {
+        if let Some(slot) = image.shards.get_mut(index) {
+            *slot = shard;
         }
     }
     image.doomed = Arc::new(doomed);
@@ -204,6 +262,19 @@ pub(super) async fn read_image(
 }
 
 impl PartitionLine {
+    fn of(partition: PartitionId, manifest: &Manifest) -> PartitionLine {
+        PartitionLine {
+            partition,
+            open: manifest.open,
+            log_start: manifest.log_start,
+            end: manifest.end,
+            bytes: manifest.bytes,
+            revision: manifest.revision,
+            pages: manifest.pages.clone(),
+            recent: manifest.recent.clone(),
+        }
+    }
+
     fn manifest(self) -> (PartitionId, Arc<Manifest>) {
         let PartitionLine { partition, open, log_start, end, bytes, revision, pages, recent } = self;
         (partition, Arc::new(Manifest { open, log_start, end, bytes, pages, recent, revision }))

@@ -53,14 +53,33 @@ fn sealed_segments_go_at_once_and_the_tail_when_it_is_large_or_old() {
 }
 
 #[test]
-fn what_waits_begins_to_wait_anew_after_each_unit() {
+fn what_waits_is_due_when_its_period_ends() {
     let mut planner = UploadPlanner::default();
     let before = image(&[open(0, 1)]);
     let after = before.replay(2, &[TierRecord::Unit(unit(0, 1, 0, 50, 1))]).0;
     assert_eq!(plan(&mut planner, &before, &[view(0, 50, &[10])], 0), []);
-    assert_eq!(plan(&mut planner, &after, &[view(0, 90, &[10])], 200), []);
-    assert_eq!(plan(&mut planner, &after, &[view(0, 95, &[10])], 400), []);
-    assert_eq!(plan(&mut planner, &after, &[view(0, 95, &[10])], 500), [(0, 50, 95)]);
+    assert_eq!(plan(&mut planner, &before, &[view(0, 50, &[10])], 300), [(0, 0, 50)]);
+    // It waits anew after each unit, up to the end of the period.
+    assert_eq!(plan(&mut planner, &after, &[view(0, 90, &[10])], 310), []);
+    assert_eq!(plan(&mut planner, &after, &[view(0, 95, &[10])], 599), []);
+    assert_eq!(plan(&mut planner, &after, &[view(0, 95, &[10])], 600), [(0, 50, 95)]);
+}
+
+#[test]
+fn what_trickles_into_many_partitions_is_due_at_once() {
+    let image = image(&(0..1000).map(|n| open(n, 1)).collect::<Vec<_>>());
+    let mut planner = UploadPlanner::default();
+    let config = UploadConfig::default();
+    let mut views = Vec::new();
+    for n in 0..1000u32 {
+        // One after the other begins to wait.
+        views.push(view(n, 100, &[0]));
+        let plans = planner.plan(&config, &image, &views, &BTreeSet::new(), at(300 + u64::from(n) / 4));
+        assert_eq!(plans, []);
+    }
+    assert_eq!(planner.plan(&config, &image, &views, &BTreeSet::new(), at(599)), []);
+    let plans = planner.plan(&config, &image, &views, &BTreeSet::new(), at(600));
+    assert_eq!(plans.iter().map(|plan| plan.ranges.len()).collect::<Vec<_>>(), [1000]);
 }
 
 #[test]

@@ -61,7 +61,7 @@ impl Default for ReadConfig {
         let mib = 1 << 20;
         ReadConfig {
             chunk_bytes: mib,
-            piece_bytes: mib / 8,
+            piece_bytes: mib / 16,
             chunks: CacheBytes { cached: 64 * mib, reserved: 64 * mib, prefetched: 64 * mib },
             views: CacheBytes { cached: 16 * mib, reserved: 16 * mib, prefetched: mib },
             pages: CacheBytes { cached: 16 * mib, reserved: 16 * mib, prefetched: mib },

@@ -146,6 +146,34 @@ fn a_rewrite_on_its_way_is_doomed_before_it_is_deleted() {
 }
 
 #[test]
+fn the_grace_of_a_replaced_object_begins_when_it_was_replaced() {
+    block_on(async {
+        let running = tiered(6).await;
+        let rewrite = async |units: Range<usize>| {
+            let run = Stretch::recent(partition(0), &manifest(&running), epoch(1)).run(units).unwrap();
+            let new = joined(&running.bench.env, &running.store, &run).await.unwrap();
+            (run, new)
+        };
+        let first = rewrite(0..3).await;
+        let mut sweeper = running.sweeper(Duration::from_secs(60));
+        // It is an orphan when the sweeper looks, ...
+        sweeper.pass().await.unwrap();
+        // ... then it is named and read, and replaced before the sweeper looks again.
+        assert!(running.rewriter().commit(vec![first]).await.unwrap()[0].is_applied());
+        running.bench.clock.advance(Duration::from_secs(59));
+        let reading = manifest(&running);
+        let second = rewrite(0..3).await;
+        assert!(running.rewriter().commit(vec![second]).await.unwrap()[0].is_applied());
+        running.bench.clock.advance(Duration::from_secs(1));
+        sweeper.pass().await.unwrap();
+        read_all(&running, &reading).await.unwrap();
+        running.bench.clock.advance(Duration::from_secs(60));
+        sweeper.pass().await.unwrap();
+        assert_eq!(running.findings().await, []);
+    });
+}
+
+#[test]
 fn a_shared_object_goes_only_when_no_unit_of_it_is_named() {
     block_on(async {
         let (running, _) = start(1, Faults::default()).await;

@@ -101,6 +101,14 @@ struct Parts {
 /// A unit in an object: whose, where it starts, and what it was made of if it is a rewrite.
 type Part = (PartitionId, Offset, Option<Revision>);
 
+/// An object that was seen as an orphan.
+#[derive(Clone, Copy, Debug)]
+struct Suspect {
+    since: Monotonic,
+    /// Whether it could never be named again.
+    lost: bool,
+}
+
 /// Deletes orphans.
 pub struct Sweeper {
     env: Env,
@@ -109,7 +117,7 @@ pub struct Sweeper {
     commits: TierCommits,
     reader: Arc<TierReader>,
     config: SweepConfig,
-    suspects: BTreeMap<String, Monotonic>,
+    suspects: BTreeMap<String, Suspect>,
 }
 
 impl Sweeper {
@@ -190,9 +198,12 @@ impl Sweeper {
         if mutation::active(Mutation::ReplacedDeletedAtOnce) && standing == Standing::Lost {
             return Ok(self.store.delete(&entry.key).await?);
         }
-        let Some(since) = self.suspects.get(&entry.key).copied() else {
-            if self.suspects.len() < MAX_SUSPECTS {
-                self.suspects.insert(entry.key.clone(), now);
+        let lost = standing == Standing::Lost;
+        // One that could have been named, and cannot any more, may have been in between: its readers began after that.
+        let known = self.suspects.get(&entry.key).filter(|suspect| suspect.lost == lost).copied();
+        let Some(Suspect { since, .. }) = known else {
+            if self.suspects.len() < MAX_SUSPECTS || self.suspects.contains_key(&entry.key) {
+                self.suspects.insert(entry.key.clone(), Suspect { since: now, lost });
                 orphans.insert(entry.key.clone());
             }
             return Ok(());

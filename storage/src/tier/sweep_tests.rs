@@ -182,7 +182,7 @@ async fn storm(seed: u64) {
     let findings = running.findings().await;
     assert!(!findings.iter().any(harm), "seed {seed}: {findings:?}");
     let mut sweeper = running.sweeper(Duration::ZERO);
-    for _ in 0..2 {
+    for _ in 0..3 {
         sweeper.pass().await.unwrap();
     }
     assert_eq!(running.findings().await, [], "seed {seed}");

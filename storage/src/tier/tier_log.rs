@@ -4,23 +4,23 @@
 //! both for pages. So neither grows with what the tier holds.
 
 use super::TierError;
-use super::image::{SHARDS, Shard, TierImage};
+use super::image::{Shard, TierImage};
 use super::manifest::Manifest;
-use super::persist::{RootLine, ShardRef, read_image, write_page, write_shard};
+use super::persist::{PackWriter, RootLine, ShardRef, read_image, write_page};
 use super::record::{TierRecord, Verdict};
 use crate::env::Env;
 use crate::env::store::Store;
 use crate::numbered_log::{LogName, NumberedLog, Outcome, SnapshotOutcome};
-use futures_util::{StreamExt, TryStreamExt, stream};
 use std::sync::Arc;
+use std::time::Duration;
 use uuid::Uuid;
 
 /// The prefix of the tier log's commits and snapshots.
 pub const TIER_LOG: &str = "tier";
 /// Commits that are read at the same time while a log is opened.
 const READ_AHEAD: usize = 16;
-/// Shards that are written at the same time.
-const SHARD_WRITES: usize = 4;
+/// The pause before a log that is being opened asks a store again that is away.
+const PAUSE: Duration = Duration::from_secs(1);
 /// A partition with more recent units than this has its oldest ones folded into a page.
 const FOLD_ABOVE: usize = 128;
 /// How many recent units stay.
@@ -62,17 +62,78 @@ impl TierLog {
     /// # Errors
     /// [`TierError::Retry`], [`TierError::Refused`], and [`TierError::Corrupt`] if anything of it cannot be read.
     pub async fn open(store: Arc<dyn Store>, env: Env, cluster: Uuid) -> Result<TierLog, TierError> {
+        let mut tier = TierLog::at_snapshot(store, env, cluster).await?;
+        while !tier.follow().await? {
+            tier = TierLog::at_snapshot(tier.store, tier.env, cluster).await?;
+        }
+        Ok(tier)
+    }
+
+    /// As [`TierLog::open`], but goes on where it was after a failure that may pass, which `told` hears of.
+    ///
+    /// # Errors
+    /// What a person must look at.
+    pub async fn open_patiently(
+        store: Arc<dyn Store>,
+        env: Env,
+        cluster: Uuid,
+        mut told: impl FnMut(&TierError) + Send,
+    ) -> Result<TierLog, TierError> {
+        let mut known: Option<TierLog> = None;
+        loop {
+            let failed = match known.take() {
+                None => match TierLog::at_snapshot(Arc::clone(&store), env.clone(), cluster).await {
+                    Ok(tier) => {
+                        known = Some(tier);
+                        continue;
+                    }
+                    Err(error) => error,
+                },
+                Some(mut tier) => match tier.follow().await {
+                    Ok(true) => return Ok(tier),
+                    // Behind a newer snapshot: begin again there.
+                    Ok(false) => continue,
+                    Err(error) => {
+                        known = Some(tier);
+                        error
+                    }
+                },
+            };
+            if !failed.is_retry() {
+                return Err(failed);
+            }
+            told(&failed);
+            env.sleep(PAUSE).await;
+        }
+    }
+
+    /// The log at its newest snapshot.
+    async fn at_snapshot(store: Arc<dyn Store>, env: Env, cluster: Uuid) -> Result<TierLog, TierError> {
         let name = LogName::new(TIER_LOG, cluster);
         let opened = NumberedLog::open(Arc::clone(&store), env.clone(), name).await?;
         let log = opened.log;
         let (mut image, mut saved) = (TierImage::default(), None);
         if let Some(root) = opened.snapshot {
-            image = read_image(&*store, cluster, log.number(), &root).await?;
+            image = read_image(&*store, &env, cluster, log.number(), &root).await?;
             saved = Some(Saved::of(log.number(), &image, &root));
         }
-        let mut tier = TierLog { store, env, cluster, log, image, saved, since_snapshot: 0 };
-        tier.catch_up().await?;
-        Ok(tier)
+        Ok(TierLog { store, env, cluster, log, image, saved, since_snapshot: 0 })
+    }
+
+    /// Replays to the tail; whether it is the tail. It is not where the next commit has been deleted since, because a
+    /// newer snapshot has its effect: then the log has to be opened anew.
+    async fn follow(&mut self) -> Result<bool, TierError> {
+        self.catch_up().await?;
+        Ok(!self.log.is_behind().await?)
+    }
+
+    /// Opens the log again, as another writer.
+    ///
+    /// # Errors
+    /// As [`TierLog::open`]; this one stays as it was then.
+    pub(super) async fn open_anew(&mut self) -> Result<(), TierError> {
+        *self = TierLog::open(Arc::clone(&self.store), self.env.clone(), self.cluster).await?;
+        Ok(())
     }
 
     /// The newest image.
@@ -132,7 +193,7 @@ impl TierLog {
                 Ok(Proposed::Again)
             }
             Outcome::Behind => {
-                *self = TierLog::open(Arc::clone(&self.store), self.env.clone(), self.cluster).await?;
+                self.open_anew().await?;
                 Ok(Proposed::Again)
             }
             Outcome::Unsettled { .. } => Ok(Proposed::Unsettled),
@@ -167,24 +228,26 @@ impl TierLog {
         let newest = self.log.newest_snapshot_number().await?;
         let saved = self.saved.take().filter(|saved| newest == Some(saved.number));
         let image = &self.image;
-        let tasks = (0..SHARDS).map(|index| {
-            let known = saved.as_ref().and_then(|saved| saved.shards.get(index));
-            let shard = image.shards.get(index).cloned().unwrap_or_default();
-            let kept = known.filter(|(old, _)| Arc::ptr_eq(old, &shard)).map(|(_, shard)| shard.clone());
-            let (store, env, cluster) = (&self.store, &self.env, self.cluster);
-            async move {
-                match kept {
-                    Some(kept) => Ok((shard, kept)),
-                    None if shard.is_empty() => Ok((shard, None)),
-                    None => {
-                        let written = write_shard(&**store, env, cluster, index as u16, number, &shard).await?;
-                        Ok::<_, TierError>((shard, Some(written)))
+        let known = |index: usize| saved.as_ref().and_then(|saved| saved.shards.get(index));
+        let mut shards: Vec<(Arc<Shard>, Option<ShardRef>)> = Vec::new();
+        let mut packs = PackWriter::new(&*self.store, &self.env, self.cluster, number);
+        for (index, shard) in image.shards.iter().enumerate() {
+            let kept = known(index).filter(|(old, _)| Arc::ptr_eq(old, shard)).map(|(_, written)| written.clone());
+            match kept {
+                Some(kept) => shards.push((Arc::clone(shard), kept)),
+                None => {
+                    if !shard.is_empty() {
+                        packs.add(index as u16, shard).await?;
                     }
+                    shards.push((Arc::clone(shard), None));
                 }
             }
-        });
-        let shards: Vec<(Arc<Shard>, Option<ShardRef>)> =
-            stream::iter(tasks).buffered(SHARD_WRITES).try_collect().await?;
+        }
+        for written in packs.finish().await? {
+            if let Some(slot) = shards.get_mut(usize::from(written.index)) {
+                slot.1 = Some(written);
+            }
+        }
         let refs = shards.iter().filter_map(|(_, shard)| shard.clone()).map(RootLine::Shard);
         let doomed = image.doomed.iter();
         let doomed = doomed.map(|(key, starts)| RootLine::Doomed { key: Arc::clone(key), starts: starts.clone() });
@@ -227,3 +290,7 @@ impl std::fmt::Debug for TierLog {
         f.debug_struct("TierLog").field("number", &self.log.number()).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+#[path = "tier_log_tests.rs"]
+mod tests;

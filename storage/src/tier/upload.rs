@@ -2,8 +2,13 @@
 //!
 //! ```text
 //! wake or tick -> plan -> one task per object: read_chunk (Maintenance) -> ObjectWriter -> store
-//!                                                                              -> TierCommits::commit(units)
+//!                                              what is merged along ---------^
+//!                                                                              -> TierCommits::commit(units, swaps)
 //! ```
+//!
+//! Merging rides along: an object that small ranges share takes merged units as far as it has room, and its commit
+//! their swaps, so that neither costs a request of its own. Only what is worth an object goes alone, and its commit
+//! waits for the next one.
 //!
 //! The order of effects is the object first, then the commit, and only what the image shows counts. A crash or a
 //! refusal between the two leaves an object that no unit names; the sweeper deletes it. A partition that failed waits
@@ -12,9 +17,12 @@
 use super::TierError;
 use super::committer::TierCommits;
 use super::key::ObjectKey;
+use super::merge::{Gathered, gather, plan_merges};
 use super::plan::{ObjectPlan, UploadConfig, UploadPlanner};
 use super::record::{TierRecord, Verdict};
-use super::source::{SourceChunk, UnitSource, UnitSources};
+use super::rewrite::{Rewriter, Run};
+use super::source::{PartitionView, SourceChunk, UnitSource, UnitSources};
+use super::unit::UnitMeta;
 use super::writer::{ObjectWriter, UnitRange, UnitState};
 use crate::env::store::Store;
 use crate::env::{Env, Monotonic, Pool, TaskHandle};
@@ -24,6 +32,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Notify, Semaphore};
+use uuid::Uuid;
 
 /// Bytes that are read from a log at a time.
 const CHUNK_LEN: usize = 1 << 20;
@@ -32,6 +41,14 @@ const TICK: Duration = Duration::from_secs(1);
 /// The first pause of a partition whose upload failed; it doubles.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+/// How often it is looked whether there is an object's worth to merge.
+const MERGE_EVERY: Duration = Duration::from_secs(10);
+/// Bytes that are gathered at a time to be merged.
+const GATHER_BYTES: u64 = 8 << 20;
+/// How long merging may keep an upload that it goes along with from its end.
+const MERGE_LIMIT: Duration = Duration::from_secs(10);
+/// How long a partition is left alone whose units could not be merged.
+const MERGE_PAUSE: Duration = Duration::from_secs(300);
 
 /// Counts of what was done since the start, for metrics.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -44,6 +61,8 @@ pub struct UploadCounts {
     pub bytes: u64,
     /// Objects whose writing or committing failed.
     pub failures: u64,
+    /// Units that were merged into larger ones.
+    pub merged: u64,
 }
 
 struct Paused {
@@ -55,7 +74,23 @@ struct Paused {
 struct Progress {
     busy: BTreeSet<PartitionId>,
     paused: BTreeMap<PartitionId, Paused>,
+    merges: Merges,
     counts: UploadCounts,
+}
+
+/// What is known of merging.
+#[derive(Default)]
+struct Merges {
+    /// An object that partitions share is on its way.
+    sharing: bool,
+    /// Partitions of which a run is on its way.
+    busy: BTreeSet<PartitionId>,
+    /// Until when partitions are left alone.
+    paused: BTreeMap<PartitionId, Monotonic>,
+    /// When to look next whether there is an object's worth.
+    next_look: Monotonic,
+    /// When something went up last.
+    last_object: Monotonic,
 }
 
 /// What the uploader and its tasks share.
@@ -63,6 +98,7 @@ struct Shared {
     env: Env,
     store: Arc<dyn Store>,
     commits: TierCommits,
+    rewriter: Rewriter,
     sources: Arc<dyn UnitSources>,
     config: UploadConfig,
     permits: Arc<Semaphore>,
@@ -83,16 +119,18 @@ struct Failure {
 }
 
 impl Uploader {
-    /// Starts uploading.
+    /// Starts uploading to the tier of `cluster`.
     pub fn start(
         env: &Env,
         store: Arc<dyn Store>,
+        cluster: Uuid,
         commits: TierCommits,
         sources: Arc<dyn UnitSources>,
         config: UploadConfig,
     ) -> Uploader {
         let shared = Arc::new(Shared {
             env: env.clone(),
+            rewriter: Rewriter::new(env, Arc::clone(&store), cluster, commits.clone()),
             store,
             commits,
             sources,
@@ -163,7 +201,28 @@ impl Shared {
         let paused = progress.paused.iter().filter(|(_, paused)| paused.until > now).map(|(partition, _)| *partition);
         let busy: BTreeSet<PartitionId> = paused.chain(progress.busy.iter().copied()).collect();
         let mut plans = planner.plan(&self.config, &image, &views, &busy, now);
+        // One shared object at a time: all of it is in memory.
+        let mut sharing = progress.merges.sharing;
+        plans.retain(|plan| !plan.is_shared(&self.config) || !std::mem::replace(&mut sharing, true));
         plans.truncate(self.config.concurrency.max(1));
+        progress.merges.paused.retain(|_, until| *until > now);
+        let left_alone: BTreeSet<PartitionId> =
+            progress.merges.busy.iter().chain(progress.merges.paused.keys()).copied().collect();
+        let merges = |room| plan_merges(&self.config.merge, &image, &views, &left_alone, room);
+        if let Some(plan) = plans.iter_mut().find(|plan| plan.is_shared(&self.config)) {
+            plan.merges = merges(self.config.shared_max_bytes.saturating_sub(plan.bytes()));
+        } else if !progress.merges.sharing && now >= progress.merges.next_look {
+            progress.merges.next_look = now.plus(MERGE_EVERY);
+            let alone = ObjectPlan { ranges: Vec::new(), merges: merges(self.config.shared_max_bytes) };
+            let idle = now.since(progress.merges.last_object) >= pace(&views).saturating_mul(2);
+            if alone.bytes() >= self.config.shared_max_bytes / 2 || (idle && !alone.merges.is_empty()) {
+                plans.push(alone);
+            }
+        }
+        for plan in &plans {
+            progress.merges.sharing |= plan.is_shared(&self.config);
+            progress.merges.busy.extend(plan.merges.iter().map(Run::partition));
+        }
         progress.busy.extend(plans.iter().flat_map(|plan| &plan.ranges).map(|due| due.range.partition));
         plans
     }
@@ -174,6 +233,13 @@ impl Shared {
         for due in &plan.ranges {
             progress.busy.remove(&due.range.partition);
         }
+        for run in &plan.merges {
+            progress.merges.busy.remove(&run.partition());
+        }
+        if plan.is_shared(&self.config) {
+            progress.merges.sharing = false;
+        }
+        progress.merges.last_object = self.env.now();
         match outcome {
             Ok(done) => {
                 for due in &plan.ranges {
@@ -182,6 +248,7 @@ impl Shared {
                 progress.counts.units += done.units;
                 progress.counts.objects += done.objects;
                 progress.counts.bytes += done.bytes;
+                progress.counts.merged += done.merged;
             }
             Err(Failure { error, culprit }) => {
                 progress.counts.failures += 1;
@@ -208,27 +275,34 @@ impl Shared {
     }
 
     async fn upload(&self, plan: &ObjectPlan) -> Result<UploadCounts, Failure> {
-        let attempt = self.env.random.uuid();
-        let key = match plan.ranges.as_slice() {
-            [only] => ObjectKey::Partition { partition: only.range.partition, base: only.range.start, attempt },
-            _ => ObjectKey::Shared { attempt },
-        };
-        let mut writer = ObjectWriter::new(Arc::clone(&self.store), key);
-        for due in &plan.ranges {
-            if let Err(failure) = self.write_unit(&mut writer, due.range).await {
-                writer.abandon().await;
-                return Err(failure);
+        let mut writer = self.writer(plan);
+        let mut merged = Vec::new();
+        let written = async {
+            for due in &plan.ranges {
+                self.write_unit(&mut writer, due.range).await?;
             }
+            self.merge_into(&mut writer, &plan.merges, &mut merged).await
+        };
+        if let Err(failure) = written.await {
+            writer.abandon().await;
+            return Err(failure);
         }
         let common = |error: TierError| Failure { error, culprit: None };
         if writer.is_empty() {
             return Ok(UploadCounts::default());
         }
         let units = writer.finish().await.map_err(common)?;
-        let records = units.iter().cloned().map(TierRecord::Unit).collect();
-        let verdicts = self.commits.commit(records).await.map_err(common)?;
+        let (rewritten, uploaded): (Vec<UnitMeta>, Vec<UnitMeta>) =
+            units.into_iter().partition(|unit| unit.revision.is_some());
+        let mut records: Vec<TierRecord> = uploaded.iter().cloned().map(TierRecord::Unit).collect();
+        for (run, unit) in merged.iter().zip(rewritten) {
+            records.push(self.rewriter.record(run, vec![unit]).await.map_err(common)?);
+        }
+        let patience = if uploaded.is_empty() { pace(&self.sources.views()) } else { Duration::ZERO };
+        let verdicts = self.commits.commit_within(patience, records).await.map_err(common)?;
         let mut done = UploadCounts { objects: 1, ..UploadCounts::default() };
-        for (unit, verdict) in units.iter().zip(verdicts) {
+        let (of_units, of_swaps) = verdicts.split_at_checked(uploaded.len()).unwrap_or_default();
+        for (unit, verdict) in uploaded.iter().zip(of_units) {
             match verdict {
                 Verdict::Applied => {
                     done.units += 1;
@@ -240,7 +314,78 @@ impl Shared {
                 }
             }
         }
+        for (run, verdict) in merged.iter().zip(of_swaps) {
+            if verdict.is_applied() {
+                done.merged += run.units().len() as u64;
+            }
+            tracing::debug!(partition = %run.partition(), units = run.units().len(), ?verdict, "merged");
+        }
         Ok(done)
+    }
+
+    /// A writer of what is planned, under a key of its own.
+    fn writer(&self, plan: &ObjectPlan) -> ObjectWriter {
+        let attempt = self.env.random.uuid();
+        let key = match (plan.ranges.as_slice(), plan.merges.as_slice()) {
+            ([only], []) => ObjectKey::Partition { partition: only.range.partition, base: only.range.start, attempt },
+            _ => ObjectKey::Shared { attempt },
+        };
+        let writer = ObjectWriter::new(Arc::clone(&self.store), key);
+        match usize::try_from(self.config.shared_max_bytes) {
+            Ok(bytes) if plan.is_shared(&self.config) => writer.in_one_put_up_to(bytes),
+            _ => writer,
+        }
+    }
+
+    /// Writes the runs of `merges` that can be read now, and tells which. Its failures are no failures of the object, as
+    /// long as that can be written.
+    async fn merge_into(
+        &self,
+        writer: &mut ObjectWriter,
+        merges: &[Run],
+        merged: &mut Vec<Run>,
+    ) -> Result<(), Failure> {
+        let end = self.env.now().plus(MERGE_LIMIT);
+        let mut rest = merges;
+        while !rest.is_empty() && self.env.now() < end {
+            let mut bytes = 0;
+            let more = rest.iter().take_while(|run| {
+                bytes += run.bytes();
+                bytes <= GATHER_BYTES
+            });
+            let (now, later) = rest.split_at(more.count().clamp(1, rest.len()));
+            rest = later;
+            for gathered in self.gather(now).await {
+                let run = gathered.run().clone();
+                gathered.write(writer).await.map_err(|error| Failure { error, culprit: None })?;
+                merged.push(run);
+            }
+        }
+        Ok(())
+    }
+
+    /// What can be read of some runs. A run that cannot is left alone for a while.
+    async fn gather(&self, runs: &[Run]) -> Vec<Gathered> {
+        if let Ok(gathered) = gather(&*self.store, runs).await {
+            return gathered;
+        }
+        // One by one: the fault of one is not that of all.
+        let mut gathered = Vec::new();
+        for run in runs {
+            match gather(&*self.store, std::slice::from_ref(run)).await {
+                Ok(mut one) => gathered.append(&mut one),
+                Err(error) => {
+                    if error.is_retry() {
+                        tracing::info!(partition = %run.partition(), %error, "units are merged later");
+                    } else {
+                        tracing::warn!(partition = %run.partition(), %error, "units cannot be merged");
+                    }
+                    let until = self.env.now().plus(MERGE_PAUSE);
+                    self.progress.lock().merges.paused.insert(run.partition(), until);
+                }
+            }
+        }
+        gathered
     }
 
     /// Streams one range into the object; nothing of it if the range has no batch.
@@ -294,6 +439,12 @@ impl Shared {
         let read = self.env.blocking(Pool::Maintenance, move || source.state_at(start, end));
         read.await.map_err(|_| TierError::Closed)?
     }
+}
+
+/// The shortest time that anything may be missing in the tier: what costs a request of its own is not done more often.
+fn pace(views: &[PartitionView]) -> Duration {
+    let tails = views.iter().filter(|view| view.enabled).map(|view| view.tail.max_age);
+    tails.min().unwrap_or_else(|| super::source::TailLimits::default().max_age)
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! Uploads from logs in memory, over stores that fail, compared byte for byte.
 
 use super::super::committer::CommitterConfig;
+use super::super::merge::MergeConfig;
 use super::super::object::check_unit;
 use super::super::testing::{FakeBroker, batch, batches_of, open, partition};
 use super::*;
@@ -28,7 +29,7 @@ async fn start(faults: Faults, config: UploadConfig) -> Running {
     };
     let broker = Arc::new(FakeBroker::default());
     let sources = Arc::<FakeBroker>::clone(&broker);
-    let uploader = Uploader::start(&env, store, commits.clone(), sources, config);
+    let uploader = Uploader::start(&env, store, Uuid::nil(), commits.clone(), sources, config);
     Running { env, memory, commits, broker, uploader }
 }
 
@@ -83,7 +84,8 @@ fn logs_arrive_byte_for_byte_and_small_ones_share_objects() {
 #[test]
 fn a_large_range_is_cut_into_units() {
     block_on(async {
-        let config = UploadConfig { unit_max_bytes: 2 << 20, ..UploadConfig::default() };
+        let merge = MergeConfig { small_bytes: 0, ..MergeConfig::default() };
+        let config = UploadConfig { unit_max_bytes: 2 << 20, merge, ..UploadConfig::default() };
         let running = start(Faults::default(), config).await;
         let log = running.broker.log(0);
         log.append(&batches_of(0, 1000, 1, 10_000));

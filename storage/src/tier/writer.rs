@@ -72,6 +72,7 @@ pub struct ObjectWriter {
     store: Arc<dyn Store>,
     key: Arc<str>,
     head: [u8; HEAD_LEN as usize],
+    part_len: usize,
     buffer: BytesMut,
     upload: Option<Box<dyn Upload>>,
     position: u64,
@@ -98,12 +99,20 @@ impl ObjectWriter {
             store,
             key,
             head,
+            part_len: PART_LEN,
             buffer: BytesMut::from(head.as_slice()),
             upload: None,
             position: HEAD_LEN,
             unit: None,
             units: Vec::new(),
         }
+    }
+
+    /// The same object in one request, if it has no more bytes than this. They are kept until then.
+    #[must_use]
+    pub fn in_one_put_up_to(mut self, bytes: usize) -> ObjectWriter {
+        self.part_len = bytes.max(PART_LEN);
+        self
     }
 
     /// Bytes written so far.
@@ -136,16 +145,7 @@ impl ObjectWriter {
         if self.unit.is_some() {
             return Err(TierError::Invalid { reason: "a unit is open".to_owned() });
         }
-        self.unit = Some(OpenUnit {
-            range,
-            sparse,
-            position: self.position,
-            hasher: crc32fast::Hasher::new(),
-            index: UnitIndex::default(),
-            next: None,
-            last_epoch: None,
-            max_timestamp: None,
-        });
+        self.unit = Some(OpenUnit { sparse, ..OpenUnit::at(range, self.position) });
         Ok(())
     }
 
@@ -240,11 +240,11 @@ impl ObjectWriter {
     async fn write(&mut self, mut bytes: &[u8]) -> Result<(), TierError> {
         self.position += bytes.len() as u64;
         while !bytes.is_empty() {
-            let room = PART_LEN.saturating_sub(self.buffer.len());
+            let room = self.part_len.saturating_sub(self.buffer.len());
             let (now, later) = bytes.split_at(room.min(bytes.len()));
             self.buffer.extend_from_slice(now);
             bytes = later;
-            if self.buffer.len() >= PART_LEN {
+            if self.buffer.len() >= self.part_len {
                 self.send_part().await?;
             }
         }
@@ -263,7 +263,29 @@ impl ObjectWriter {
     }
 }
 
+/// Checks batches as they would be if they were written as a unit.
+///
+/// # Errors
+/// As [`ObjectWriter::data`] and [`ObjectWriter::end_unit`].
+pub(super) fn check_batches<'a>(range: UnitRange, chunks: impl Iterator<Item = &'a Bytes>) -> Result<(), TierError> {
+    let (mut unit, mut position) = (OpenUnit::at(range, 0), 0);
+    for chunk in chunks {
+        unit.check(chunk, position)?;
+        position += chunk.len() as u64;
+    }
+    match unit.next {
+        Some(next) if next <= range.upto => Ok(()),
+        _ => Err(TierError::Invalid { reason: "a unit without batches".to_owned() }),
+    }
+}
+
 impl OpenUnit {
+    fn at(range: UnitRange, position: u64) -> OpenUnit {
+        let (hasher, index) = (crc32fast::Hasher::new(), UnitIndex::default());
+        let sparse = range.revision.is_some();
+        OpenUnit { range, sparse, position, hasher, index, next: None, last_epoch: None, max_timestamp: None }
+    }
+
     /// Checks the batches of a chunk that starts at `position` of the unit's data, and notes them.
     fn check(&mut self, chunk: &[u8], position: u64) -> Result<(), TierError> {
         let what = |offset: i64| format!("batch {offset} of {}", self.range.partition);

@@ -49,6 +49,7 @@ public final class Scenario {
             case "consume" -> consume(bootstrap, topic, Integer.parseInt(args[3]));
             case "group" -> group(bootstrap, topic, args[3], Integer.parseInt(args[4]));
             case "resume" -> resume(bootstrap, topic, args[3], Integer.parseInt(args[4]));
+            case "consumers" -> Consumers.tell(bootstrap, topic);
             case "time" -> time(bootstrap, topic, Long.parseLong(args[3]));
             default -> throw new IllegalArgumentException("unknown command " + args[0]);
         }

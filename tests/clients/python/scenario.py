@@ -6,6 +6,7 @@
     scenario.py CLIENT group   BOOTSTRAP TOPIC GROUP COUNT  two members share the topic, and commit
     scenario.py CLIENT resume  BOOTSTRAP TOPIC GROUP COUNT  one member reads COUNT, and commits just that
     scenario.py CLIENT time    BOOTSTRAP TOPIC TIMESTAMP    the first offset at or after it, per partition
+    scenario.py CLIENT consumers BOOTSTRAP TOPIC            groups of the consumer protocol: see consumers.py
 
 CLIENT is `kafka-python` or `confluent`. A line to produce is
 
@@ -326,6 +327,10 @@ def main():
         group(client, bootstrap, topic, rest[0], int(rest[1]))
     elif command == "resume":
         client.resume(bootstrap, topic, rest[0], int(rest[1]))
+    elif command == "consumers":
+        import consumers
+
+        consumers.tell(bootstrap, topic)
     elif command in ("consume", "time"):
         getattr(client, command)(bootstrap, topic, int(rest[0]))
     else:

@@ -13,7 +13,7 @@ mod log_lines;
 pub mod records;
 mod s3;
 
-pub use binary::esker;
+pub use binary::{bench, esker};
 pub use broker::{Broker, Options};
 pub use s3::{Fault, S3};
 

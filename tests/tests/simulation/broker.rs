@@ -70,3 +70,18 @@ fn a_broker_that_was_replaced_changes_nothing_any_more() {
         println!("{finished:?}");
     }
 }
+
+#[test]
+fn a_broker_that_was_replaced_ends_though_nobody_asks_it_for_anything() {
+    check(0..3, |world| async move {
+        let old = add_broker(&world, "old", 1, &[]);
+        world.announce(&["another controller was elected"]);
+        world.start(old.node);
+        old.create(TOPIC, 1, &[]).await;
+        let new = add_broker(&world, "new", 1, &[]);
+        world.start(new.node);
+        new.exists(TOPIC).await;
+        world.sleep(Duration::from_secs(20)).await;
+        assert!(!world.is_running(old.node) && world.is_running(new.node));
+    });
+}

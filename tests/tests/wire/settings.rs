@@ -22,6 +22,7 @@ const EARLIEST_LOCAL: i64 = -4;
 const LAST_TIERED: i64 = -5;
 const TOPIC: i8 = 2;
 const BROKER: i8 = 4;
+const BROKER_LOGGER: i8 = 8;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Gives keys of a resource values, or takes them; what the answer says.
@@ -91,6 +92,7 @@ const FRAMEWORKS: [(&str, &[(&str, &str)]); 7] = [
             ("compression.lz4.level", "9"),
             ("compression.type", "producer"),
             ("compression.zstd.level", "3"),
+            ("delete.retention.ms", "86400000"),
             ("file.delete.delay.ms", "60000"),
             ("flush.messages", "9223372036854775807"),
             ("flush.ms", "9223372036854775807"),
@@ -99,10 +101,13 @@ const FRAMEWORKS: [(&str, &[(&str, &str)]); 7] = [
             ("leader.replication.throttled.replicas", ""),
             ("local.retention.bytes", "-2"),
             ("local.retention.ms", "-2"),
+            ("max.compaction.lag.ms", "9223372036854775807"),
             ("max.message.bytes", "1048588"),
             ("message.timestamp.after.max.ms", "3600000"),
             ("message.timestamp.before.max.ms", "9223372036854775807"),
             ("message.timestamp.type", "CreateTime"),
+            ("min.cleanable.dirty.ratio", "0.5"),
+            ("min.compaction.lag.ms", "0"),
             ("min.insync.replicas", "1"),
             ("preallocate", "false"),
             ("remote.log.copy.disable", "false"),
@@ -244,8 +249,32 @@ async fn first_offset(connection: &Connection, topic: &str, which: i64) -> i64 {
 async fn what_is_kept_and_where_can_be_changed_while_it_is_used() {
     let broker = Broker::start(Options::new().eager_tier()).await;
     let client = broker.client();
+    let connection = client.any().await.unwrap();
+    assert_eq!(alter(&connection, BROKER_LOGGER, "1", &[("root", Some("DEBUG"))]).await, (NONE, String::new()));
     segments_and_retention(&client, &broker).await;
+    a_batch_that_no_segment_holds(&client).await;
     the_tier_is_left_and_entered(&client).await;
+    assert!(broker.log().contains(" DEBUG "), "the log has another level at once");
+    assert_eq!(alter(&connection, BROKER_LOGGER, "1", &[("root", Some("ERROR"))]).await, (NONE, String::new()));
+    let quiet = broker.log().len();
+    let (other, _) = topic(&client, "quiet", 1, &[]).await;
+    fill(&other, ("quiet", client.topics(Some("quiet")).await.unwrap()[0].id), 3).await;
+    tokio::time::sleep(Duration::from_millis(600)).await;
+    assert_eq!(&broker.log()[quiet..], "");
+}
+
+async fn a_batch_that_no_segment_holds(client: &Client) {
+    let (connection, id) = topic(client, "tight", 1, &[]).await;
+    set(&connection, "tight", &[("segment.bytes", "2000")]).await;
+    for batch in [records(3, 100), records(1, 5000), records(3, 100), records(1, 1700)] {
+        // Kafka refuses it; here it has a segment of its own.
+        assert_eq!(produce(&connection, 9, ("tight", id), 0, batch).await.error_code, NONE);
+    }
+    assert_eq!(client.read("tight", 0, 0, 8).await.unwrap().len(), 8);
+    // What is being filled goes on beyond the size that it was made for.
+    set(&connection, "tight", &[("segment.bytes", "100000")]).await;
+    fill(&connection, ("tight", id), 20).await;
+    assert_eq!(client.read("tight", 0, 0, 108).await.unwrap().len(), 108);
 }
 
 async fn fill(connection: &Connection, topic: (&str, Uuid), batches: usize) {

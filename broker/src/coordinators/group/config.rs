@@ -1,5 +1,6 @@
 //! The limits and delays of group coordination, each under Kafka's name where Kafka has one.
 
+use super::assignor::Assignor;
 use std::time::Duration;
 
 /// What the group coordinator goes by. [`GroupConfig::default`] has Kafka's defaults.
@@ -13,6 +14,16 @@ pub struct GroupConfig {
     pub max_session_timeout: Duration,
     /// `group.max.size`: members of one group.
     pub max_size: usize,
+    /// `group.consumer.session.timeout.ms`: how long a member of a consumer group may be silent.
+    pub consumer_session_timeout: Duration,
+    /// `group.consumer.heartbeat.interval.ms`: how often it is asked to say that it is alive.
+    pub consumer_heartbeat_interval: Duration,
+    /// `group.consumer.max.size`: members of one consumer group.
+    pub consumer_max_size: usize,
+    /// `group.consumer.assignors`: those that members may choose from, the default first.
+    pub assignors: Vec<Assignor>,
+    /// `group.consumer.migration.policy`.
+    pub migration_policy: MigrationPolicy,
     /// Member ids of one group that were given out and not yet joined with, beyond which a join is refused.
     pub max_pending: usize,
     /// How long a new member's first join may wait before it is taken for dead (Kafka: 5 minutes, not configurable).
@@ -37,6 +48,32 @@ pub struct GroupConfig {
     pub reload_backoff: Duration,
 }
 
+/// Whether groups with members go from one protocol to the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MigrationPolicy {
+    /// Both ways.
+    Bidirectional,
+    /// From classic to consumer only.
+    Upgrade,
+    /// From consumer to classic only.
+    Downgrade,
+    /// Not at all.
+    Disabled,
+}
+
+impl MigrationPolicy {
+    /// The policy with Kafka's `name`, in any case.
+    pub fn named(name: &str) -> Option<MigrationPolicy> {
+        let all = [
+            ("bidirectional", MigrationPolicy::Bidirectional),
+            ("upgrade", MigrationPolicy::Upgrade),
+            ("downgrade", MigrationPolicy::Downgrade),
+            ("disabled", MigrationPolicy::Disabled),
+        ];
+        all.into_iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, policy)| policy)
+    }
+}
+
 impl Default for GroupConfig {
     fn default() -> Self {
         GroupConfig {
@@ -44,6 +81,11 @@ impl Default for GroupConfig {
             min_session_timeout: Duration::from_secs(6),
             max_session_timeout: Duration::from_secs(30 * 60),
             max_size: i32::MAX as usize,
+            consumer_session_timeout: Duration::from_secs(45),
+            consumer_heartbeat_interval: Duration::from_secs(5),
+            consumer_max_size: i32::MAX as usize,
+            assignors: vec![Assignor::Uniform, Assignor::Range],
+            migration_policy: MigrationPolicy::Bidirectional,
             max_pending: 10_000,
             new_member_join_timeout: Duration::from_secs(5 * 60),
             offset_metadata_max_bytes: 4096,

@@ -4,30 +4,28 @@
 //! coordinates the group. A partition that is not loaded here answers NOT_COORDINATOR, and the client looks again.
 
 use super::config::GroupConfig;
+use super::consumer_request::{Beat, ConsumerHeartbeat, DescribedConsumerGroup, Refusal};
 use super::log::CoordinatorLog;
 use super::request::{
     Answer, CommitRequest, CommitResults, DescribedGroup, FetchedTopics, JoinAnswer, JoinRequest, Leaver, ListedGroup,
     MemberRequest, Request, SyncRequest, Synced,
 };
 use super::runtime::{Requests, Runtime};
+use super::topics::GroupTopics;
 use esker_storage::env::Env;
 use futures_util::future::join_all;
 use kafka_protocol::error::ResponseError;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 use uuid::Uuid;
+
+/// Something of partitions, by the name of their topic, in the order of a request.
+type ByTopic<P> = Vec<(String, Vec<P>)>;
 
 /// How often a partition is asked to forget deleted topics while it cannot commit that.
 const DELETION_ATTEMPTS: usize = 10;
-
-/// What group coordination must know of the cluster's topics.
-pub trait GroupTopics: Send + Sync {
-    /// Is there a topic of this name?
-    fn exists(&self, topic: &str) -> bool;
-    /// How many partitions `__consumer_offsets` has; `None` while there is no such topic.
-    fn offsets_partitions(&self) -> Option<i32>;
-}
 
 /// Who sent a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,7 +57,8 @@ impl GroupCoordinator {
     /// Calls of `load` and `unload` for one partition must not overlap.
     pub async fn load(&self, partition: i32, log: Arc<dyn CoordinatorLog>) {
         self.unload(partition).await;
-        let runtime = Runtime::start(&self.env, Arc::clone(&self.config), partition, log);
+        let (config, topics) = (Arc::clone(&self.config), Arc::clone(&self.topics));
+        let runtime = Runtime::start(&self.env, config, topics, partition, log);
         self.runtimes.lock().insert(partition, runtime);
     }
 
@@ -91,6 +90,11 @@ impl GroupCoordinator {
     /// A random id, for [`JoinRequest::fresh`].
     pub fn fresh_id(&self) -> Uuid {
         self.env.random.uuid()
+    }
+
+    /// How long a member of a consumer group may be silent, and how often it is asked to say that it is alive.
+    pub fn consumer_timeouts(&self) -> (Duration, Duration) {
+        (self.config.consumer_session_timeout, self.config.consumer_heartbeat_interval)
     }
 
     /// JoinGroup; ready when the rebalance lets the member in or its join is given up.
@@ -152,36 +156,77 @@ impl GroupCoordinator {
     /// # Errors
     /// Kafka's, for the whole request.
     pub async fn commit(&self, mut request: CommitRequest) -> Result<CommitResults, ResponseError> {
-        let mut results: Vec<Option<CommitResults>> = Vec::new();
-        let mut known = Vec::new();
-        for (topic, partitions) in std::mem::take(&mut request.topics) {
-            if self.topics.exists(&topic) {
-                known.push((topic, partitions));
-                results.push(None);
-            } else {
-                let unknown = |partition: super::request::CommitPartition| {
-                    (partition.partition, Some(ResponseError::UnknownTopicOrPartition))
-                };
-                results.push(Some(vec![(topic, partitions.into_iter().map(unknown).collect())]));
-            }
-        }
+        let (known, unknown) = self.sort_out(std::mem::take(&mut request.topics), |partition| partition.partition);
         let mut committed = Vec::new();
         // With nothing to commit the group is still asked, unless there was something and none of it exists.
-        if !known.is_empty() || results.is_empty() {
+        if !known.is_empty() || unknown.is_empty() {
             request.topics = known;
             match self.ask(&request.group.clone(), Request::Commit(request)).await {
                 Answer::Commit(result) => committed = result?,
                 _ => return Err(ResponseError::UnknownServerError),
             }
         }
-        let mut committed = committed.into_iter();
-        Ok(results
-            .into_iter()
-            .flat_map(|unknown| unknown.unwrap_or_else(|| committed.next().into_iter().collect()))
-            .collect())
+        Ok(put_together(committed, unknown))
     }
 
-    /// OffsetFetch of one group: what was asked for in its order, or with `None` everything.
+    /// OffsetDelete: each partition with its error, in the order of the request. Topics that do not exist are
+    /// UNKNOWN_TOPIC_OR_PARTITION.
+    ///
+    /// # Errors
+    /// GROUP_ID_NOT_FOUND, NON_EMPTY_GROUP; others as Kafka, for the whole request.
+    pub async fn delete_offsets(
+        &self,
+        group: String,
+        topics: Vec<(String, Vec<i32>)>,
+    ) -> Result<CommitResults, ResponseError> {
+        let (topics, unknown) = self.sort_out(topics, |partition| *partition);
+        match self.ask(&group.clone(), Request::DeleteOffsets { group, topics }).await {
+            Answer::Commit(result) => Ok(put_together(result?, unknown)),
+            _ => Err(ResponseError::UnknownServerError),
+        }
+    }
+
+    /// The topics that exist; and in the order of the request `None` for each of them, and the answer for the others.
+    fn sort_out<P>(&self, topics: ByTopic<P>, index: impl Fn(&P) -> i32) -> (ByTopic<P>, Vec<Option<CommitResults>>) {
+        let image = self.topics.image();
+        let mut known = Vec::new();
+        let mut answers = Vec::new();
+        for (topic, partitions) in topics {
+            if image.by_name(&topic).is_some() {
+                known.push((topic, partitions));
+                answers.push(None);
+            } else {
+                let unknown = |partition: &P| (index(partition), Some(ResponseError::UnknownTopicOrPartition));
+                answers.push(Some(vec![(topic, partitions.iter().map(unknown).collect())]));
+            }
+        }
+        (known, answers)
+    }
+
+    /// ConsumerGroupHeartbeat (KIP-848).
+    ///
+    /// # Errors
+    /// Kafka's, with a sentence.
+    pub async fn beat(&self, request: ConsumerHeartbeat) -> Result<Beat, Refusal> {
+        match self.ask(&request.group.clone(), Request::Beat(Box::new(request))).await {
+            Answer::Beat(result) => result,
+            _ => Err(ResponseError::UnknownServerError.into()),
+        }
+    }
+
+    /// ConsumerGroupDescribe of one group.
+    ///
+    /// # Errors
+    /// GROUP_ID_NOT_FOUND if there is no such group or it is a classic one; others as Kafka.
+    pub async fn describe_consumers(&self, group: String) -> Result<DescribedConsumerGroup, Refusal> {
+        match self.ask(&group.clone(), Request::DescribeConsumers { group }).await {
+            Answer::Consumers(result) => result,
+            _ => Err(ResponseError::UnknownServerError.into()),
+        }
+    }
+
+    /// OffsetFetch of one group: what was asked for in its order, or with `None` everything; by `member` at its epoch or
+    /// generation, if it says so.
     ///
     /// # Errors
     /// Kafka's, for the whole group. A group or partition without offsets is no error.
@@ -189,8 +234,9 @@ impl GroupCoordinator {
         &self,
         group: String,
         topics: Option<Vec<(String, Vec<i32>)>>,
+        member: Option<(String, i32)>,
     ) -> Result<FetchedTopics, ResponseError> {
-        match self.ask(&group.clone(), Request::Fetch { group, topics }).await {
+        match self.ask(&group.clone(), Request::Fetch { group, topics, member }).await {
             Answer::Offsets(result) => result,
             _ => Err(ResponseError::UnknownServerError),
         }
@@ -278,6 +324,12 @@ impl std::fmt::Debug for GroupCoordinator {
             .field("partitions", &self.runtimes.lock().keys().collect::<Vec<_>>())
             .finish()
     }
+}
+
+/// The answers for topics that were asked about, and those for topics that do not exist, in the order of the request.
+fn put_together(asked: CommitResults, answers: Vec<Option<CommitResults>>) -> CommitResults {
+    let mut asked = asked.into_iter();
+    answers.into_iter().flat_map(|unknown| unknown.unwrap_or_else(|| asked.next().into_iter().collect())).collect()
 }
 
 /// A group needs a name. Commits and fetches of old clients may have an empty one, and deletions and descriptions do

@@ -3,6 +3,7 @@
 //! A [`Request`] comes with a [`Token`]; the [`Answer`] to it comes back in a [`Reply`] with the same token, at once or,
 //! for joins and syncs, when the other members have done their part. Errors are Kafka's, by their names.
 
+use super::consumer_request::{Beat, ConsumerHeartbeat, DescribedConsumerGroup, Refusal};
 use bytes::Bytes;
 use esker_storage::env::{Monotonic, Timestamp};
 use kafka_protocol::error::ResponseError;
@@ -38,6 +39,13 @@ pub enum Request {
         /// Who leaves.
         members: Vec<Leaver>,
     },
+    /// ConsumerGroupHeartbeat; answered by [`Answer::Beat`].
+    Beat(Box<ConsumerHeartbeat>),
+    /// ConsumerGroupDescribe of one group; answered by [`Answer::Consumers`].
+    DescribeConsumers {
+        /// The group's id.
+        group: String,
+    },
     /// OffsetCommit; answered by [`Answer::Commit`].
     Commit(CommitRequest),
     /// OffsetFetch; answered by [`Answer::Offsets`].
@@ -46,6 +54,15 @@ pub enum Request {
         group: String,
         /// Topics and partitions, or `None` for all that the group has.
         topics: Option<Vec<(String, Vec<i32>)>>,
+        /// Version 9 on: the member that asks, if it is one, and its epoch.
+        member: Option<(String, i32)>,
+    },
+    /// OffsetDelete; answered by [`Answer::Commit`].
+    DeleteOffsets {
+        /// The group's id.
+        group: String,
+        /// Topics and partitions.
+        topics: Vec<(String, Vec<i32>)>,
     },
     /// DescribeGroups of one group; answered by [`Answer::Describe`].
     Describe {
@@ -194,8 +211,8 @@ pub struct CommitRequest {
     pub generation: Option<i32>,
     /// What the offsets are kept for, if the client says so (versions 2 to 4).
     pub retention: Option<Duration>,
-    /// Version 9 on: an unknown group is GROUP_ID_NOT_FOUND instead of ILLEGAL_GENERATION.
-    pub names_unknown_group: bool,
+    /// Version 9 on: the client knows member epochs, and GROUP_ID_NOT_FOUND instead of ILLEGAL_GENERATION.
+    pub knows_member_epochs: bool,
     /// The offsets by topic.
     pub topics: Vec<(String, Vec<CommitPartition>)>,
 }
@@ -265,8 +282,29 @@ pub struct ListedGroup {
     pub group: String,
     /// The kind of group; empty if it never had a member.
     pub protocol_type: String,
-    /// Its state.
-    pub state: GroupState,
+    /// Kafka's name of its state.
+    pub state: &'static str,
+    /// The protocol that its members speak.
+    pub kind: GroupKind,
+}
+
+/// The protocol of a group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum GroupKind {
+    /// The members assign among themselves.
+    Classic,
+    /// The coordinator assigns (KIP-848).
+    Consumer,
+}
+
+impl GroupKind {
+    /// Kafka's name, as ListGroups shows it.
+    pub fn name(self) -> &'static str {
+        match self {
+            GroupKind::Classic => "classic",
+            GroupKind::Consumer => "consumer",
+        }
+    }
 }
 
 /// A group as DescribeGroups shows it.
@@ -310,7 +348,11 @@ pub enum Answer {
     Heartbeat(Result<(), ResponseError>),
     /// To a leave: an error of the whole request, or each leaver's.
     Leave(Result<Vec<(Leaver, Option<ResponseError>)>, ResponseError>),
-    /// To a commit: an error of the whole request, or each partition's.
+    /// To a heartbeat of a consumer group.
+    Beat(Result<Beat, Refusal>),
+    /// To a description of a consumer group.
+    Consumers(Result<DescribedConsumerGroup, Refusal>),
+    /// To a commit or a deletion of offsets: an error of the whole request, or each partition's.
     Commit(Result<CommitResults, ResponseError>),
     /// To a fetch of offsets.
     Offsets(Result<FetchedTopics, ResponseError>),
@@ -341,7 +383,9 @@ impl Request {
             Request::Sync(_) => Answer::Sync(Err(error)),
             Request::Heartbeat(_) => Answer::Heartbeat(Err(error)),
             Request::Leave { .. } => Answer::Leave(Err(error)),
-            Request::Commit(_) => Answer::Commit(Err(error)),
+            Request::Beat(_) => Answer::Beat(Err(error.into())),
+            Request::DescribeConsumers { .. } => Answer::Consumers(Err(error.into())),
+            Request::Commit(_) | Request::DeleteOffsets { .. } => Answer::Commit(Err(error)),
             Request::Fetch { .. } => Answer::Offsets(Err(error)),
             Request::Describe { .. } => Answer::Describe(Err(error)),
             Request::List => Answer::List(Err(error)),
@@ -360,6 +404,8 @@ impl Answer {
             Answer::Sync(_) => Answer::Sync(Err(error)),
             Answer::Heartbeat(_) => Answer::Heartbeat(Err(error)),
             Answer::Leave(_) => Answer::Leave(Err(error)),
+            Answer::Beat(_) => Answer::Beat(Err(error.into())),
+            Answer::Consumers(_) => Answer::Consumers(Err(error.into())),
             Answer::Commit(_) => Answer::Commit(Err(error)),
             Answer::Offsets(_) => Answer::Offsets(Err(error)),
             Answer::Describe(_) => Answer::Describe(Err(error)),

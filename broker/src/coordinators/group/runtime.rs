@@ -19,6 +19,7 @@ use super::records::GroupRecord;
 use super::request::{Answer, Request};
 use super::serving::{Call, End, Serving};
 use super::state::GroupMachine;
+use super::topics::GroupTopics;
 use esker_storage::env::{Env, TaskHandle};
 use futures_util::StreamExt;
 use kafka_protocol::error::ResponseError;
@@ -43,7 +44,13 @@ pub struct Requests {
 
 impl Runtime {
     /// Starts to load the partition behind `log`, and then to serve it.
-    pub fn start(env: &Env, config: Arc<GroupConfig>, partition: i32, log: Arc<dyn CoordinatorLog>) -> Runtime {
+    pub fn start(
+        env: &Env,
+        config: Arc<GroupConfig>,
+        topics: Arc<dyn GroupTopics>,
+        partition: i32,
+        log: Arc<dyn CoordinatorLog>,
+    ) -> Runtime {
         let (calls, receiver) = mpsc::channel(config.max_queued);
         let (stop, stopped) = oneshot::channel();
         let is_loaded = Arc::new(AtomicBool::new(false));
@@ -51,6 +58,7 @@ impl Runtime {
         let worker = Worker {
             env: env.clone(),
             config,
+            topics,
             partition,
             log,
             calls: receiver,
@@ -95,6 +103,7 @@ impl Requests {
 struct Worker {
     env: Env,
     config: Arc<GroupConfig>,
+    topics: Arc<dyn GroupTopics>,
     partition: i32,
     log: Arc<dyn CoordinatorLog>,
     calls: mpsc::Receiver<Call>,
@@ -112,7 +121,7 @@ impl Worker {
                 Err(_) => break,
             };
             let (env, config, log) = (self.env.clone(), Arc::clone(&self.config), Arc::clone(&self.log));
-            let mut serving = Serving::new(env, config, log, machine);
+            let mut serving = Serving::new(env, config, Arc::clone(&self.topics), log, machine);
             self.is_loaded.store(true, Ordering::Relaxed);
             let deferred = std::mem::take(&mut self.deferred);
             let end = serving.serve(deferred, &mut self.calls, &mut self.stopped).await;
@@ -185,7 +194,7 @@ impl Worker {
                 "left out unreadable records of __consumer_offsets"
             );
         }
-        let groups: usize = machine.count_by_state().values().sum();
+        let groups = machine.count();
         if groups > 0 {
             tracing::info!(partition = self.partition, groups, "loaded a group coordinator");
         }

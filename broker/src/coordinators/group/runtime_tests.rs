@@ -41,7 +41,7 @@ impl Stage {
             instance: None,
             generation: None,
             retention: None,
-            names_unknown_group: false,
+            knows_member_epochs: false,
             topics: vec![(topic.to_owned(), vec![partition])],
         };
         let coordinator = Arc::clone(&self.coordinator);
@@ -50,7 +50,7 @@ impl Stage {
 
     fn fetch(&self) -> Pending<Result<FetchedTopics, ResponseError>> {
         let coordinator = Arc::clone(&self.coordinator);
-        self.bench.start(async move { coordinator.fetch("g".to_owned(), None).await })
+        self.bench.start(async move { coordinator.fetch("g".to_owned(), None, None).await })
     }
 
     /// The committed offset of the one partition, if it can be had at once.
@@ -162,7 +162,7 @@ fn large_output_is_cut_into_batches() {
         instance: None,
         generation: None,
         retention: None,
-        names_unknown_group: false,
+        knows_member_epochs: false,
         topics: vec![("t".to_owned(), partitions)],
     };
     let coordinator = Arc::clone(&stage.coordinator);
@@ -415,7 +415,7 @@ fn commits_to_unknown_topics_are_told_apart() {
         instance: None,
         generation: None,
         retention: None,
-        names_unknown_group: false,
+        knows_member_epochs: false,
         topics: vec![
             ("nope".to_owned(), vec![partition(0)]),
             ("t".to_owned(), vec![partition(1)]),
@@ -444,7 +444,7 @@ fn heartbeats_count_while_appends_are_slow() {
             instance: None,
             generation: Some(1),
             retention: None,
-            names_unknown_group: false,
+            knows_member_epochs: false,
             topics: vec![(
                 "t".to_owned(),
                 vec![CommitPartition { partition: seconds, offset: 1, leader_epoch: None, metadata: String::new() }],

@@ -18,6 +18,7 @@ use super::log::{AppendError, CoordinatorLog};
 use super::records::LogRecord;
 use super::request::{Answer, Now, Reply, Request, Token};
 use super::state::{GroupMachine, Output};
+use super::topics::GroupTopics;
 use esker_storage::env::{Env, Monotonic};
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesOrdered;
@@ -61,6 +62,7 @@ struct Held {
 pub(super) struct Serving {
     env: Env,
     config: Arc<GroupConfig>,
+    topics: Arc<dyn GroupTopics>,
     log: Arc<dyn CoordinatorLog>,
     machine: GroupMachine,
     /// Requests that the machine has not answered.
@@ -81,12 +83,14 @@ impl Serving {
     pub(super) fn new(
         env: Env,
         config: Arc<GroupConfig>,
+        topics: Arc<dyn GroupTopics>,
         log: Arc<dyn CoordinatorLog>,
         machine: GroupMachine,
     ) -> Serving {
         Serving {
             env,
             config,
+            topics,
             log,
             machine,
             asked: BTreeMap::new(),
@@ -100,7 +104,9 @@ impl Serving {
         }
     }
 
-    fn now(&self) -> Now {
+    /// The present. Whoever asks for it is about to do something, which begins with a look at the topics.
+    fn now(&mut self) -> Now {
+        self.machine.see_topics(self.topics.image());
         Now { monotonic: self.env.now(), wall: self.env.wall() }
     }
 
@@ -165,13 +171,14 @@ impl Serving {
 
     /// Lets the machine do what is due, and sends away those whose records are not committed in time.
     fn catch_up(&mut self) {
-        let now = self.now();
-        if self.machine.next_deadline().is_some_and(|deadline| deadline <= now.monotonic) {
+        let now = self.env.now();
+        if self.machine.next_deadline().is_some_and(|deadline| deadline <= now) {
+            let now = self.now();
             let mut out = Output::default();
             self.machine.advance(now, &mut out);
             self.take(out);
         }
-        while let Some(late) = self.held.pop_front_if(|held| held.until <= now.monotonic) {
+        while let Some(late) = self.held.pop_front_if(|held| held.until <= now) {
             let _ = late.sender.send(failed(late.answer, ResponseError::CoordinatorNotAvailable));
         }
     }

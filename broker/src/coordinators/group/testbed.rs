@@ -1,14 +1,15 @@
 //! For tests: an executor and a clock that do only what the test says, and a log that commits when it is told to.
 
 use super::config::GroupConfig;
-use super::coordinator::{GroupCoordinator, GroupTopics};
+use super::coordinator::GroupCoordinator;
+use super::fixed_topics::FixedTopics;
 use super::log::{AppendError, CoordinatorLog, ReplayError};
 use super::records::LogRecord;
 use esker_storage::env::{Clock, Env, Monotonic, Pool, Random, RealDisk, TaskHandle, Tasks, Timestamp};
 use futures_util::future::BoxFuture;
 use futures_util::stream::{self, BoxStream, StreamExt};
 use parking_lot::Mutex;
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::VecDeque;
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -295,22 +296,10 @@ impl CoordinatorLog for MemoryLog {
     }
 }
 
-/// Topics `orders` and `t` exist, and `__consumer_offsets` with one partition.
-pub(crate) struct FixedTopics;
-
-impl GroupTopics for FixedTopics {
-    fn exists(&self, topic: &str) -> bool {
-        BTreeSet::from(["orders", "t"]).contains(topic)
-    }
-
-    fn offsets_partitions(&self) -> Option<i32> {
-        Some(1)
-    }
-}
-
 /// A coordinator on `log`, loaded unless the log holds its replay.
 pub(crate) fn coordinator(bench: &Arc<Bench>, log: &Arc<MemoryLog>, config: GroupConfig) -> Arc<GroupCoordinator> {
-    let coordinator = Arc::new(GroupCoordinator::new(bench.env(), config, Arc::new(FixedTopics)));
+    let coordinator =
+        Arc::new(GroupCoordinator::new(bench.env(), config, Arc::new(FixedTopics::new(&[("orders", 4), ("t", 6)]))));
     let (loading, log) = (Arc::clone(&coordinator), Arc::clone(log) as Arc<dyn CoordinatorLog>);
     bench.run(async move { loading.load(PARTITION, log).await });
     bench.settle();

@@ -70,4 +70,15 @@ impl Offsets {
             .map(|(topic, partition, _)| (topic.clone(), partition))
             .collect()
     }
+
+    /// Every partition that there is an offset of and that `condition` holds of.
+    pub(super) fn find_partitions(&self, mut condition: impl FnMut(&str, i32) -> bool) -> Vec<(String, i32)> {
+        let all = self
+            .by_topic
+            .iter()
+            .flat_map(|(topic, partitions)| partitions.keys().map(move |partition| (topic, *partition)));
+        all.filter(|(topic, partition)| condition(topic, *partition))
+            .map(|(topic, partition)| (topic.clone(), partition))
+            .collect()
+    }
 }

@@ -1,13 +1,25 @@
 //! What holds of a group after every call. Each invariant is one predicate; [`violated`] names the first that fails.
+//!
+//! Those of classic groups are here, those of consumer groups in `consumer::invariants`.
 
+use super::consumer;
+use super::entry::Entry;
 use super::group::Group;
 use crate::coordinators::group::request::GroupState;
 
 /// A named predicate.
 type Invariant = (&'static str, fn(&Group) -> bool);
 
-/// The name of an invariant that `group` violates.
-pub(super) fn violated(group: &Group) -> Option<&'static str> {
+/// The name of an invariant that a group violates.
+pub(super) fn violated(entry: &Entry) -> Option<&'static str> {
+    match entry {
+        Entry::Classic(group) => of_classic(group),
+        Entry::Consumer(group) => consumer::invariants::violated(group),
+    }
+}
+
+/// The name of an invariant that a classic group violates.
+pub(super) fn of_classic(group: &Group) -> Option<&'static str> {
     let all: [Invariant; 7] = [
         ("one member leads", one_member_leads),
         ("state and members agree", state_and_members_agree),

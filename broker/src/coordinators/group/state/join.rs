@@ -180,7 +180,7 @@ impl Group {
 }
 
 /// The instance id or the client's name, so that a person recognises it, and a random part that makes it unique.
-fn fresh_id(request: &JoinRequest) -> String {
+pub(super) fn fresh_id(request: &JoinRequest) -> String {
     let name = request.instance.as_deref().unwrap_or(&request.client_id);
     let mut end = name.len().min(CLIENT_ID_IN_MEMBER_ID);
     while !name.is_char_boundary(end) {

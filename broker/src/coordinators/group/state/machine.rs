@@ -1,14 +1,15 @@
-//! The groups of one partition: which group a request means, when a group comes and goes, and what is due when.
+//! The groups of one partition: which group a request means, and what is due when.
 
 use super::committed::Offsets;
+use super::entry::Entry;
 use super::group::Group;
 use super::invariants;
 use super::step::{Output, Step};
 use crate::coordinators::group::config::GroupConfig;
-use crate::coordinators::group::records::GroupRecord;
 use crate::coordinators::group::request::{
-    Answer, CommitRequest, DescribedGroup, GroupState, JoinRequest, Leaver, ListedGroup, Now, Reply, Request, Token,
+    Answer, CommitRequest, DescribedGroup, GroupState, JoinAnswer, Leaver, Now, Reply, Request, Token,
 };
+use crate::coordinators::group::topics::{NoTopics, TopicsImage};
 use esker_storage::env::Monotonic;
 use kafka_protocol::error::ResponseError;
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,12 +22,13 @@ const LONGEST_NAME: usize = 32_000;
 #[derive(Debug)]
 pub struct GroupMachine {
     config: Arc<GroupConfig>,
-    groups: BTreeMap<String, Group>,
+    topics: Arc<dyn TopicsImage>,
+    pub(super) groups: BTreeMap<String, Entry>,
     /// Each group that has a deadline, by it; `indexed` is the inverse.
     deadlines: BTreeSet<(Monotonic, String)>,
     indexed: BTreeMap<String, Monotonic>,
     /// When offsets are looked through for expired ones; `None` until loaded.
-    sweep: Option<Monotonic>,
+    pub(super) sweep: Option<Monotonic>,
 }
 
 impl GroupMachine {
@@ -34,6 +36,7 @@ impl GroupMachine {
     pub fn new(config: Arc<GroupConfig>) -> GroupMachine {
         GroupMachine {
             config,
+            topics: Arc::new(NoTopics),
             groups: BTreeMap::new(),
             deadlines: BTreeSet::new(),
             indexed: BTreeMap::new(),
@@ -41,97 +44,88 @@ impl GroupMachine {
         }
     }
 
-    /// Takes over what a record of the partition says. Records are replayed in the order of the log.
-    pub fn replay(&mut self, record: GroupRecord) {
-        match record {
-            GroupRecord::Offset { key, value: Some(value) } => {
-                let group = self.groups.entry(key.group).or_insert_with_key(|id| Group::new(id, value.committed));
-                group.offsets.apply(&key.topic, key.partition, Some(value));
-            }
-            GroupRecord::Offset { key, value: None } => {
-                if let Some(group) = self.groups.get_mut(&key.group) {
-                    group.offsets.apply(&key.topic, key.partition, None);
-                }
-            }
-            GroupRecord::Group { group, value: Some(value) } => {
-                let since = value.state_since.unwrap_or_default();
-                self.groups.entry(group).or_insert_with_key(|id| Group::new(id, since)).restore(value);
-            }
-            GroupRecord::Group { group, value: None } => {
-                if let Some(gone) = self.groups.remove(&group)
-                    && !gone.offsets.is_empty()
-                {
-                    // Offsets that outlive their group's metadata are those of a group without members.
-                    let since = gone.state_since.unwrap_or_default();
-                    let offsets = gone.offsets;
-                    self.groups.insert(group.clone(), Group { offsets, ..Group::new(&group, since) });
-                }
-            }
-            GroupRecord::Other { .. } => {}
-        }
+    /// From here on, the topics are these. Groups look at them when their members next send a heartbeat.
+    pub fn see_topics(&mut self, topics: Arc<dyn TopicsImage>) {
+        self.topics = topics;
     }
 
-    /// The log is replayed: sessions start anew, since nobody could reach this coordinator before.
-    pub fn loaded(&mut self, now: Now, out: &mut Output) {
-        let config = Arc::clone(&self.config);
-        let mut step = Step { config: &config, now, out };
-        self.sweep = Some(now.monotonic.plus(config.offsets_retention_check_interval));
-        let ids: Vec<String> = self.groups.keys().cloned().collect();
-        for id in ids {
-            if let Some(group) = self.groups.get_mut(&id) {
-                for member in group.members.values_mut() {
-                    member.seen(now.monotonic);
-                }
-                if group.members.len() > config.max_size {
-                    group.prepare_rebalance(&mut step);
-                }
-            }
-            self.settle(&id);
-        }
+    /// What a step goes by, held apart from the machine so that both can be borrowed.
+    pub(super) fn surroundings(&self) -> (Arc<GroupConfig>, Arc<dyn TopicsImage>) {
+        (Arc::clone(&self.config), Arc::clone(&self.topics))
     }
 
     /// Handles `request`. Its answer is in `out`, or will be in that of a later call.
     pub fn handle(&mut self, now: Now, token: Token, request: Request, out: &mut Output) {
-        let config = Arc::clone(&self.config);
-        let mut step = Step { config: &config, now, out };
+        let (config, topics) = self.surroundings();
+        let mut step = Step { config: &config, now, topics: topics.as_ref(), out };
         if !names_fit(&request) {
             return step.reply(token, request.refused(ResponseError::InvalidRequest));
         }
         match request {
             Request::Join(join) => self.join(join, token, &mut step),
-            Request::Sync(sync) => match self.groups.get_mut(&sync.from.group) {
-                None => step.reply(token, Answer::Sync(Err(ResponseError::UnknownMemberId))),
-                Some(group) => {
-                    let id = group.id.clone();
-                    group.sync(sync, token, &mut step);
-                    self.settle(&id);
+            Request::Sync(sync) => {
+                let id = sync.from.group.clone();
+                match self.groups.get_mut(&id) {
+                    None => step.reply(token, Answer::Sync(Err(ResponseError::UnknownMemberId))),
+                    Some(Entry::Classic(group)) => group.sync(sync, token, &mut step),
+                    Some(Entry::Consumer(group)) => {
+                        let synced = group.sync(sync, &step);
+                        step.reply(token, Answer::Sync(synced));
+                    }
                 }
-            },
-            Request::Heartbeat(from) => match self.groups.get_mut(&from.group) {
-                None => step.reply(token, Answer::Heartbeat(Err(ResponseError::UnknownMemberId))),
-                Some(group) => {
-                    group.heartbeat(&from, token, &mut step);
-                    self.settle(&from.group);
+                self.settle(&id);
+            }
+            Request::Heartbeat(from) => {
+                match self.groups.get_mut(&from.group) {
+                    None => step.reply(token, Answer::Heartbeat(Err(ResponseError::UnknownMemberId))),
+                    Some(Entry::Classic(group)) => group.heartbeat(&from, token, &mut step),
+                    Some(Entry::Consumer(group)) => {
+                        let alive = group.heartbeat(&from, &step);
+                        step.reply(token, Answer::Heartbeat(alive));
+                    }
                 }
-            },
+                self.settle(&from.group);
+            }
             Request::Leave { group, members } => self.leave(&group, members, token, &mut step),
+            Request::Beat(beat) => {
+                let beat = self.beat(*beat, &mut step);
+                step.reply(token, Answer::Beat(beat));
+            }
+            Request::DescribeConsumers { group } => {
+                let described = self.describe_consumers(&group, &step);
+                step.reply(token, Answer::Consumers(described));
+            }
             Request::Commit(commit) => self.commit(commit, token, &mut step),
-            Request::Fetch { group, topics } => {
-                let fetched = self.groups.get(&group).map(|group| &group.offsets);
-                let fetched = fetched.unwrap_or(&Offsets::default()).fetch(topics);
-                step.reply(token, Answer::Offsets(Ok(fetched)));
+            Request::Fetch { group, topics, member } => {
+                let entry = self.groups.get(&group);
+                let checked = match (entry, &member) {
+                    (Some(Entry::Classic(group)), Some((member, generation))) => group.check_fetch(member, *generation),
+                    (Some(Entry::Consumer(group)), Some((member, epoch))) => group.check_fetch(member, *epoch),
+                    (None, _) | (_, None) => Ok(()),
+                };
+                let fetched =
+                    checked.map(|()| entry.map_or(&Offsets::default(), |entry| entry.offsets()).fetch(topics));
+                step.reply(token, Answer::Offsets(fetched));
+            }
+            Request::DeleteOffsets { group, topics } => {
+                let deleted = match self.groups.get_mut(&group) {
+                    None => Err(ResponseError::GroupIdNotFound),
+                    Some(Entry::Classic(group)) => group.delete_offsets(topics, &mut step),
+                    Some(Entry::Consumer(group)) => Ok(group.delete_offsets(topics, &mut step)),
+                };
+                self.settle(&group);
+                step.reply(token, Answer::Commit(deleted));
             }
             Request::Describe { group } => {
-                let described = self.groups.get(&group).map_or_else(dead, Group::describe);
+                let described = match self.groups.get(&group) {
+                    Some(Entry::Classic(group)) => group.describe(),
+                    Some(Entry::Consumer(_)) | None => dead(),
+                };
                 step.reply(token, Answer::Describe(Ok(described)));
             }
             Request::List => {
-                let listed = self.groups.values().map(|group| ListedGroup {
-                    group: group.id.clone(),
-                    protocol_type: group.protocol_type.clone().unwrap_or_default(),
-                    state: group.state,
-                });
-                step.reply(token, Answer::List(Ok(listed.collect())));
+                let listed = self.groups.values().map(Entry::listed).collect();
+                step.reply(token, Answer::List(Ok(listed)));
             }
             Request::Delete { group } => {
                 let result = self.delete(&group, &mut step);
@@ -140,8 +134,8 @@ impl GroupMachine {
             Request::TopicsDeleted { topics } => {
                 let ids: Vec<String> = self.groups.keys().cloned().collect();
                 for id in ids {
-                    if let Some(group) = self.groups.get_mut(&id) {
-                        group.forget_topics(&topics, &mut step);
+                    if let Some(entry) = self.groups.get_mut(&id) {
+                        entry.offsets_mut().forget_topics(&id, &topics, &mut step);
                     }
                     self.settle(&id);
                 }
@@ -152,13 +146,19 @@ impl GroupMachine {
 
     /// Does everything that is due at `now`.
     pub fn advance(&mut self, now: Now, out: &mut Output) {
-        let config = Arc::clone(&self.config);
-        let mut step = Step { config: &config, now, out };
+        let (config, topics) = self.surroundings();
+        let mut step = Step { config: &config, now, topics: topics.as_ref(), out };
         while let Some((deadline, id)) = self.deadlines.first().cloned()
             && deadline <= now.monotonic
         {
-            if let Some(group) = self.groups.get_mut(&id) {
-                group.advance(&mut step);
+            match self.groups.get_mut(&id) {
+                Some(Entry::Classic(group)) => group.advance(&mut step),
+                Some(Entry::Consumer(group)) => {
+                    if let Some(member) = group.missed(now.monotonic) {
+                        self.put_out(&id, &[member], &mut step);
+                    }
+                }
+                None => {}
             }
             self.settle(&id);
         }
@@ -176,9 +176,13 @@ impl GroupMachine {
     /// Ends the machine: every request that still waits in a group is answered with `error`.
     pub fn abandon(self, error: ResponseError) -> Vec<Reply> {
         let mut replies = Vec::new();
-        for (id, member) in self.groups.into_values().flat_map(|group| group.members) {
+        let classic = self.groups.into_values().filter_map(|entry| match entry {
+            Entry::Classic(group) => Some(group),
+            Entry::Consumer(_) => None,
+        });
+        for (id, member) in classic.flat_map(|group| group.members) {
             if let Some(token) = member.joining {
-                let answer = crate::coordinators::group::request::JoinAnswer { result: Err(error), member: id };
+                let answer = JoinAnswer { result: Err(error), member: id };
                 replies.push(Reply { token, answer: Answer::Join(answer) });
             }
             if let Some(token) = member.syncing {
@@ -188,31 +192,9 @@ impl GroupMachine {
         replies
     }
 
-    /// How many groups there are in each state, for metrics.
-    pub fn count_by_state(&self) -> BTreeMap<GroupState, usize> {
-        let mut counts = BTreeMap::new();
-        for group in self.groups.values() {
-            *counts.entry(group.state).or_insert(0) += 1;
-        }
-        counts
-    }
-
-    fn join(&mut self, request: JoinRequest, token: Token, step: &mut Step<'_>) {
-        let bounds = step.config.min_session_timeout..=step.config.max_session_timeout;
-        if !request.session_timeout.is_some_and(|session| bounds.contains(&session)) {
-            return step.refuse_join(token, &request.member, ResponseError::InvalidSessionTimeout);
-        }
-        if !self.groups.contains_key(&request.group) {
-            if !request.member.is_empty() {
-                return step.refuse_join(token, &request.member, ResponseError::UnknownMemberId);
-            }
-            self.groups.insert(request.group.clone(), Group::new(&request.group, step.now.wall));
-        }
-        let id = request.group.clone();
-        if let Some(group) = self.groups.get_mut(&id) {
-            group.join(request, token, step);
-        }
-        self.settle(&id);
+    /// How many groups there are.
+    pub fn count(&self) -> usize {
+        self.groups.len()
     }
 
     fn leave(&mut self, id: &str, members: Vec<Leaver>, token: Token, step: &mut Step<'_>) {
@@ -221,38 +203,49 @@ impl GroupMachine {
                 let unknown = |leaver| (leaver, Some(ResponseError::UnknownMemberId));
                 step.reply(token, Answer::Leave(Ok(members.into_iter().map(unknown).collect())));
             }
-            Some(group) => {
+            Some(Entry::Classic(group)) => {
                 group.leave(members, token, step);
                 self.settle(id);
             }
+            Some(Entry::Consumer(_)) => self.leave_consumer_group(id, members, token, step),
         }
     }
 
     fn commit(&mut self, request: CommitRequest, token: Token, step: &mut Step<'_>) {
         if !self.groups.contains_key(&request.group) {
             if request.generation.is_some() {
-                let error = if request.names_unknown_group {
+                let error = if request.knows_member_epochs {
                     ResponseError::GroupIdNotFound
                 } else {
                     ResponseError::IllegalGeneration
                 };
                 return step.reply(token, Answer::Commit(Err(error)));
             }
-            self.groups.insert(request.group.clone(), Group::new(&request.group, step.now.wall));
+            let group = Group::new(&request.group, step.now.wall);
+            self.groups.insert(request.group.clone(), Entry::Classic(group));
         }
         let id = request.group.clone();
-        if let Some(group) = self.groups.get_mut(&id) {
-            group.commit(request, token, step);
+        match self.groups.get_mut(&id) {
+            Some(Entry::Classic(group)) => group.commit(request, token, step),
+            Some(Entry::Consumer(group)) => {
+                let committed = group.commit(request, step);
+                step.reply(token, Answer::Commit(committed));
+            }
+            None => {}
         }
         self.settle(&id);
     }
 
     fn delete(&mut self, id: &str, step: &mut Step<'_>) -> Result<(), ResponseError> {
-        let group = self.groups.get_mut(id).ok_or(ResponseError::GroupIdNotFound)?;
-        if group.state != GroupState::Empty {
+        let entry = self.groups.get_mut(id).ok_or(ResponseError::GroupIdNotFound)?;
+        let has_members = match entry {
+            Entry::Classic(group) => group.state != GroupState::Empty,
+            Entry::Consumer(group) => !group.members.is_empty(),
+        };
+        if has_members {
             return Err(ResponseError::NonEmptyGroup);
         }
-        group.forget_all_offsets(step);
+        entry.offsets_mut().forget_all(id, step);
         self.bury(id, step);
         Ok(())
     }
@@ -261,11 +254,14 @@ impl GroupMachine {
     fn expire_offsets(&mut self, step: &mut Step<'_>) {
         let ids: Vec<String> = self.groups.keys().cloned().collect();
         for id in ids {
-            let Some(group) = self.groups.get_mut(&id) else {
+            let Some(entry) = self.groups.get_mut(&id) else {
                 continue;
             };
-            group.expire_offsets(step);
-            if group.state == GroupState::Empty && group.offsets.is_empty() && group.pending.is_empty() {
+            match entry {
+                Entry::Classic(group) => group.expire_offsets(step),
+                Entry::Consumer(group) => group.expire_offsets(step),
+            }
+            if entry.is_deserted() && entry.offsets().is_empty() {
                 self.bury(&id, step);
             } else {
                 self.settle(&id);
@@ -273,29 +269,25 @@ impl GroupMachine {
         }
     }
 
-    /// Removes an empty group, from the log as well.
+    /// Removes a group without members, from the log as well.
     fn bury(&mut self, id: &str, step: &mut Step<'_>) {
-        if self.groups.remove(id).is_some_and(|group| group.written) {
-            let tombstone = GroupRecord::Group { group: id.to_owned(), value: None };
-            // The group's id was written before, so that it fits.
-            step.out.records.extend(tombstone.encode());
+        if let Some(entry) = self.groups.remove(id) {
+            Self::write_tombstones(&entry, step);
         }
         self.index(id, None);
     }
 
     /// After anything happened to group `id`: drops it if nothing is known of it, and notes its next deadline.
-    fn settle(&mut self, id: &str) {
-        let Some(group) = self.groups.get(id) else {
-            return;
+    pub(super) fn settle(&mut self, id: &str) {
+        let Some(entry) = self.groups.get(id) else {
+            return self.index(id, None);
         };
-        debug_assert_eq!(invariants::violated(group), None, "{group:?}");
-        let is_nothing =
-            !group.written && group.state == GroupState::Empty && group.offsets.is_empty() && group.pending.is_empty();
-        if is_nothing {
+        debug_assert_eq!(invariants::violated(entry), None, "{entry:?}");
+        if !entry.is_written() && entry.is_deserted() && entry.offsets().is_empty() {
             self.groups.remove(id);
             return self.index(id, None);
         }
-        let deadline = group.next_deadline();
+        let deadline = entry.next_deadline();
         self.index(id, deadline);
     }
 
@@ -313,7 +305,7 @@ impl GroupMachine {
     }
 }
 
-/// How a group that does not exist is described.
+/// How a group that does not exist, or is not of the classic protocol, is described.
 fn dead() -> DescribedGroup {
     DescribedGroup {
         state: GroupState::Dead,
@@ -326,20 +318,30 @@ fn dead() -> DescribedGroup {
 /// Flexible versions can carry names that neither a record nor an older answer can.
 fn names_fit(request: &Request) -> bool {
     let fits = |name: &str| name.len() <= LONGEST_NAME;
+    let optional_fits = |name: &Option<String>| name.as_deref().is_none_or(fits);
     match request {
         Request::Join(join) => {
             fits(&join.group)
                 && fits(&join.member)
-                && join.instance.as_deref().is_none_or(fits)
+                && optional_fits(&join.instance)
                 && fits(&join.client_id)
                 && fits(&join.protocol_type)
                 && join.protocols.iter().all(|(name, _)| fits(name))
+        }
+        Request::Beat(beat) => {
+            fits(&beat.group)
+                && fits(&beat.member)
+                && fits(&beat.client_id)
+                && [&beat.instance, &beat.rack, &beat.regex, &beat.assignor].into_iter().all(optional_fits)
+                && beat.topics.iter().flatten().all(|topic| fits(topic))
         }
         Request::Commit(commit) => fits(&commit.group) && commit.topics.iter().all(|(topic, _)| fits(topic)),
         Request::Sync(sync) => fits(&sync.from.group),
         Request::Heartbeat(from) => fits(&from.group),
         Request::Leave { group, .. }
+        | Request::DescribeConsumers { group }
         | Request::Fetch { group, .. }
+        | Request::DeleteOffsets { group, .. }
         | Request::Describe { group }
         | Request::Delete { group } => fits(group),
         Request::List | Request::TopicsDeleted { .. } => true,
@@ -348,8 +350,21 @@ fn names_fit(request: &Request) -> bool {
 
 #[cfg(test)]
 impl GroupMachine {
-    /// Every group, for tests.
-    pub(super) fn groups(&self) -> &BTreeMap<String, Group> {
-        &self.groups
+    /// Every classic group, for tests.
+    pub(super) fn groups(&self) -> BTreeMap<&str, &Group> {
+        let classic = self.groups.iter().filter_map(|(id, entry)| match entry {
+            Entry::Classic(group) => Some((id.as_str(), group)),
+            Entry::Consumer(_) => None,
+        });
+        classic.collect()
+    }
+
+    /// Every consumer group, for tests.
+    pub(super) fn consumer_groups(&self) -> BTreeMap<&str, &super::consumer::ConsumerGroup> {
+        let consumer = self.groups.iter().filter_map(|(id, entry)| match entry {
+            Entry::Consumer(group) => Some((id.as_str(), group)),
+            Entry::Classic(_) => None,
+        });
+        consumer.collect()
     }
 }

@@ -1,49 +1,44 @@
-//! Committed offsets: who may commit, what is found, and when an offset that nobody uses is forgotten.
+//! Committed offsets: who of a classic group may commit, and for groups of either protocol what a commit, a deletion and
+//! time do to the table.
 
+use super::committed::Offsets;
 use super::group::Group;
 use super::step::Step;
 use crate::coordinators::group::records::{GroupRecord, OffsetKey, OffsetValue, RecordError};
-use crate::coordinators::group::request::{Answer, CommitPartition, CommitRequest, GroupState, Token};
+use crate::coordinators::group::request::{Answer, CommitPartition, CommitRequest, CommitResults, GroupState, Token};
 use esker_storage::env::Timestamp;
 use kafka_protocol::error::ResponseError;
 use std::time::Duration;
 
-/// Since when an offset counts as unused.
-enum Unused {
-    /// Since the group is empty, or since the commit where that is not known.
-    SinceEmpty(Option<Timestamp>),
-    /// Since it was committed.
-    SinceCommit,
-}
-
-impl Group {
-    /// OffsetCommit.
-    pub(super) fn commit(&mut self, request: CommitRequest, token: Token, step: &mut Step<'_>) {
-        if let Err(error) = self.check_commit(&request) {
-            return step.reply(token, Answer::Commit(Err(error)));
-        }
-        if let Some(member) = self.members.get_mut(&request.member) {
-            member.seen(step.now.monotonic);
-        }
+impl Offsets {
+    /// Commits offsets of group `group`; each partition with its error.
+    pub(super) fn commit(
+        &mut self,
+        group: &str,
+        topics: Vec<(String, Vec<CommitPartition>)>,
+        retention: Option<Duration>,
+        step: &mut Step<'_>,
+    ) -> CommitResults {
         let wall = step.now.wall;
-        let expires = request.retention.map(|retention| {
+        let expires = retention.map(|retention| {
             let millis = i64::try_from(retention.as_millis()).unwrap_or(i64::MAX);
             Timestamp::from_millis(wall.millis().saturating_add(millis))
         });
         let mut results = Vec::new();
-        for (topic, partitions) in request.topics {
+        for (topic, partitions) in topics {
             let mut result = Vec::new();
             for partition in partitions {
                 let index = partition.partition;
-                result.push((index, self.commit_one(&topic, partition, expires, step).err()));
+                result.push((index, self.commit_one(group, &topic, partition, expires, step).err()));
             }
             results.push((topic, result));
         }
-        step.reply(token, Answer::Commit(Ok(results)));
+        results
     }
 
     fn commit_one(
         &mut self,
+        group: &str,
         topic: &str,
         commit: CommitPartition,
         expires: Option<Timestamp>,
@@ -61,21 +56,96 @@ impl Group {
             committed: step.now.wall,
             expires,
         };
-        self.put_offset(topic, commit.partition, Some(value), step).map_err(|_| ResponseError::OffsetMetadataTooLarge)
+        self.put(group, topic, commit.partition, Some(value), step).map_err(|_| ResponseError::OffsetMetadataTooLarge)
     }
 
     /// Writes an offset or its tombstone, and applies it.
-    fn put_offset(
+    fn put(
         &mut self,
+        group: &str,
         topic: &str,
         partition: i32,
         value: Option<OffsetValue>,
         step: &mut Step<'_>,
     ) -> Result<(), RecordError> {
-        let key = OffsetKey { group: self.id.clone(), topic: topic.to_owned(), partition };
+        let key = OffsetKey { group: group.to_owned(), topic: topic.to_owned(), partition };
         step.out.records.push(GroupRecord::Offset { key, value: value.clone() }.encode()?);
-        self.offsets.apply(topic, partition, value);
+        self.apply(topic, partition, value);
         Ok(())
+    }
+
+    /// OffsetDelete: forgets offsets of topics that are not consumed; each partition with its error.
+    pub(super) fn delete(
+        &mut self,
+        group: &str,
+        topics: Vec<(String, Vec<i32>)>,
+        is_consumed: impl Fn(&str) -> bool,
+        step: &mut Step<'_>,
+    ) -> CommitResults {
+        let mut results = Vec::new();
+        for (topic, partitions) in topics {
+            let error = is_consumed(&topic).then_some(ResponseError::GroupSubscribedToTopic);
+            if error.is_none() {
+                let there = |of: &str, partition: i32| of == topic && partitions.contains(&partition);
+                let found = self.find_partitions(there);
+                self.forget(group, found, step);
+            }
+            results.push((topic, partitions.into_iter().map(|partition| (partition, error)).collect()));
+        }
+        results
+    }
+
+    /// Forgets offsets that are unused for `offsets.retention.minutes` since the time that `since` says, or since the
+    /// one that the client chose, unless their topic is consumed.
+    pub(super) fn expire(
+        &mut self,
+        group: &str,
+        since: impl Fn(&OffsetValue) -> Timestamp,
+        is_consumed: impl Fn(&str) -> bool,
+        step: &mut Step<'_>,
+    ) {
+        let (now, retention) = (step.now.wall, step.config.offsets_retention);
+        let expired = self.find(|topic, value| {
+            !is_consumed(topic)
+                && match value.expires {
+                    Some(expires) => now >= expires,
+                    None => elapsed(since(value), now) >= retention,
+                }
+        });
+        self.forget(group, expired, step);
+    }
+
+    /// Forgets the offsets of deleted topics.
+    pub(super) fn forget_topics(&mut self, group: &str, topics: &[String], step: &mut Step<'_>) {
+        let gone = self.find(|topic, _| topics.iter().any(|deleted| deleted == topic));
+        self.forget(group, gone, step);
+    }
+
+    /// Forgets every offset.
+    pub(super) fn forget_all(&mut self, group: &str, step: &mut Step<'_>) {
+        let all = self.find(|_, _| true);
+        self.forget(group, all, step);
+    }
+
+    fn forget(&mut self, group: &str, partitions: Vec<(String, i32)>, step: &mut Step<'_>) {
+        for (topic, partition) in partitions {
+            // Its key was written before, so that it fits.
+            let _ = self.put(group, &topic, partition, None, step);
+        }
+    }
+}
+
+impl Group {
+    /// OffsetCommit.
+    pub(super) fn commit(&mut self, request: CommitRequest, token: Token, step: &mut Step<'_>) {
+        if let Err(error) = self.check_commit(&request) {
+            return step.reply(token, Answer::Commit(Err(error)));
+        }
+        if let Some(member) = self.members.get_mut(&request.member) {
+            member.seen(step.now.monotonic);
+        }
+        let results = self.offsets.commit(&self.id, request.topics, request.retention, step);
+        step.reply(token, Answer::Commit(Ok(results)));
     }
 
     /// Members commit in their generation; anybody may while the group has no members.
@@ -97,48 +167,44 @@ impl Group {
         Ok(())
     }
 
+    /// OffsetFetch by one who says that it is a member.
+    ///
+    /// # Errors
+    /// UNKNOWN_MEMBER_ID, ILLEGAL_GENERATION.
+    pub(super) fn check_fetch(&self, member: &str, generation: i32) -> Result<(), ResponseError> {
+        self.check_member(member, None)?;
+        if generation == self.generation { Ok(()) } else { Err(ResponseError::IllegalGeneration) }
+    }
+
+    /// OffsetDelete. A group with members must say what it consumes.
+    ///
+    /// # Errors
+    /// NON_EMPTY_GROUP.
+    pub(super) fn delete_offsets(
+        &mut self,
+        topics: Vec<(String, Vec<i32>)>,
+        step: &mut Step<'_>,
+    ) -> Result<CommitResults, ResponseError> {
+        if self.state != GroupState::Empty && self.subscribed.is_none() {
+            return Err(ResponseError::NonEmptyGroup);
+        }
+        let subscribed = self.subscribed.as_ref().filter(|_| self.state != GroupState::Empty);
+        let is_consumed = |topic: &str| subscribed.is_some_and(|topics| topics.contains(topic));
+        Ok(self.offsets.delete(&self.id, topics, is_consumed, step))
+    }
+
     /// Forgets offsets that were not used for `offsets.retention.minutes`. In a group with members only those of
     /// topics that nobody subscribes to can be unused, and only where the subscriptions are known.
     pub(super) fn expire_offsets(&mut self, step: &mut Step<'_>) {
-        let unused = match (&self.protocol_type, self.state) {
-            (None, _) => Unused::SinceCommit,
-            (Some(_), GroupState::Empty) => Unused::SinceEmpty(self.state_since),
-            (Some(_), GroupState::Stable) if self.subscribed.is_some() => Unused::SinceCommit,
+        let empty_since = match (&self.protocol_type, self.state) {
+            (None, _) => None,
+            (Some(_), GroupState::Empty) => self.state_since,
+            (Some(_), GroupState::Stable) if self.subscribed.is_some() => None,
             _ => return,
         };
         let is_consumed = |topic: &str| self.subscribed.as_ref().is_some_and(|topics| topics.contains(topic));
-        let (now, retention) = (step.now.wall, step.config.offsets_retention);
-        let expired = self.offsets.find(|topic, value| {
-            let since = match unused {
-                Unused::SinceEmpty(since) => since.unwrap_or(value.committed),
-                Unused::SinceCommit => value.committed,
-            };
-            !is_consumed(topic)
-                && match value.expires {
-                    Some(expires) => now >= expires,
-                    None => elapsed(since, now) >= retention,
-                }
-        });
-        self.forget_offsets(expired, step);
-    }
-
-    /// Forgets the offsets of deleted topics.
-    pub(super) fn forget_topics(&mut self, topics: &[String], step: &mut Step<'_>) {
-        let gone = self.offsets.find(|topic, _| topics.iter().any(|deleted| deleted == topic));
-        self.forget_offsets(gone, step);
-    }
-
-    /// Forgets every offset.
-    pub(super) fn forget_all_offsets(&mut self, step: &mut Step<'_>) {
-        let all = self.offsets.find(|_, _| true);
-        self.forget_offsets(all, step);
-    }
-
-    fn forget_offsets(&mut self, partitions: Vec<(String, i32)>, step: &mut Step<'_>) {
-        for (topic, partition) in partitions {
-            // Its key was written before, so that it fits.
-            let _ = self.put_offset(&topic, partition, None, step);
-        }
+        // An empty group's offsets are unused since it is empty, or since the commit where that is not known.
+        self.offsets.expire(&self.id, |value| empty_since.unwrap_or(value.committed), is_consumed, step);
     }
 }
 

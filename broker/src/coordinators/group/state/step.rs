@@ -3,6 +3,7 @@
 use crate::coordinators::group::config::GroupConfig;
 use crate::coordinators::group::records::LogRecord;
 use crate::coordinators::group::request::{Answer, JoinAnswer, Now, Reply, Token};
+use crate::coordinators::group::topics::TopicsImage;
 use kafka_protocol::error::ResponseError;
 
 /// What a call came to. The records are to be appended in order, and an answer may go once all records up to and
@@ -19,6 +20,7 @@ pub struct Output {
 pub(super) struct Step<'a> {
     pub(super) config: &'a GroupConfig,
     pub(super) now: Now,
+    pub(super) topics: &'a dyn TopicsImage,
     pub(super) out: &'a mut Output,
 }
 

@@ -1,13 +1,19 @@
 //! The machine by calls alone: time is what the test says, and every answer is where a client would find it.
 
+mod consumers;
+mod consumers_random;
 mod lifecycle;
 mod membership;
+mod migration;
 mod offsets;
 mod properties;
 mod statics;
 
 use super::{GroupMachine, Output};
 use crate::coordinators::group::config::GroupConfig;
+use crate::coordinators::group::consumer_request::*;
+use crate::coordinators::group::fixed_topics::{FixedTopics, topic_id};
+use crate::coordinators::group::records::Partitions;
 use crate::coordinators::group::records::{GroupRecord, LogRecord};
 use crate::coordinators::group::request::*;
 use bytes::Bytes;
@@ -26,6 +32,7 @@ const EPOCH: i64 = 1_700_000_000_000;
 pub(super) struct Script {
     pub(super) config: Arc<GroupConfig>,
     pub(super) machine: GroupMachine,
+    pub(super) topics: FixedTopics,
     pub(super) elapsed: Duration,
     pub(super) log: Vec<LogRecord>,
     pub(super) answers: BTreeMap<Token, Answer>,
@@ -42,12 +49,14 @@ impl Script {
         let mut script = Script {
             machine: GroupMachine::new(Arc::clone(&config)),
             config,
+            topics: FixedTopics::new(&[("orders", 4), ("t", 6)]),
             elapsed: Duration::ZERO,
             log: Vec::new(),
             answers: BTreeMap::new(),
             next: 0,
         };
         let mut out = Output::default();
+        script.look();
         script.machine.loaded(script.now(), &mut out);
         script.take(out);
         script
@@ -62,12 +71,14 @@ impl Script {
         let mut script = Script {
             config: Arc::clone(&self.config),
             machine,
+            topics: self.topics.clone(),
             elapsed: self.elapsed,
             log: self.log.clone(),
             answers: BTreeMap::new(),
             next: self.next,
         };
         let mut out = Output::default();
+        script.look();
         script.machine.loaded(script.now(), &mut out);
         script.take(out);
         script
@@ -77,6 +88,25 @@ impl Script {
         Now {
             monotonic: Monotonic::from_origin(self.elapsed),
             wall: Timestamp::from_millis(EPOCH + i64::try_from(self.elapsed.as_millis()).unwrap()),
+        }
+    }
+
+    /// Shows the topics to the machine, as the runtime does before each call.
+    fn look(&mut self) {
+        self.machine.see_topics(Arc::new(self.topics.clone()));
+    }
+
+    /// There is another topic, or it has another number of partitions; none for no such topic any more.
+    pub(super) fn topic(&mut self, name: &str, partitions: Option<i32>) {
+        self.topics.version += 1;
+        match partitions {
+            Some(partitions) => {
+                let info = crate::coordinators::group::topics::TopicInfo { id: topic_id(name), partitions };
+                self.topics.topics.insert(name.to_owned(), info);
+            }
+            None => {
+                self.topics.topics.remove(name);
+            }
         }
     }
 
@@ -93,6 +123,7 @@ impl Script {
         self.next += 1;
         let token = Token(self.next);
         let mut out = Output::default();
+        self.look();
         self.machine.handle(self.now(), token, request, &mut out);
         self.take(out);
         token
@@ -112,6 +143,7 @@ impl Script {
             let due = self.machine.next_deadline().map(Monotonic::origin_elapsed).filter(|due| *due <= end);
             self.elapsed = due.unwrap_or(end).max(self.elapsed);
             let mut out = Output::default();
+            self.look();
             self.machine.advance(self.now(), &mut out);
             self.take(out);
             if due.is_none() {
@@ -202,6 +234,108 @@ impl Script {
         }
         assert_eq!(self.state(), GroupState::Stable);
         ids
+    }
+}
+
+/// A heartbeat of a consumer group's member, to be filled in.
+#[derive(Clone)]
+pub(super) struct Heart(pub(super) ConsumerHeartbeat);
+
+/// A heartbeat of `member` at `epoch` that says nothing new.
+pub(super) fn heart(member: &str, epoch: i32) -> Heart {
+    Heart(ConsumerHeartbeat {
+        group: "g".to_owned(),
+        member: member.to_owned(),
+        brings_own_id: true,
+        fresh: Uuid::from_u128(0),
+        epoch,
+        instance: None,
+        rack: None,
+        rebalance_timeout_ms: None,
+        topics: None,
+        regex: None,
+        assignor: None,
+        owned: None,
+        client_id: "c".to_owned(),
+        client_host: "/10.0.0.1".to_owned(),
+        session_timeout: CONSUMER_SESSION,
+        heartbeat_interval: Duration::from_secs(5),
+    })
+}
+
+pub(super) const CONSUMER_SESSION: Duration = Duration::from_secs(45);
+
+/// A first heartbeat, that subscribes to `topics`.
+pub(super) fn joins(member: &str, topics: &[&str]) -> Heart {
+    let mut joins = heart(member, 0).owning(Partitions::new());
+    joins.0.rebalance_timeout_ms = Some(30_000);
+    joins.0.topics = Some(topics.iter().map(|topic| (*topic).to_owned()).collect());
+    joins
+}
+
+impl Heart {
+    pub(super) fn owning(mut self, owned: Partitions) -> Heart {
+        self.0.owned = Some(owned);
+        self
+    }
+
+    pub(super) fn instance(mut self, instance: &str) -> Heart {
+        self.0.instance = Some(instance.to_owned());
+        self
+    }
+
+    pub(super) fn assignor(mut self, assignor: &str) -> Heart {
+        self.0.assignor = Some(assignor.to_owned());
+        self
+    }
+
+    pub(super) fn topics(mut self, topics: &[&str]) -> Heart {
+        self.0.topics = Some(topics.iter().map(|topic| (*topic).to_owned()).collect());
+        self
+    }
+
+    pub(super) fn regex(mut self, regex: &str) -> Heart {
+        self.0.regex = Some(regex.to_owned());
+        self
+    }
+}
+
+/// Partitions of one topic.
+pub(super) fn of(topic: &str, partitions: &[i32]) -> Partitions {
+    if partitions.is_empty() {
+        return Partitions::new();
+    }
+    Partitions::from([(topic_id(topic), partitions.iter().copied().collect())])
+}
+
+impl Script {
+    pub(super) fn beat(&mut self, heart: Heart) -> Result<Beat, Refusal> {
+        let token = self.ask(Request::Beat(Box::new(heart.0)));
+        match self.answer(token) {
+            Answer::Beat(result) => result.clone(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    pub(super) fn beat_error(&mut self, heart: Heart) -> ResponseError {
+        self.beat(heart).unwrap_err().error
+    }
+
+    pub(super) fn consumers(&mut self) -> DescribedConsumerGroup {
+        let token = self.ask(Request::DescribeConsumers { group: "g".to_owned() });
+        match self.answer(token) {
+            Answer::Consumers(Ok(described)) => described.clone(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// The one group's state and protocol, as it is listed.
+    pub(super) fn listed(&mut self) -> Option<(&'static str, GroupKind)> {
+        let token = self.ask(Request::List);
+        match self.answer(token) {
+            Answer::List(Ok(listed)) => listed.first().map(|group| (group.state, group.kind)),
+            other => panic!("{other:?}"),
+        }
     }
 }
 

@@ -137,7 +137,7 @@ impl World {
                     instance: None,
                     generation: (!outside).then_some(state.generation),
                     retention: None,
-                    names_unknown_group: false,
+                    knows_member_epochs: false,
                     topics: vec![("t".to_owned(), vec![partition])],
                 }));
             }
@@ -195,11 +195,12 @@ impl World {
     }
 
     fn check(&mut self) {
-        let Some(group) = self.script.machine.groups().get("g") else {
+        let groups = self.script.machine.groups();
+        let Some(group) = groups.get("g") else {
             self.generation = 0;
             return;
         };
-        assert_eq!(invariants::violated(group), None);
+        assert_eq!(invariants::of_classic(group), None);
         // Everybody is answered or waits in the group.
         let waiting: BTreeSet<Token> =
             group.members.values().flat_map(|member| [member.joining, member.syncing]).flatten().collect();
@@ -210,7 +211,8 @@ impl World {
         }
         // The log has what the group has.
         let loaded = self.script.reloaded();
-        let again = loaded.machine.groups().get("g");
+        let loaded_groups = loaded.machine.groups();
+        let again = loaded_groups.get("g");
         let offsets = again.map(|group| group.offsets.clone()).unwrap_or_default();
         assert_eq!(offsets, group.offsets);
         if group.written && matches!(group.state, GroupState::Stable | GroupState::Empty) {
