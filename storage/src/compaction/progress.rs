@@ -50,7 +50,7 @@ pub fn write(log: &Log, progress: Progress) -> Result<(), LogError> {
     log.write_beside(FileName::Cleaned, &encode(progress))
 }
 
-fn encode(progress: Progress) -> Vec<u8> {
+pub(super) fn encode(progress: Progress) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(32);
     bytes.extend_from_slice(MAGIC);
     bytes.extend_from_slice(&VERSION.to_be_bytes());
@@ -63,7 +63,7 @@ fn encode(progress: Progress) -> Vec<u8> {
     bytes
 }
 
-fn decode(bytes: &[u8]) -> io::Result<Progress> {
+pub(super) fn decode(bytes: &[u8]) -> io::Result<Progress> {
     let Some((body, crc)) = bytes.split_last_chunk::<4>() else { return Ok(Progress::default()) };
     if !body.starts_with(MAGIC) || crc32fast::hash(body).to_be_bytes() != *crc {
         return Ok(Progress::default());
