@@ -82,6 +82,7 @@ pub fn run(options: &Faults) -> anyhow::Result<()> {
     let mut settings = vec![("log.retention.check.interval.ms", "200")];
     settings.extend(options.settings.iter().filter_map(|pair| pair.split_once('=')));
     let broker = Broker::start(&binary, &store, &settings)?;
+    store.keep_to(&broker.history_cores()?)?;
     println!("{} records/s of {} bytes, acks=all; {}", options.rate, options.size, options.store);
     let load = hot::load(&broker, options.rate, options.size, &CONFIGS);
     produce::prepare(&load)?;
