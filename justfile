@@ -25,3 +25,16 @@ trial *ARGS:
 # The simulation on N seeds, or on one: `just sim 1000`, `ESKER_SIM_SEED=7 just sim`.
 sim N="100":
     ESKER_SIM_SEEDS={{N}} cargo test --release -p esker-tests --test simulation -- --nocapture --skip mutation_
+
+# Fuzzes one target, as long as told (`-max_total_time=60`); their names are those of the binaries in tests/fuzz.
+fuzz TARGET *ARGS:
+    cargo +nightly fuzz run --fuzz-dir tests/fuzz --sanitizer none {{TARGET}} -- -max_len=16384 {{ARGS}}
+
+# The one file with `unsafe`, under valgrind.
+memcheck:
+    CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER="valgrind --error-exitcode=9 --leak-check=full --errors-for-leak-kinds=definite" \
+        cargo test -p esker-storage --lib env::real_map
+
+# What of it Miri can run: a map in memory, and the slices of it.
+miri:
+    MIRIFLAGS=-Zmiri-disable-isolation cargo +nightly miri test -p esker-storage --lib env::real_map

@@ -15,3 +15,8 @@ pub mod metrics;
 pub mod net;
 pub mod partition;
 pub mod server;
+
+/// Every fuzz target of this crate.
+#[cfg(feature = "fuzz")]
+pub const FUZZ_TARGETS: &[&[esker_protocol::fuzz::Target]] =
+    &[config::fuzz::TARGETS, metadata::fuzz::TARGETS, coordinators::group::fuzz::TARGETS, net::fuzz::TARGETS];

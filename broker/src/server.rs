@@ -19,7 +19,7 @@ use crate::handlers::{Dispatch, Handlers, Parts};
 use crate::metadata::{Image, Publisher};
 use crate::metrics::{Metrics, Readiness};
 use crate::net::env::Network;
-use crate::net::{Acceptor, Bind, Bound, ByteBudget, Limits};
+use crate::net::{Acceptor, AnswerBudget, Bind, Bound, ByteBudget, Limits, PerIpLimits};
 use crate::partition::{Cleaner, Hosted, Upkeep};
 use anyhow::{Context, bail};
 use esker_protocol::api::APIS;
@@ -178,8 +178,9 @@ pub async fn start(outside: Outside, mut config: BrokerConfig, gauges: Gauges) -
     });
     let limits = guard::Limits { max_array_elements: usize::try_from(config.max_request_array_elements)? };
     let service = Arc::new(Dispatch::new(handlers, limits));
-    let budget = ByteBudget::new(config.queued_max_request_bytes);
-    let acceptor = Acceptor::new(env.clone(), service, budget);
+    let budgets =
+        (ByteBudget::new(config.queued_max_request_bytes), AnswerBudget::new(config.queued_max_response_bytes));
+    let acceptor = Acceptor::new(env.clone(), service, budgets, per_ip_limits(&config)?);
     let addresses = listeners.iter().map(Bound::address).collect();
     let mut tasks = vec![follow, controlling, clean_up, sweeping, upkeep];
     tasks.extend(Cleaner::new(&env, &config, &hosted, &metrics).start());
@@ -402,6 +403,11 @@ fn how(listener: &Listener, config: &BrokerConfig) -> anyhow::Result<Bind> {
         },
         max_connections: usize::try_from(config.max_connections)?,
     })
+}
+
+fn per_ip_limits(config: &BrokerConfig) -> anyhow::Result<PerIpLimits> {
+    let each = usize::try_from(config.max_connections_per_ip)?;
+    Ok(PerIpLimits { each, overrides: config.max_connections_per_ip_overrides.clone() })
 }
 
 fn upload_config(config: &BrokerConfig) -> UploadConfig {

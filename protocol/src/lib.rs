@@ -16,6 +16,8 @@ pub mod api;
 pub mod error_code;
 pub mod features;
 pub mod frame;
+#[cfg(feature = "fuzz")]
+pub mod fuzz;
 pub mod guard;
 mod lengths;
 pub mod record;

@@ -2,6 +2,7 @@
 
 use crate::api::{Api, ApiKey};
 use crate::guard::fill;
+use crate::record::BatchHeader;
 
 /// The body of a well-formed request; its numbers and names mean nothing. Odd seeds give one in which everything is
 /// there that can be, even ones leave things out and add tagged fields that nobody knows.
@@ -28,4 +29,34 @@ pub fn frame(api: &Api, version: i16, correlation_id: i32, body: &[u8]) -> Vec<u
     let length = u32::try_from(frame.len() - 4).unwrap_or(u32::MAX);
     frame.splice(..4, length.to_be_bytes());
     frame
+}
+
+/// A batch as it is but for its base offset, 0, and its magic, length and checksum, which are those that they should be.
+pub fn sealed(records: &[u8]) -> Vec<u8> {
+    let mut batch = records.to_vec();
+    if let Ok(header) = BatchHeader::parse(&with_length(batch.clone())) {
+        batch = with_length(batch);
+        let crc = crc32c(batch.get(BatchHeader::CRC_START..).unwrap_or_default());
+        let head = BatchHeader { crc, base_offset: 0, ..header }.encode();
+        if let Some(start) = batch.get_mut(..BatchHeader::SIZE) {
+            start.copy_from_slice(&head);
+        }
+    }
+    batch
+}
+
+fn crc32c(bytes: &[u8]) -> u32 {
+    crc_fast::checksum(crc_fast::CrcAlgorithm::Crc32Iscsi, bytes) as u32
+}
+
+/// `batch` with magic 2 and the length that it has.
+fn with_length(mut batch: Vec<u8>) -> Vec<u8> {
+    let length = (batch.len() as i32 - 12).to_be_bytes();
+    if let Some(field) = batch.get_mut(8..12) {
+        field.copy_from_slice(&length);
+    }
+    if let Some(magic) = batch.get_mut(16) {
+        *magic = 2;
+    }
+    batch
 }

@@ -15,3 +15,13 @@ pub mod offset;
 pub mod partition_log;
 pub mod segment;
 pub mod tier;
+
+/// Every fuzz target of this crate.
+#[cfg(feature = "fuzz")]
+pub const FUZZ_TARGETS: &[&[esker_protocol::fuzz::Target]] = &[
+    segment::fuzz::TARGETS,
+    log::fuzz::TARGETS,
+    compaction::fuzz::TARGETS,
+    tier::fuzz::TARGETS,
+    numbered_log::fuzz::TARGETS,
+];

@@ -3,6 +3,7 @@
 //! - [`checker`] judges what clients saw, in simulated and in real runs.
 //! - [`sim`] is a world of brokers on one thread, with a seeded schedule and simulated disks, network and store.
 //! - [`harness`] starts brokers, stores and clients for the scenarios.
+//! - [`fuzz`] has what the fuzz targets need beyond a fuzzer.
 //! - [`tidy`] reads the sources and finds what the house rules forbid.
 //!
 //! The scenarios themselves are in `tests/tests/`, one file per story.
@@ -14,6 +15,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 pub mod checker;
+pub mod fuzz;
 pub mod harness;
 pub mod sim;
 pub mod tidy;

@@ -5,6 +5,7 @@ mod simulation {
     mod admin;
     mod broker;
     mod cast;
+    mod compaction;
     mod disk;
     mod executor;
     mod failures;
@@ -14,6 +15,7 @@ mod simulation {
     mod mutations;
     mod net;
     mod rewrites;
+    mod rot;
     mod sample;
     mod stage;
     mod store;

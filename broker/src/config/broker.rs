@@ -6,7 +6,10 @@ use super::id_text::parse_id;
 use super::key::list_items;
 use super::layers::{BrokerReader, Layers, Read, Values};
 use super::listener::Listener;
+use super::per_ip::parse_per_ip;
 use super::registry::{Scope, find};
+use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use uuid::Uuid;
 
@@ -55,15 +58,19 @@ pub struct BrokerConfig {
     pub socket_request_max_bytes: u32,
     pub queued_max_request_bytes: u64,
     pub queued_max_request_stall_ms: u64,
+    pub queued_max_response_bytes: u64,
     pub max_in_flight_requests: u32,
     pub max_request_array_elements: u32,
     pub max_connections: u32,
+    pub max_connections_per_ip: u32,
+    pub max_connections_per_ip_overrides: BTreeMap<IpAddr, usize>,
     pub connections_max_idle_ms: u64,
     /// `None`: one per core.
     pub num_network_threads: Option<u32>,
 
     pub fetch_max_bytes: u32,
     pub fetch_session_slots: u32,
+    pub fetch_session_partitions: u32,
     pub max_request_partition_size_limit: u32,
     pub retention_check_interval_ms: u64,
 
@@ -87,6 +94,7 @@ pub struct BrokerConfig {
     pub group_min_session_timeout_ms: u64,
     pub group_max_session_timeout_ms: u64,
     pub group_max_size: u32,
+    pub group_coordinator_max_bytes: u64,
     pub offset_metadata_max_bytes: u32,
     pub offsets_retention_minutes: u64,
     pub offsets_retention_check_interval_ms: u64,
@@ -155,12 +163,19 @@ impl BrokerConfig {
             socket_request_max_bytes: read.small("socket.request.max.bytes"),
             queued_max_request_bytes: read.count("queued.max.request.bytes"),
             queued_max_request_stall_ms: read.count("queued.max.request.stall.ms"),
+            queued_max_response_bytes: read.count("queued.max.response.bytes"),
             max_in_flight_requests: read.small("max.in.flight.requests.per.connection"),
             max_request_array_elements: read.small("max.request.array.elements"),
             max_connections: read.small("max.connections"),
+            max_connections_per_ip: read.small("max.connections.per.ip"),
+            max_connections_per_ip_overrides: parse_per_ip(
+                &read.text("max.connections.per.ip.overrides").unwrap_or_default(),
+            )
+            .unwrap_or_default(),
             connections_max_idle_ms: read.count("connections.max.idle.ms"),
             num_network_threads: read.text("num.network.threads").map(|_| read.small("num.network.threads")),
             fetch_max_bytes: read.small("fetch.max.bytes"),
+            fetch_session_partitions: read.small("max.incremental.fetch.session.cache.partitions"),
             fetch_session_slots: read.small("max.incremental.fetch.session.cache.slots"),
             max_request_partition_size_limit: read.small("max.request.partition.size.limit"),
             retention_check_interval_ms: read.count("log.retention.check.interval.ms"),
@@ -184,6 +199,7 @@ impl BrokerConfig {
             group_min_session_timeout_ms: read.count("group.min.session.timeout.ms"),
             group_max_session_timeout_ms: read.count("group.max.session.timeout.ms"),
             group_max_size: read.small("group.max.size"),
+            group_coordinator_max_bytes: read.count("group.coordinator.max.bytes"),
             offset_metadata_max_bytes: read.small("offset.metadata.max.bytes"),
             offsets_retention_minutes: read.count("offsets.retention.minutes"),
             offsets_retention_check_interval_ms: read.count("offsets.retention.check.interval.ms"),

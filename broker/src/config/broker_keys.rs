@@ -6,6 +6,7 @@
 use super::id_text::parse_id;
 use super::key::{Check, Key, Kind, check_positive, check_ratio};
 use super::listener::{check_advertised, check_listeners, check_protocol_map};
+use super::per_ip::check_per_ip;
 use super::topic_keys::{CLEAN_ONLY, COMPRESSION_TYPES, GZIP, LZ4, ZSTD};
 
 const fn int(name: &'static str, default: &'static str, doc: &'static str) -> Key {
@@ -98,6 +99,13 @@ pub static BROKER_KEYS: &[Key] = &[
         .check(Check::AtLeast(1)),
     int("group.consumer.session.timeout.ms", "45000", "Milliseconds that a consumer group's member may be silent.")
         .check(Check::AtLeast(1)),
+    long(
+        "group.coordinator.max.bytes",
+        "67108864",
+        "Bytes, about, that the groups of one partition of __consumer_offsets may take in memory; beyond it, members and \
+         offsets that would add to it are refused.",
+    )
+    .check(Check::AtLeast(MIB)),
     int(
         "group.initial.rebalance.delay.ms",
         "0",
@@ -236,12 +244,28 @@ pub static BROKER_KEYS: &[Key] = &[
         .dynamic(),
     int("max.connections", "10000", "Connections that are open at a time; more are closed at once.")
         .check(Check::AtLeast(1)),
+    int("max.connections.per.ip", "2147483647", "Connections from one address that are open at a time; more are closed at once.")
+        .check(Check::AtLeast(0)),
+    string(
+        "max.connections.per.ip.overrides",
+        "",
+        "What 'max.connections.per.ip' is for single addresses, ADDRESS:COUNT, separated by commas. Host names are not \
+         resolved.",
+    )
+    .check(Check::By(check_per_ip)),
     int(
         "max.in.flight.requests.per.connection",
         "64",
         "Requests of one connection that are in progress at a time; it is not read from beyond them.",
     )
     .check(Check::Between(1, 10_000)),
+    int(
+        "max.incremental.fetch.session.cache.partitions",
+        "500000",
+        "Partitions that all incremental fetch sessions of the broker remember together; a client that would add more \
+         fetches without a session.",
+    )
+    .check(Check::AtLeast(0)),
     int("max.incremental.fetch.session.cache.slots", "1000", "Incremental fetch sessions that the broker keeps.")
         .check(Check::AtLeast(0)),
     int(
@@ -295,10 +319,16 @@ pub static BROKER_KEYS: &[Key] = &[
     long(
         "queued.max.request.stall.ms",
         "5000",
-        "Milliseconds that a request may stay incomplete without a MiB of progress while others wait for its share of \
-         'queued.max.request.bytes'; then its connection is closed.",
+        "Milliseconds that a request may stay incomplete, or an answer unread, without a MiB of progress while others wait \
+         for its share of 'queued.max.request.bytes' or 'queued.max.response.bytes'; then its connection is closed.",
     )
     .check(Check::AtLeast(1)),
+    long(
+        "queued.max.response.bytes",
+        "268435456",
+        "Bytes of answers, apart from records, that wait for their clients to read them; beyond it no more are made.",
+    )
+    .check(Check::AtLeast(MIB)),
     int("remote.log.manager.copier.thread.pool.size", "4", "Uploads to the object store that run at a time.")
         .check(Check::Between(1, 1024)),
     int("remote.log.reader.threads", "24", "Reads from the object store that run at a time.").check(Check::Between(1, 1024)),

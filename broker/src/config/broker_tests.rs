@@ -179,6 +179,7 @@ fn refuses_and_says_what_was_meant() {
         ("advertised.listeners", "OTHER://h:9092"),
         ("cluster.id", "a/b"),
         ("log.dirs", " , "),
+        ("max.connections.per.ip.overrides", "localhost:5"),
         ("group.min.session.timeout.ms", "1800001"),
         ("group.consumer.assignors", "uniform,sticky"),
         ("group.consumer.assignors", " , "),

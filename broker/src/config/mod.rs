@@ -23,12 +23,15 @@ mod broker_id;
 mod broker_keys;
 mod describe;
 mod error;
+#[cfg(feature = "fuzz")]
+pub mod fuzz;
 mod id_text;
 mod key;
 mod layers;
 mod listener;
 mod log_level;
 mod nearest;
+mod per_ip;
 mod properties;
 mod registry;
 mod topic;

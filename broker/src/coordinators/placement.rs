@@ -111,6 +111,7 @@ fn group_config(config: &BrokerConfig) -> GroupConfig {
         min_session_timeout: Duration::from_millis(config.group_min_session_timeout_ms),
         max_session_timeout: Duration::from_millis(config.group_max_session_timeout_ms),
         max_size: usize::try_from(config.group_max_size).unwrap_or(usize::MAX),
+        max_bytes: usize::try_from(config.group_coordinator_max_bytes).unwrap_or(usize::MAX),
         consumer_session_timeout: Duration::from_millis(config.group_consumer_session_timeout_ms),
         consumer_heartbeat_interval: Duration::from_millis(config.group_consumer_heartbeat_interval_ms),
         consumer_max_size: usize::try_from(config.group_consumer_max_size).unwrap_or(usize::MAX),

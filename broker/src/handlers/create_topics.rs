@@ -1,5 +1,6 @@
 //! CreateTopics: new topics, item by item; what was created can be used when the answer comes.
 
+use super::answer_room::AnswerRoom;
 use super::wire::{outcome, text, wait_applied};
 use crate::config::{BrokerConfig, BrokerId, Layers, Values, describe_topic};
 use crate::controller::{Controller, CreateTopics, CreatedTopic, NewTopic, Refusal, Replicas};
@@ -37,6 +38,7 @@ pub async fn handle(
     }
     .map(Vec::into_iter);
     let layers = publisher.image().layers(config.node_id, &config.layers);
+    let mut room = AnswerRoom::new();
     let results = request.topics.iter().zip(parsed).map(|(topic, parsed)| {
         let created = parsed.and_then(|_| match &mut created {
             Ok(answers) => answers.next().unwrap_or_else(|| {
@@ -50,7 +52,7 @@ pub async fn handle(
             .with_error_code(code)
             .with_error_message(message);
         match created {
-            Ok(created) => describe(result, &created, version, request.validate_only, &layers),
+            Ok(created) => describe(result, &created, version, request.validate_only, &layers, &mut room),
             Err(_) => result,
         }
     });
@@ -68,6 +70,7 @@ fn describe(
     version: i16,
     validate_only: bool,
     layers: &Layers,
+    room: &mut AnswerRoom,
 ) -> CreatableTopicResult {
     if version >= 7 && !validate_only {
         result.topic_id = created.id;
@@ -83,7 +86,12 @@ fn describe(
                 .with_config_source(described.source as i8)
                 .with_is_sensitive(described.key.sensitive)
         });
-        result.configs = Some(configs.collect());
+        let configs: Vec<_> = configs.collect();
+        let size = |config: &CreatableTopicConfigs| {
+            64 + config.name.len() + config.value.as_ref().map_or(0, |value| value.len())
+        };
+        // Of very many topics the last are told without their settings, which can be asked for.
+        result.configs = room.take(configs.iter().map(size).sum()).then_some(configs);
     }
     result
 }

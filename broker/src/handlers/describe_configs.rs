@@ -1,5 +1,6 @@
 //! DescribeConfigs: every key with its value, source, synonyms, type and documentation.
 
+use super::answer_room::{AnswerRoom, TOO_MUCH, make_way};
 use super::loggers;
 use super::resource::{BROKER_LOGGER, resource};
 use super::wire::text;
@@ -12,9 +13,13 @@ use kafka_protocol::messages::describe_configs_response::{
     DescribeConfigsResourceResult, DescribeConfigsResult, DescribeConfigsSynonym,
 };
 use kafka_protocol::messages::{DescribeConfigsRequest, DescribeConfigsResponse};
+use kafka_protocol::protocol::StrBytes;
+
+/// Resources that are described before others get their turn.
+const AT_A_TIME: usize = 16;
 
 /// Answers a DescribeConfigs request.
-pub fn handle(
+pub async fn handle(
     request: &DescribeConfigsRequest,
     version: i16,
     publisher: &Publisher,
@@ -22,27 +27,43 @@ pub fn handle(
     log_level: &LogLevel,
 ) -> DescribeConfigsResponse {
     let image = publisher.image();
-    let results = request.resources.iter().map(|asked| {
+    let mut room = AnswerRoom::new();
+    let mut results = Vec::with_capacity(request.resources.len());
+    for (number, asked) in request.resources.iter().enumerate() {
+        if number % AT_A_TIME == AT_A_TIME - 1 {
+            make_way().await;
+        }
         let result = DescribeConfigsResult::default()
             .with_resource_type(asked.resource_type)
             .with_resource_name(asked.resource_name.clone());
-        let entries = if asked.resource_type == BROKER_LOGGER {
+        let too_much = || Refusal::new(ResponseError::InvalidRequest, TOO_MUCH);
+        let entries = if room.is_full() {
+            Err(too_much())
+        } else if asked.resource_type == BROKER_LOGGER {
             loggers::describe(log_level, config.node_id, &asked.resource_name)
         } else {
             let described = describe(&image, config, asked);
             described.map(|all| all.into_iter().map(|described| entry(described, request, version)).collect())
         };
-        match entries {
-            Ok(mut entries) => {
-                entries.retain(|entry| is_asked(asked, &entry.name));
-                result.with_error_message(None).with_configs(entries)
-            }
+        let entries = entries.and_then(|mut entries: Vec<_>| {
+            entries.retain(|entry| is_asked(asked, &entry.name));
+            if room.take(entries.iter().map(size).sum()) { Ok(entries) } else { Err(too_much()) }
+        });
+        results.push(match entries {
+            Ok(entries) => result.with_error_message(None).with_configs(entries),
             Err(refusal) => {
                 result.with_error_code(refusal.error.code()).with_error_message(Some(text(refusal.message)))
             }
-        }
-    });
-    DescribeConfigsResponse::default().with_results(results.collect())
+        });
+    }
+    DescribeConfigsResponse::default().with_results(results)
+}
+
+/// What an entry takes on the wire and beside it, about.
+fn size(entry: &DescribeConfigsResourceResult) -> usize {
+    let text = |text: &Option<StrBytes>| text.as_ref().map_or(0, |text| text.len());
+    let synonyms = entry.synonyms.iter().map(|synonym| 32 + synonym.name.len() + text(&synonym.value));
+    64 + entry.name.len() + text(&entry.value) + text(&entry.documentation) + synonyms.sum::<usize>()
 }
 
 /// No keys mean all keys, and so does an empty list of them.

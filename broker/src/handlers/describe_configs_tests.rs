@@ -5,6 +5,9 @@ use crate::config::{Scope, Values, check_topic_values};
 use crate::controller::testing::{Bench, Node, block_on};
 use crate::controller::{AlterConfigs, AlterOperation, ConfigAlteration};
 use crate::handlers::testing::{create, encodes};
+use std::future::Future;
+use std::pin::pin;
+use std::task::{Context, Poll};
 
 fn resource_of(kind: i8, name: &str) -> DescribeConfigsResource {
     DescribeConfigsResource::default()
@@ -18,7 +21,15 @@ fn ask(node: &Node, resources: Vec<DescribeConfigsResource>, version: i16) -> De
         .with_resources(resources)
         .with_include_synonyms(true)
         .with_include_documentation(version >= 3);
-    let answer = handle(&request, version, &node.publisher, &node.config, &LogLevel::default());
+    let level = LogLevel::default();
+    // It waits for nothing but its turn.
+    let mut answer = pin!(handle(&request, version, &node.publisher, &node.config, &level));
+    let mut cx = Context::from_waker(futures_util::task::noop_waker_ref());
+    let answer = loop {
+        if let Poll::Ready(answer) = answer.as_mut().poll(&mut cx) {
+            break answer;
+        }
+    };
     encodes(&answer, version);
     answer
 }
@@ -53,7 +64,7 @@ fn all_keys_of_topics_and_brokers_in_every_version() {
             check_topic_values(&values, &node.config.layers).unwrap();
         }
         let request = DescribeConfigsRequest::default().with_resources(vec![resource_of(2, "a")]);
-        let answer = handle(&request, 4, &node.publisher, &node.config, &LogLevel::default());
+        let answer = handle(&request, 4, &node.publisher, &node.config, &LogLevel::default()).await;
         encodes(&answer, 4);
         assert!(answer.results[0].configs.iter().all(|c| c.synonyms.is_empty() && c.documentation.is_none()));
     });
@@ -117,6 +128,21 @@ fn the_default_of_all_brokers_is_what_was_set_for_them() {
         let own = ask(&node, vec![resource_of(4, "1")], 4).results.remove(0);
         let own = own.configs.into_iter().find(|config| config.name.as_str() == "log.retention.ms").unwrap();
         assert_eq!((own.value.as_ref().unwrap().as_str(), own.config_source, own.read_only), ("6", 2, false));
+    });
+}
+
+#[test]
+fn what_is_asked_for_a_thousand_times_is_answered_as_far_as_there_is_room() {
+    block_on(async {
+        let bench = Bench::new(&[]);
+        let node = bench.start().await;
+        let answer = ask(&node, vec![resource_of(4, "1"); 5000], 4);
+        let answered = answer.results.iter().take_while(|result| result.error_code == 0).count();
+        assert!((100..4000).contains(&answered), "{answered} answered");
+        let rest = answer.results.iter().skip(answered);
+        assert!(rest.clone().all(|result| result.error_code == ResponseError::InvalidRequest.code()));
+        assert_eq!(rest.count() + answered, 5000);
+        assert!(answer.results.last().unwrap().configs.is_empty());
     });
 }
 

@@ -1,8 +1,8 @@
 //! From a frame to an answer: decode, find the handler, encode.
 //!
 //! Produce appends before [`Service::call`] returns, or holds the connection until it has appended, so that a connection's
-//! appends happen in arrival order. Everything
-//! else runs as the answer's future.
+//! appends happen in arrival order. Fetch, JoinGroup and SyncGroup may wait for other clients, so that they run beside each
+//! other; everything else runs when it is its turn, which is what bounds the large answers that small requests can ask for.
 
 use super::group_lookup::GroupLookup;
 use super::incremental_alter_configs::Loggers;
@@ -15,9 +15,9 @@ use super::{
     offset_commit, offset_delete, offset_fetch, offset_for_leader_epoch, sync_group,
 };
 use crate::coordinators::group::Caller;
-use crate::net::{Answer, Client, Service};
+use crate::net::{Answer, Client, Rarely, Service};
 use bytes::Bytes;
-use esker_protocol::api::{self, Api};
+use esker_protocol::api::{self, Api, ApiKey};
 use esker_protocol::error_code::ErrorCode;
 use esker_protocol::features;
 use esker_protocol::guard::Limits;
@@ -37,6 +37,7 @@ const OFFLINE_REPLICAS_VERSION: i16 = 5;
 pub struct Dispatch {
     handlers: Arc<Handlers>,
     limits: Limits,
+    closed: Rarely,
 }
 
 /// How an answer is to be encoded.
@@ -67,7 +68,7 @@ impl Envelope {
 impl Dispatch {
     /// Serves with `handlers`, refusing requests beyond `limits`.
     pub fn new(handlers: Arc<Handlers>, limits: Limits) -> Dispatch {
-        Dispatch { handlers, limits }
+        Dispatch { handlers, limits, closed: Rarely::default() }
     }
 }
 
@@ -81,7 +82,9 @@ impl Service for Dispatch {
                 return envelope.now(api::versions_refused(refused.error).into());
             }
             Err(DecodeError::Close(reason)) => {
-                tracing::info!(peer = %client.peer, %reason, "closed a connection");
+                if let Some(others) = self.closed.now(self.handlers.env.now()) {
+                    tracing::info!(peer = %client.peer, %reason, others, "closed a connection");
+                }
                 return Answer::Close;
             }
         };
@@ -100,10 +103,14 @@ impl Service for Dispatch {
             body => {
                 let handlers = Arc::clone(&self.handlers);
                 let client = Arc::clone(client);
-                Answer::Later(Box::pin(async move {
+                let answer = Box::pin(async move {
                     let response = answer(&handlers, &client, client_id.as_deref(), version, body).await;
                     envelope.seal(response)
-                }))
+                });
+                match api.key {
+                    ApiKey::Fetch | ApiKey::JoinGroup | ApiKey::SyncGroup => Answer::Later(answer),
+                    _ => Answer::InTurn(answer),
+                }
             }
         }
     }
@@ -194,7 +201,7 @@ async fn metadata_request(
             create_partitions::handle(&request, publisher, controller).await.into()
         }
         RequestKind::DescribeConfigs(request) => {
-            describe_configs::handle(&request, version, publisher, config, &handlers.log_level).into()
+            describe_configs::handle(&request, version, publisher, config, &handlers.log_level).await.into()
         }
         RequestKind::AlterConfigs(request) => alter_configs::handle(&request, publisher, controller).await.into(),
         RequestKind::IncrementalAlterConfigs(request) => {

@@ -417,6 +417,45 @@ fn coordinators_are_found_in_every_version() {
     }
 }
 
+#[test]
+fn offsets_of_partitions_that_do_not_exist_are_not_kept() {
+    let stage = stage();
+    let partition =
+        |index| OffsetCommitRequestPartition::default().with_partition_index(index).with_committed_offset(5);
+    let commit = OffsetCommitRequest::default()
+        .with_group_id(group("g"))
+        .with_generation_id_or_member_epoch(-1)
+        .with_topics(vec![
+            OffsetCommitRequestTopic::default()
+                .with_name(topic("orders"))
+                .with_partitions([0, 4, 3, -1, i32::MAX].map(partition).to_vec()),
+            OffsetCommitRequestTopic::default().with_name(topic("none")).with_partitions(vec![partition(0)]),
+        ]);
+    let answer = call!(stage, 8, offset_commit, commit);
+    let codes: Vec<Vec<i16>> = answer
+        .topics
+        .iter()
+        .map(|topic| topic.partitions.iter().map(|partition| partition.error_code).collect())
+        .collect();
+    assert_eq!(codes, [vec![0, 3, 0, 3, 3], vec![3]]);
+}
+
+#[test]
+fn an_offset_that_is_asked_for_often_is_answered_once() {
+    let stage = stage();
+    let asked = OffsetFetchRequestTopics::default().with_name(topic("orders")).with_partition_indexes(vec![7, 7, 3, 7]);
+    let fetch = OffsetFetchRequest::default().with_groups(vec![
+        OffsetFetchRequestGroup::default().with_group_id(group("g")).with_topics(Some(vec![asked.clone(), asked])),
+    ]);
+    let answer = call!(stage, 8, offset_fetch, fetch);
+    let indexes: Vec<Vec<i32>> = answer.groups[0]
+        .topics
+        .iter()
+        .map(|topic| topic.partitions.iter().map(|partition| partition.partition_index).collect())
+        .collect();
+    assert_eq!(indexes, [vec![7, 3], vec![]]);
+}
+
 fn consumer(member: &str, epoch: i32) -> ConsumerGroupHeartbeatRequest {
     ConsumerGroupHeartbeatRequest::default()
         .with_group_id(group("modern"))

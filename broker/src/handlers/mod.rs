@@ -4,6 +4,7 @@
 //! A handler gets what it needs and returns a response; it knows neither the connection nor the encoding.
 
 pub mod alter_configs;
+mod answer_room;
 pub mod consumer_group_describe;
 pub mod consumer_group_heartbeat;
 pub mod create_partitions;
@@ -58,7 +59,7 @@ use esker_protocol::error_code::ErrorCode;
 use esker_protocol::record::Scratch;
 use esker_storage::env::Env;
 use esker_storage::offset::PartitionId;
-use fetch::session::Sessions;
+use fetch::session::{Bounds, Sessions};
 use kafka_protocol::messages::TopicName;
 use parking_lot::Mutex;
 use std::sync::Arc;
@@ -111,10 +112,12 @@ impl Handlers {
     pub fn new(parts: Parts) -> Arc<Handlers> {
         let Parts { env, config, publisher, controller, producer_ids, hosted, groups, metrics, log_level } = parts;
         let count = env.tasks.runtimes().max(1);
-        let slots = usize::try_from(config.fetch_session_slots).unwrap_or(usize::MAX).div_ceil(count);
+        let share = |all: u32| usize::try_from(all).unwrap_or(usize::MAX).div_ceil(count);
+        let bounds =
+            Bounds { slots: share(config.fetch_session_slots), partitions: share(config.fetch_session_partitions) };
         let runtimes = (0..count)
             .map(|runtime| PerRuntime {
-                sessions: Mutex::new(Sessions::new(runtime, count, slots)),
+                sessions: Mutex::new(Sessions::new(runtime, count, bounds)),
                 scratch: Mutex::new(Scratch::default()),
             })
             .collect();

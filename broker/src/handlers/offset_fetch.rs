@@ -5,11 +5,12 @@
 //! hold back offsets of transactions under way, of which there are none: an answer always waits for what was committed
 //! before it.
 
+use super::answer_room::AnswerRoom;
 use super::group_wire::owned;
 use super::wire::text;
 use crate::coordinators::group::request::{FetchedOffset, FetchedTopics};
 use crate::coordinators::group::{Caller, GroupCoordinator};
-use futures_util::future::join_all;
+use futures_util::stream::{self, StreamExt};
 use kafka_protocol::error::ResponseError;
 use kafka_protocol::messages::offset_fetch_request::OffsetFetchRequestTopic;
 use kafka_protocol::messages::offset_fetch_response::{
@@ -18,6 +19,10 @@ use kafka_protocol::messages::offset_fetch_response::{
 };
 use kafka_protocol::messages::{OffsetFetchRequest, OffsetFetchResponse, TopicName};
 use kafka_protocol::protocol::StrBytes;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Groups that are asked about at a time.
+const AT_A_TIME: usize = 16;
 
 /// What stands for an offset or epoch that is not there.
 const NONE: i64 = -1;
@@ -29,23 +34,32 @@ pub async fn handle(
     request: OffsetFetchRequest,
 ) -> OffsetFetchResponse {
     if caller.api_version >= 8 {
-        let groups = request.groups.into_iter().map(|group| async move {
+        // A few at a time: each answer is there as a whole before it is known to fit.
+        let fetched = request.groups.into_iter().map(|group| async move {
             let topics = group.topics.map(|topics| {
-                topics.iter().map(|topic| (owned(&topic.name), topic.partition_indexes.clone())).collect()
+                once(topics.iter().map(|topic| (owned(&topic.name), topic.partition_indexes.clone())).collect())
             });
             let id = group.member_id.as_ref().map(owned).unwrap_or_default();
             // Neither an id nor an epoch: from outside, or from a client of before version 9.
             let member = (!id.is_empty() || group.member_epoch >= 0).then_some((id, group.member_epoch));
-            let response = OffsetFetchResponseGroup::default();
-            let response = match coordinator.fetch(owned(&group.group_id), topics, member).await {
-                Ok(topics) => response.with_topics(topics.into_iter().map(to_topics).collect()),
-                Err(error) => response.with_error_code(error.code()),
-            };
-            response.with_group_id(group.group_id)
+            let fetched = coordinator.fetch(owned(&group.group_id), topics, member).await;
+            (group.group_id, fetched)
         });
-        return OffsetFetchResponse::default().with_groups(join_all(groups).await);
+        let mut fetched = stream::iter(fetched).buffered(AT_A_TIME);
+        let (mut room, mut groups) = (AnswerRoom::new(), Vec::new());
+        while let Some((id, fetched)) = fetched.next().await {
+            let group = OffsetFetchResponseGroup::default().with_group_id(id);
+            groups.push(match fetched {
+                Ok(topics) if room.take(size(&topics)) => {
+                    group.with_topics(topics.into_iter().map(to_topics).collect())
+                }
+                Ok(_) => group.with_error_code(ResponseError::InvalidRequest.code()),
+                Err(error) => group.with_error_code(error.code()),
+            });
+        }
+        return OffsetFetchResponse::default().with_groups(groups);
     }
-    let asked = request.topics.as_deref().map(asked);
+    let asked = request.topics.as_deref().map(|topics| once(asked(topics)));
     match coordinator.fetch(owned(&request.group_id), asked, None).await {
         Ok(topics) => OffsetFetchResponse::default().with_topics(to_topics_before_8(topics, None, caller)),
         // Version 1 has no place for an error of the whole request.
@@ -56,6 +70,28 @@ pub async fn handle(
                 .with_topics(to_topics_before_8(topics, Some(error), caller))
         }
     }
+}
+
+/// What is asked for, each partition once: a request costs four bytes to name one again, and each answer its metadata.
+fn once(asked: Vec<(String, Vec<i32>)>) -> Vec<(String, Vec<i32>)> {
+    let mut seen: BTreeMap<String, BTreeSet<i32>> = BTreeMap::new();
+    asked
+        .into_iter()
+        .map(|(topic, mut indexes)| {
+            let seen = seen.entry(topic.clone()).or_default();
+            indexes.retain(|index| seen.insert(*index));
+            (topic, indexes)
+        })
+        .collect()
+}
+
+/// What offsets take on the wire, about.
+fn size(topics: &FetchedTopics) -> usize {
+    let offset = |found: &Option<FetchedOffset>| 32 + found.as_ref().map_or(0, |found| found.metadata.len());
+    let topic = |(name, partitions): &(String, Vec<(i32, Option<FetchedOffset>)>)| {
+        16 + name.len() + partitions.iter().map(|(_, found)| offset(found)).sum::<usize>()
+    };
+    topics.iter().map(topic).sum()
 }
 
 fn asked(topics: &[OffsetFetchRequestTopic]) -> Vec<(String, Vec<i32>)> {

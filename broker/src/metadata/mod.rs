@@ -16,6 +16,8 @@
 
 mod changes;
 mod delta;
+#[cfg(feature = "fuzz")]
+pub mod fuzz;
 mod image;
 mod invariants;
 mod publisher;

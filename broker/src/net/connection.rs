@@ -7,16 +7,21 @@
 //! that is done. Answers leave in the order of their requests. Then it writes what it can, then reads what there is, and
 //! sleeps when neither moves.
 //!
+//! A request whose answer depends on nobody else's requests is handled *in turn*, as in Kafka: when those before it are
+//! answered, and before those behind it are looked at. Its answer may be large, so that one of them is in progress.
+//!
 //! A client that reads history has its connection moved to the threads for that, between two requests, until it has
 //! caught up: there it sends in small steps, and those who live in the present come first.
 //!
 //! Bounds: requests whose answers are not written, bytes of answers that wait for their client, the frame size, the
-//! bytes charged to the shared [`ByteBudget`] (see [`super::incoming`]), and idle time. A client that sends and does not
-//! read is not read from either.
+//! bytes charged to the shared [`ByteBudget`] (see [`super::incoming`]) and [`AnswerBudget`], and idle time. A client that
+//! sends and does not read is not read from either.
 
+use super::answers::{AnswerBudget, InTurn, Room};
 use super::budget::{ByteBudget, Charge};
 use super::env::{Attach, Stream};
 use super::incoming::Incoming;
+use super::reading::Reading;
 use bytes::Bytes;
 use esker_protocol::segments::Segments;
 use esker_storage::env::{Env, Monotonic};
@@ -28,7 +33,6 @@ use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::AsyncWrite;
@@ -39,6 +43,8 @@ pub enum Answer {
     Ready(Segments),
     /// The answer comes when this ends; `None` if there is none after all: close.
     Later(BoxFuture<'static, Option<Segments>>),
+    /// The answer is made by this, once it is its turn and there is room for it; `None` as above.
+    InTurn(BoxFuture<'static, Option<Segments>>),
     /// The ordered part of the request is not done yet: what this ends with takes its place, and no other frame is taken
     /// before.
     Held(BoxFuture<'static, Answer>),
@@ -61,25 +67,6 @@ pub struct Client {
     pub connection: u64,
     /// What its fetches read.
     pub reading: Reading,
-}
-
-/// What a connection's fetches read: history, or the present.
-#[derive(Debug, Default)]
-pub struct Reading {
-    /// How many fetches in the present are missing until it counts as having caught up.
-    behind: AtomicU32,
-}
-
-impl Reading {
-    /// A fetch that read something which was not in memory, or did not.
-    pub fn note(&self, history: bool) {
-        let behind = self.behind.load(Ordering::Relaxed);
-        self.behind.store(if history { CAUGHT_UP } else { behind.saturating_sub(1) }, Ordering::Relaxed);
-    }
-
-    fn is_history(&self) -> bool {
-        self.behind.load(Ordering::Relaxed) > 0
-    }
 }
 
 /// How a time of serving ended.
@@ -107,17 +94,16 @@ pub struct Limits {
     pub max_in_flight: usize,
     /// `connections.max.idle.ms`
     pub max_idle: Duration,
-    /// `queued.max.request.stall.ms`: how long an incomplete long frame may hold bytes of the budget without a MiB of
-    /// progress while others wait for them.
+    /// `queued.max.request.stall.ms`: how long an incomplete long frame, or an answer that is not fetched, may hold bytes
+    /// of a budget without a MiB of progress while others wait for them.
     pub max_stall: Duration,
 }
 
 /// While more bytes than this wait to be written, no request is taken in.
 const MAX_UNWRITTEN: usize = 1024 * 1024;
-/// What a client must send within `max_stall` of a long frame that it began, while others wait for the budget.
-const FRAME_PROGRESS: u64 = 1024 * 1024;
-/// Fetches in the present after which a client that read history has caught up.
-const CAUGHT_UP: u32 = 32;
+/// What a client must send of a long frame that it began, or fetch of its answers, within `max_stall` while others wait
+/// for what that holds.
+const PROGRESS: u64 = 1024 * 1024;
 /// Bytes of an answer that are sent at a time where history is read: what somebody of the present who shares the
 /// core waits for.
 const HISTORY_STEP: usize = 128 * 1024;
@@ -145,9 +131,15 @@ pub(super) struct Connection {
     pending: FuturesOrdered<Pending>,
     /// The request whose ordered part is done elsewhere.
     held: Option<(BoxFuture<'static, Answer>, Charge)>,
-    output: VecDeque<Segments>,
+    /// The request behind those that are pending, which waits for its turn.
+    in_turn: Option<InTurn>,
+    answers: AnswerBudget,
+    /// Answers, those that were made in turn with their room.
+    output: VecDeque<(Segments, Option<Room>)>,
     /// Bytes in `output`.
     unwritten: usize,
+    /// Bytes written since the connection began.
+    written: u64,
     /// No more requests are taken; the connection ends when everything is answered.
     closing: bool,
     /// Why, if the client is at fault.
@@ -158,7 +150,7 @@ pub(super) struct Connection {
 /// Looks after a while whether a client went on.
 struct Patience {
     end: BoxFuture<'static, ()>,
-    /// Bytes that it had sent at the start.
+    /// Bytes that it had sent and fetched at the start.
     total: u64,
 }
 
@@ -174,7 +166,7 @@ impl Connection {
         service: Arc<dyn Service>,
         client: Arc<Client>,
         limits: Limits,
-        budget: ByteBudget,
+        (budget, answers): (ByteBudget, AnswerBudget),
         now: Monotonic,
     ) -> Connection {
         Connection {
@@ -186,9 +178,12 @@ impl Connection {
             limits,
             patience: None,
             pending: FuturesOrdered::new(),
+            in_turn: None,
+            answers,
             held: None,
             output: VecDeque::new(),
             unwritten: 0,
+            written: 0,
             closing: false,
             fault: None,
             last_activity: now,
@@ -232,7 +227,7 @@ impl Connection {
                 if turn.ended {
                     return Poll::Ready(self.fault.take().map_or(Ok(End::Over), Err));
                 }
-                if self.is_to_move() && self.held.is_none() && self.pending.is_empty() && self.output.is_empty() {
+                if self.is_to_move() && self.is_unoccupied() {
                     return Poll::Ready(Ok(End::Moves));
                 }
                 if !turn.moved {
@@ -244,7 +239,7 @@ impl Connection {
                         idle = env.sleep(self.limits.max_idle.saturating_sub(quiet));
                     }
                     if self.is_in_the_way(cx, env) {
-                        let error = "others waited for the bytes that an incomplete frame held";
+                        let error = "others waited for the bytes that an incomplete frame or an unread answer held";
                         return Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, error)));
                     }
                     if is_long() {
@@ -276,23 +271,16 @@ impl Connection {
         moved |= self.take_frames(cx, is_long);
         // The first answer is looked for in every turn, so that there is somebody to wake us.
         while let Poll::Ready(Some(answer)) = self.pending.poll_next_unpin(cx) {
-            match answer {
-                Some(answer) => self.put(answer),
-                None => {
-                    // A later answer would be taken for this one.
-                    self.pending = FuturesOrdered::new();
-                    self.close(None);
-                }
-            }
+            self.answered(answer, None);
             moved = true;
             if is_long() {
                 break;
             }
         }
+        moved |= self.take_turn(cx);
         moved |= self.write(cx)?;
         if self.closing {
-            let ended = self.pending.is_empty() && self.output.is_empty() && self.held.is_none();
-            return Ok(Turn { moved, ended });
+            return Ok(Turn { moved, ended: self.is_unoccupied() });
         }
         let Some(stream) = &mut self.stream else { return Err(io::ErrorKind::NotConnected.into()) };
         match self.incoming.read(stream, cx) {
@@ -304,6 +292,30 @@ impl Connection {
             Err(error) => return Err(error),
         }
         Ok(Turn { moved: true, ended: false })
+    }
+
+    /// Goes on with the request whose turn it is.
+    fn take_turn(&mut self, cx: &mut Context<'_>) -> bool {
+        if !self.pending.is_empty() || self.unwritten >= MAX_UNWRITTEN {
+            return false;
+        }
+        let Some(turn) = &mut self.in_turn else { return false };
+        let Poll::Ready((answer, room)) = turn.poll(cx) else { return false };
+        self.in_turn = None;
+        self.answered(answer, room);
+        true
+    }
+
+    fn answered(&mut self, answer: Option<Segments>, room: Option<Room>) {
+        match answer {
+            Some(answer) => self.put(answer, room),
+            None => {
+                // A later answer would be taken for this one.
+                self.pending = FuturesOrdered::new();
+                self.in_turn = None;
+                self.close(None);
+            }
+        }
     }
 
     /// Takes no more requests: what is in progress is answered, what was not taken in is let go.
@@ -318,10 +330,15 @@ impl Connection {
         !self.closing && self.client.reading.is_history() != self.in_history
     }
 
+    /// Whether no request is in progress and no answer waits.
+    fn is_unoccupied(&self) -> bool {
+        self.held.is_none() && self.pending.is_empty() && self.in_turn.is_none() && self.output.is_empty()
+    }
+
     /// Whether another request may be taken in.
     fn has_room(&self) -> bool {
         let unanswered = self.pending.len() + self.output.len();
-        let is_free = !self.closing && self.held.is_none() && !self.is_to_move();
+        let is_free = !self.closing && self.held.is_none() && self.in_turn.is_none() && !self.is_to_move();
         is_free && unanswered < self.limits.max_in_flight && self.unwritten < MAX_UNWRITTEN
     }
 
@@ -341,16 +358,22 @@ impl Connection {
         moved
     }
 
-    /// Whether the client holds bytes that others wait for, and for too long did not send what it announced.
+    /// Whether the client holds bytes that others wait for, and for too long did not send what it announced, or fetch
+    /// what it asked for.
     fn is_in_the_way(&mut self, cx: &mut Context<'_>, env: &Env) -> bool {
-        while self.incoming.holds_part() {
-            let total = self.incoming.total();
+        loop {
+            let (holds_part, holds_answer) = (self.incoming.holds_part(), self.holds_answer());
+            if !holds_part && !holds_answer {
+                break;
+            }
+            let total = self.incoming.total() + self.written;
             let patience =
                 self.patience.get_or_insert_with(|| Patience { end: env.sleep(self.limits.max_stall), total });
             if patience.end.as_mut().poll(cx).is_pending() {
                 return false;
             }
-            if self.incoming.is_contended() && total - patience.total < FRAME_PROGRESS {
+            let wanted = (holds_part && self.incoming.is_contended()) || (holds_answer && self.answers.is_wanted());
+            if wanted && total - patience.total < PROGRESS {
                 return true;
             }
             self.patience = None;
@@ -359,9 +382,17 @@ impl Connection {
         false
     }
 
-    fn put(&mut self, answer: Segments) {
+    /// Whether an answer that was made in turn waits for its client.
+    fn holds_answer(&self) -> bool {
+        self.output.iter().any(|(_, room)| room.is_some())
+    }
+
+    fn put(&mut self, answer: Segments, mut room: Option<Room>) {
+        if let Some(room) = &mut room {
+            room.settle(answer.len());
+        }
         self.unwritten += answer.len();
-        self.output.push_back(answer);
+        self.output.push_back((answer, room));
     }
 
     fn accept(&mut self, frame: Bytes, charge: Charge) {
@@ -382,7 +413,7 @@ impl Connection {
 
     fn settle(&mut self, answer: Answer, charge: Charge) {
         match answer {
-            Answer::Ready(bytes) if self.pending.is_empty() => self.put(bytes),
+            Answer::Ready(bytes) if self.pending.is_empty() => self.put(bytes, None),
             Answer::Ready(bytes) => self.pending.push_back(Box::pin(std::future::ready(Some(bytes)))),
             Answer::Later(answer) => self.pending.push_back(Box::pin(async move {
                 let answer = answer.await;
@@ -390,6 +421,9 @@ impl Connection {
                 answer
             })),
             Answer::Held(work) => self.held = Some((work, charge)),
+            Answer::InTurn(answer) => {
+                self.in_turn = Some(InTurn::new(answer, charge, &self.answers));
+            }
             Answer::Silence => {}
             Answer::Close => self.close(None),
         }
@@ -401,7 +435,7 @@ impl Connection {
         while !self.output.is_empty() {
             let mut slices = [IoSlice::new(&[]); MAX_BUFFERS];
             let (mut count, mut bytes) = (0, 0);
-            for (slice, next) in slices.iter_mut().zip(self.output.iter().flat_map(Segments::io_slices)) {
+            for (slice, next) in slices.iter_mut().zip(self.output.iter().flat_map(|(answer, _)| answer.io_slices())) {
                 if self.in_history && count > 0 && bytes + next.len() > HISTORY_STEP {
                     break;
                 }
@@ -423,6 +457,7 @@ impl Connection {
                 Poll::Ready(result) => result?,
             };
             moved = true;
+            self.written += written as u64;
             consume(&mut self.output, &mut self.unwritten, written);
             if self.in_history {
                 break;
@@ -433,9 +468,9 @@ impl Connection {
 }
 
 /// Drops what is written from the front of `output`.
-fn consume(output: &mut VecDeque<Segments>, unwritten: &mut usize, mut written: usize) {
+fn consume(output: &mut VecDeque<(Segments, Option<Room>)>, unwritten: &mut usize, mut written: usize) {
     *unwritten = unwritten.saturating_sub(written);
-    while let Some(front) = output.front_mut() {
+    while let Some((front, _)) = output.front_mut() {
         let whole = front.len();
         if whole > written {
             front.advance(written);

@@ -4,6 +4,7 @@
 use super::*;
 use esker_storage::env::{RealClock, RealDisk, RealRandom, RealTasks};
 use parking_lot::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::sync::oneshot;
 
@@ -37,12 +38,14 @@ impl AsyncWrite for Pipe {
     }
 }
 
-/// Echoes; a frame that starts with `w` is answered once told to, one with `h` holds the connection until then, `s` is not
-/// answered, `n` fails, `c` closes.
+/// Echoes; a frame that starts with `w` is answered once told to, one with `h` holds the connection until then, `t` is
+/// answered in turn and with a MiB, `s` is not answered, `n` fails, `c` closes.
 #[derive(Default)]
 struct Echo {
     calls: Mutex<Vec<Bytes>>,
     gates: Mutex<Vec<oneshot::Receiver<()>>>,
+    /// Answers that were made in turn.
+    turns: Arc<AtomicUsize>,
 }
 
 impl Service for Echo {
@@ -54,6 +57,13 @@ impl Service for Echo {
                 Answer::Later(Box::pin(async move {
                     let _ = gate.await;
                     Some(Segments::whole(frame))
+                }))
+            }
+            Some(b't') => {
+                let turns = Arc::clone(&self.turns);
+                Answer::InTurn(Box::pin(async move {
+                    turns.fetch_add(1, Ordering::Relaxed);
+                    Some(Segments::whole(frame.iter().copied().chain(std::iter::repeat_n(b'.', 1 << 20)).collect()))
                 }))
             }
             Some(b'h') => {
@@ -94,6 +104,15 @@ fn start_with(limits: Limits, budget: ByteBudget) -> Bench {
 }
 
 fn start_over(limits: Limits, budget: ByteBudget, client: DuplexStream, server: DuplexStream) -> Bench {
+    start_among(limits, (budget, AnswerBudget::new(16 << 20)), client, server)
+}
+
+fn start_among(
+    limits: Limits,
+    (budget, answers): (ByteBudget, AnswerBudget),
+    client: DuplexStream,
+    server: DuplexStream,
+) -> Bench {
     let service = Arc::new(Echo::default());
     let env = Env {
         clock: Arc::new(RealClock::start()),
@@ -113,7 +132,7 @@ fn start_over(limits: Limits, budget: ByteBudget, client: DuplexStream, server: 
         Arc::clone(&service) as Arc<dyn Service>,
         Arc::new(peer),
         limits,
-        budget.clone(),
+        (budget.clone(), answers.clone()),
         env.now(),
     );
     let (stop, stopped) = oneshot::channel::<()>();
@@ -151,13 +170,13 @@ async fn answers_leave_in_request_order_while_later_requests_are_taken() {
     let (open_first, first) = oneshot::channel();
     let (open_second, second) = oneshot::channel();
     *bench.service.gates.lock() = vec![first, second];
-    bench.client.write_all(&[frame(b"w1"), frame(b"s"), frame(b"w2"), frame(b"r3")].concat()).await.unwrap();
+    bench.client.write_all(&[frame(b"w..1"), frame(b"s..."), frame(b"w..2"), frame(b"r..3")].concat()).await.unwrap();
     while bench.service.calls.lock().len() < 4 {
         tokio::task::yield_now().await;
     }
     open_second.send(()).unwrap();
     open_first.send(()).unwrap();
-    expect(&mut bench.client, b"w1w2r3").await;
+    expect(&mut bench.client, b"w..1w..2r..3").await;
     drop(bench.client);
     bench.served.await.unwrap().unwrap();
 }
@@ -167,13 +186,13 @@ async fn requests_in_progress_are_bounded() {
     let mut bench = start(Limits { max_in_flight: 2, ..limits() }, 1 << 20);
     let (opens, gates): (Vec<_>, Vec<_>) = (0..3).map(|_| oneshot::channel()).unzip();
     *bench.service.gates.lock() = gates;
-    bench.client.write_all(&[frame(b"w1"), frame(b"w2"), frame(b"w3")].concat()).await.unwrap();
+    bench.client.write_all(&[frame(b"w..1"), frame(b"w..2"), frame(b"w..3")].concat()).await.unwrap();
     tokio::time::sleep(Duration::from_millis(20)).await;
     assert_eq!(bench.service.calls.lock().len(), 2);
     for open in opens {
         let _ = open.send(());
     }
-    expect(&mut bench.client, b"w1w2w3").await;
+    expect(&mut bench.client, b"w..1w..2w..3").await;
 }
 
 #[tokio::test]
@@ -183,14 +202,14 @@ async fn a_frame_is_charged_until_its_answer_is_ready() {
     let (open, gate) = oneshot::channel();
     *bench.service.gates.lock() = vec![gate];
     let body = [b"w".as_slice(), &[b'x'; 8 << 10]].concat();
-    bench.client.write_all(&[frame(&body), frame(b"r")].concat()).await.unwrap();
+    bench.client.write_all(&[frame(&body), frame(b"r...")].concat()).await.unwrap();
     while bench.service.calls.lock().is_empty() {
         tokio::task::yield_now().await;
     }
     tokio::time::sleep(Duration::from_millis(20)).await;
     assert_eq!((bench.service.calls.lock().len(), bench.budget.available()), (1, 24 << 10));
     open.send(()).unwrap();
-    expect(&mut bench.client, &[body, b"r".to_vec()].concat()).await;
+    expect(&mut bench.client, &[body, b"r...".to_vec()].concat()).await;
     assert_eq!(bench.budget.available(), 32 << 10);
 }
 
@@ -246,8 +265,8 @@ async fn a_client_that_stops_within_a_long_frame_gives_way_to_others() {
     tokio::time::sleep(Duration::from_millis(200)).await;
     assert!(!stopped.served.is_finished(), "nobody waits");
     // The small do not need what the long one holds.
-    other.client.write_all(&frame(b"r1")).await.unwrap();
-    expect(&mut other.client, b"r1").await;
+    other.client.write_all(&frame(b"r..1")).await.unwrap();
+    expect(&mut other.client, b"r..1").await;
     let body = vec![b'r'; 800 << 10];
     other.client.write_all(&frame(&body)).await.unwrap();
     expect(&mut other.client, &body).await;
@@ -295,11 +314,11 @@ async fn after_an_answer_that_failed_nothing_is_sent() {
     let mut bench = start(limits(), 1 << 20);
     let (open, gate) = oneshot::channel();
     *bench.service.gates.lock() = vec![gate];
-    bench.client.write_all(&[frame(b"r1"), frame(b"n2"), frame(b"w3")].concat()).await.unwrap();
+    bench.client.write_all(&[frame(b"r..1"), frame(b"n..2"), frame(b"w..3")].concat()).await.unwrap();
     let _ = open.send(());
     let mut got = Vec::new();
     bench.client.read_to_end(&mut got).await.unwrap();
-    assert_eq!(got, b"r1");
+    assert_eq!(got, b"r..1");
 }
 
 #[tokio::test]
@@ -307,10 +326,10 @@ async fn what_came_before_an_impossible_length_is_answered() {
     let mut bench = start(limits(), 1 << 20);
     let (open, gate) = oneshot::channel();
     *bench.service.gates.lock() = vec![gate];
-    bench.client.write_all(&[frame(b"w1"), frame(b"r2"), (-1i32).to_be_bytes().to_vec()].concat()).await.unwrap();
+    bench.client.write_all(&[frame(b"w..1"), frame(b"r..2"), (-1i32).to_be_bytes().to_vec()].concat()).await.unwrap();
     tokio::time::sleep(Duration::from_millis(10)).await;
     open.send(()).unwrap();
-    expect(&mut bench.client, b"w1r2").await;
+    expect(&mut bench.client, b"w..1r..2").await;
     assert_eq!(bench.served.await.unwrap().unwrap_err().kind(), io::ErrorKind::InvalidData);
 }
 
@@ -336,7 +355,8 @@ async fn large_frames_arrive_whole() {
 
 #[tokio::test]
 async fn impossible_lengths_close_the_connection() {
-    for prefix in [(-1i32).to_be_bytes(), (1i32 << 21).to_be_bytes(), i32::MIN.to_be_bytes()] {
+    // The last one has no room for what every message begins with.
+    for prefix in [(-1i32).to_be_bytes(), (1i32 << 21).to_be_bytes(), i32::MIN.to_be_bytes(), 3i32.to_be_bytes()] {
         let mut bench = start(limits(), 1 << 20);
         bench.client.write_all(&prefix).await.unwrap();
         assert_eq!(bench.served.await.unwrap().unwrap_err().kind(), io::ErrorKind::InvalidData);
@@ -346,10 +366,10 @@ async fn impossible_lengths_close_the_connection() {
 #[tokio::test]
 async fn a_close_comes_after_the_answers_before_it() {
     let mut bench = start(limits(), 1 << 20);
-    bench.client.write_all(&[frame(b"r1"), frame(b"c"), frame(b"r2")].concat()).await.unwrap();
+    bench.client.write_all(&[frame(b"r..1"), frame(b"c..."), frame(b"r..2")].concat()).await.unwrap();
     let mut got = Vec::new();
     bench.client.read_to_end(&mut got).await.unwrap();
-    assert_eq!(got, b"r1");
+    assert_eq!(got, b"r..1");
     bench.served.await.unwrap().unwrap();
 }
 
@@ -365,14 +385,14 @@ async fn a_stop_answers_what_was_taken_in() {
     let mut bench = start(limits(), 1 << 20);
     let (open, gate) = oneshot::channel();
     *bench.service.gates.lock() = vec![gate];
-    bench.client.write_all(&frame(b"w1")).await.unwrap();
+    bench.client.write_all(&frame(b"w..1")).await.unwrap();
     while bench.service.calls.lock().is_empty() {
         tokio::task::yield_now().await;
     }
     bench.stop.send(()).unwrap();
     tokio::time::sleep(Duration::from_millis(10)).await;
     open.send(()).unwrap();
-    expect(&mut bench.client, b"w1").await;
+    expect(&mut bench.client, b"w..1").await;
     bench.served.await.unwrap().unwrap();
 }
 
@@ -403,12 +423,60 @@ async fn long_requests_that_wait_do_not_keep_each_other_out() {
 }
 
 #[tokio::test]
+async fn what_is_answered_in_turn_waits_for_those_before_it_and_holds_back_those_behind() {
+    let mut bench = start(limits(), 1 << 20);
+    let (open, gate) = oneshot::channel();
+    *bench.service.gates.lock() = vec![gate];
+    bench.client.write_all(&[frame(b"w..1"), frame(b"t..2"), frame(b"r..3")].concat()).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    assert_eq!((bench.service.calls.lock().len(), bench.service.turns.load(Ordering::Relaxed)), (2, 0));
+    open.send(()).unwrap();
+    expect(&mut bench.client, &[b"w..1t..2".to_vec(), vec![b'.'; 1 << 20], b"r..3".to_vec()].concat()).await;
+}
+
+#[tokio::test]
+async fn one_large_answer_is_made_for_a_client_that_reads_none() {
+    let (client, server) = tokio::io::duplex(1 << 10);
+    let mut bench = start_over(limits(), ByteBudget::new(16 << 20), client, server);
+    for _ in 0..5 {
+        bench.client.write_all(&frame(b"t...")).await.unwrap();
+    }
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    // The second one when so much of the first is gone that less than a MiB is left of it.
+    assert!(bench.service.turns.load(Ordering::Relaxed) <= 2);
+    let mut got = vec![0; 5 * ((1 << 20) + 4)];
+    bench.client.read_exact(&mut got).await.unwrap();
+}
+
+#[tokio::test]
+async fn who_does_not_fetch_its_answers_gives_way_to_others() {
+    let answers = AnswerBudget::new(1 << 20);
+    let start = || {
+        let (client, server) = tokio::io::duplex(1 << 10);
+        let limits = Limits { max_stall: Duration::from_millis(50), ..limits() };
+        start_among(limits, (ByteBudget::new(16 << 20), answers.clone()), client, server)
+    };
+    let mut silent = start();
+    silent.client.write_all(&frame(b"t..1")).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert!(!silent.served.is_finished() && answers.held() > 1 << 20, "nobody waits");
+    let mut other = start();
+    other.client.write_all(&frame(b"t..2")).await.unwrap();
+    expect(&mut other.client, &[b"t..2".to_vec(), vec![b'.'; 1 << 20]].concat()).await;
+    assert_eq!(silent.served.await.unwrap().unwrap_err().kind(), io::ErrorKind::TimedOut);
+    drop(other.client);
+    other.served.await.unwrap().unwrap();
+    assert_eq!(answers.held(), 0);
+}
+
+#[tokio::test]
 async fn a_request_whose_ordered_part_takes_long_holds_those_behind_it() {
     let mut bench = start(limits(), 1 << 20);
     let (opens, gates): (Vec<_>, Vec<_>) = (0..4).map(|_| oneshot::channel()).unzip();
     *bench.service.gates.lock() = gates;
     let mut opens = opens.into_iter();
-    let frames = [frame(b"w0"), frame(b"h1"), frame(b"r2"), frame(b"hs3"), frame(b"hl4"), frame(b"r5")].concat();
+    let frames =
+        [frame(b"w..0"), frame(b"h..1"), frame(b"r..2"), frame(b"hs.3"), frame(b"hl.4"), frame(b"r..5")].concat();
     bench.client.write_all(&frames).await.unwrap();
     let calls = |bench: &Bench| bench.service.calls.lock().len();
     let settle = async || {
@@ -424,13 +492,13 @@ async fn a_request_whose_ordered_part_takes_long_holds_those_behind_it() {
     assert_eq!(calls(&bench), 4, "up to the next that holds");
     // What is held keeps its place: the answer before it is not there yet.
     first.send(()).unwrap();
-    expect(&mut bench.client, b"w0h1r2").await;
+    expect(&mut bench.client, b"w..0h..1r..2").await;
     opens.next().unwrap().send(()).unwrap();
     settle().await;
     assert_eq!(calls(&bench), 5);
     assert!(bench.budget.available() < 1 << 20, "it is charged as long as it holds");
     opens.next().unwrap().send(()).unwrap();
-    expect(&mut bench.client, b"hl4r5").await;
+    expect(&mut bench.client, b"hl.4r..5").await;
 }
 
 #[tokio::test]
@@ -438,13 +506,13 @@ async fn a_held_request_is_finished_although_its_client_has_gone() {
     let mut bench = start(limits(), 1 << 20);
     let (open, gate) = oneshot::channel();
     *bench.service.gates.lock() = vec![gate];
-    bench.client.write_all(&[frame(b"h1"), frame(b"r2")].concat()).await.unwrap();
+    bench.client.write_all(&[frame(b"h..1"), frame(b"r..2")].concat()).await.unwrap();
     bench.client.shutdown().await.unwrap();
     for _ in 0..200 {
         tokio::task::yield_now().await;
     }
     assert!(!bench.served.is_finished());
     open.send(()).unwrap();
-    expect(&mut bench.client, b"h1").await;
+    expect(&mut bench.client, b"h..1").await;
     bench.served.await.unwrap().unwrap();
 }

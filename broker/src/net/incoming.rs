@@ -12,7 +12,7 @@
 use super::budget::{ByteBudget, Charge, SMALL, weight};
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use esker_protocol::api::ApiKey;
-use esker_protocol::frame::{LENGTH_SIZE, Prologue};
+use esker_protocol::frame::{self, LENGTH_SIZE, Prologue};
 use futures_util::future::BoxFuture;
 use std::future::Future;
 use std::io;
@@ -96,10 +96,9 @@ impl Incoming {
 
     /// The size of the first frame with its length, if that is there.
     fn first_size(&self) -> io::Result<Option<usize>> {
-        let Some(prefix) = self.held().first_chunk::<LENGTH_SIZE>() else { return Ok(None) };
-        match usize::try_from(i32::from_be_bytes(*prefix)) {
-            Ok(length) if length <= self.max_frame => Ok(Some(LENGTH_SIZE + length)),
-            _ => Err(io::Error::new(io::ErrorKind::InvalidData, "frame length out of bounds")),
+        match frame::length(self.held(), self.max_frame) {
+            Ok(length) => Ok(length.map(|length| LENGTH_SIZE + length)),
+            Err(error) => Err(io::Error::new(io::ErrorKind::InvalidData, error)),
         }
     }
 

@@ -1,13 +1,17 @@
 //! Accepts connections and spreads them over the connection runtimes. Each stays where it was put, except while it reads
 //! history: see [`super::connection`].
 
+use super::answers::AnswerBudget;
 use super::budget::ByteBudget;
-use super::connection::{Client, Connection, End, Limits, Reading, Service};
+use super::connection::{Client, Connection, End, Limits, Service};
 use super::env::{Accepted, Listener, Network};
+use super::per_ip::{PerIp, PerIpLimits};
+use super::rarely::Rarely;
+use super::reading::Reading;
 use esker_storage::env::{Env, TaskHandle};
 use futures_util::future::BoxFuture;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -57,16 +61,34 @@ pub struct Acceptor {
     env: Env,
     service: Arc<dyn Service>,
     budget: ByteBudget,
+    answers: AnswerBudget,
     connections: AtomicUsize,
+    per_ip: PerIp,
+    refusals: Rarely,
     next: AtomicU64,
     stop: watch::Sender<bool>,
 }
 
 impl Acceptor {
     /// An acceptor without listeners.
-    pub fn new(env: Env, service: Arc<dyn Service>, budget: ByteBudget) -> Arc<Acceptor> {
+    pub fn new(
+        env: Env,
+        service: Arc<dyn Service>,
+        (budget, answers): (ByteBudget, AnswerBudget),
+        per_ip: PerIpLimits,
+    ) -> Arc<Acceptor> {
         let (stop, _) = watch::channel(false);
-        Arc::new(Acceptor { env, service, budget, connections: AtomicUsize::new(0), next: AtomicU64::new(0), stop })
+        Arc::new(Acceptor {
+            env,
+            service,
+            budget,
+            answers,
+            connections: AtomicUsize::new(0),
+            per_ip: PerIp::new(per_ip),
+            refusals: Rarely::default(),
+            next: AtomicU64::new(0),
+            stop,
+        })
     }
 
     /// Serves whoever connects to `bound`.
@@ -111,12 +133,20 @@ impl Acceptor {
     }
 
     fn admit(self: &Arc<Self>, accepted: Accepted, bind: &Bind) {
-        if self.connections.load(Ordering::Relaxed) >= bind.max_connections {
-            tracing::info!(peer = %accepted.peer, limit = bind.max_connections, "refused a connection: max.connections");
+        let address = accepted.peer.ip();
+        let refused = if self.connections.load(Ordering::Relaxed) >= bind.max_connections {
+            Some(("max.connections", bind.max_connections))
+        } else {
+            self.per_ip.enter(address).err().map(|limit| ("max.connections.per.ip", limit))
+        };
+        if let Some((key, limit)) = refused {
+            if let Some(others) = self.refusals.now(self.env.now()) {
+                tracing::info!(peer = %accepted.peer, key, limit, others, "refused a connection");
+            }
             return;
         }
         self.connections.fetch_add(1, Ordering::Relaxed);
-        let open = OpenConnection(Arc::clone(self));
+        let open = OpenConnection { acceptor: Arc::clone(self), address };
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let runtimes = self.env.tasks.runtimes().max(1);
         let runtime = usize::try_from(number % runtimes as u64).unwrap_or(0);
@@ -129,8 +159,9 @@ impl Acceptor {
             reading: Reading::default(),
         });
         let limits = bind.limits.clone();
-        let (env, service, budget) = (self.env.clone(), Arc::clone(&self.service), self.budget.clone());
-        let arrive = move || Ok(Connection::new((accepted.attach)()?, service, client, limits, budget, env.now()));
+        let (env, service) = (self.env.clone(), Arc::clone(&self.service));
+        let budgets = (self.budget.clone(), self.answers.clone());
+        let arrive = move || Ok(Connection::new((accepted.attach)()?, service, client, limits, budgets, env.now()));
         let visit = Visit { peer: accepted.peer, runtime, open, stop: self.stop.subscribe() };
         self.env.tasks.spawn_on(runtime, "connection", visit.begin(arrive));
     }
@@ -149,7 +180,7 @@ impl Visit {
     /// Serves the connection that arrives, and sends it on where it moves to.
     fn begin(mut self, arrive: impl FnOnce() -> io::Result<Connection> + Send + 'static) -> BoxFuture<'static, ()> {
         Box::pin(async move {
-            let env = self.open.0.env.clone();
+            let env = self.open.acceptor.env.clone();
             let mut connection = match arrive() {
                 Ok(connection) => connection,
                 Err(error) => {
@@ -194,11 +225,15 @@ async fn stopped(stop: &mut watch::Receiver<bool>) {
 }
 
 /// Counts a connection for as long as it is open, however it ends.
-struct OpenConnection(Arc<Acceptor>);
+struct OpenConnection {
+    acceptor: Arc<Acceptor>,
+    address: IpAddr,
+}
 
 impl Drop for OpenConnection {
     fn drop(&mut self) {
-        self.0.connections.fetch_sub(1, Ordering::Relaxed);
+        self.acceptor.per_ip.leave(self.address);
+        self.acceptor.connections.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

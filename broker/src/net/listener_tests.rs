@@ -7,6 +7,7 @@ use super::*;
 use bytes::Bytes;
 use esker_protocol::segments::Segments;
 use esker_storage::env::{RealClock, RealDisk, RealRandom, RealTasks};
+use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 
@@ -50,7 +51,12 @@ fn a_connection_lives_with_history_while_it_reads_it() {
         tasks: Arc::clone(&tasks) as Arc<_>,
         disk: Arc::new(RealDisk),
     };
-    let acceptor = Acceptor::new(env, Arc::new(WhereAmI), ByteBudget::new(1 << 20));
+    let acceptor = Acceptor::new(
+        env,
+        Arc::new(WhereAmI),
+        (ByteBudget::new(1 << 20), AnswerBudget::new(1 << 20)),
+        PerIpLimits { each: usize::MAX, overrides: BTreeMap::new() },
+    );
     let limits = Limits {
         max_frame_bytes: 1 << 20,
         max_in_flight: 64,
@@ -66,13 +72,13 @@ fn a_connection_lives_with_history_while_it_reads_it() {
     });
     let mut stream = TcpStream::connect(address).unwrap();
     let on_history = |name: &String| name.starts_with("esker-history-");
-    assert_eq!(ask(&mut stream, &["p0", "h0"]), ["esker-net-0", "esker-net-0"], "it is known after the fetch");
+    assert_eq!(ask(&mut stream, &["p000", "h000"]), ["esker-net-0", "esker-net-0"], "it is known after the fetch");
     // Long answers, whose steps must come in order, and requests that come faster than they are answered.
-    let there = ask(&mut stream, &["h2000", "h0", "p700", "h1"]);
+    let there = ask(&mut stream, &["h2000", "h000", "p700", "h001"]);
     assert!(there.iter().all(on_history), "{there:?}");
     let (mut back, mut asked) = (Vec::new(), 0);
     while back.is_empty() && asked < 1_000 {
-        back = ask(&mut stream, &["p0"]);
+        back = ask(&mut stream, &["p000"]);
         back.retain(|name| !on_history(name));
         asked += 1;
     }

@@ -264,6 +264,7 @@ impl Partition {
 
     fn end_of(&self, bound: Bound) -> Offset {
         match bound {
+            Bound::Uncommitted if mutation::active(Mutation::UncommittedRead) => self.log.log_end().offset(),
             Bound::Uncommitted => self.high_watermark().offset(),
             Bound::Committed => self.last_stable().offset(),
         }

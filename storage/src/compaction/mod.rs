@@ -13,6 +13,8 @@
 //! `key_map`, `transactions`, `rules` and `plan` are pure. `pass` reads and writes through the log, whose swap is what makes
 //! it safe at every point of a crash ([`crate::log`], `swap`); `progress` is what a restart knows.
 
+#[cfg(feature = "fuzz")]
+pub mod fuzz;
 mod key_map;
 mod pass;
 mod plan;

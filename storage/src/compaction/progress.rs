@@ -40,7 +40,7 @@ pub fn write(log: &Log, first_dirty: Offset) -> Result<(), LogError> {
     log.write_beside(FileName::Cleaned, &encode(first_dirty))
 }
 
-fn encode(first_dirty: Offset) -> Vec<u8> {
+pub(super) fn encode(first_dirty: Offset) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(24);
     bytes.extend_from_slice(MAGIC);
     bytes.extend_from_slice(&VERSION.to_be_bytes());
@@ -51,7 +51,7 @@ fn encode(first_dirty: Offset) -> Vec<u8> {
     bytes
 }
 
-fn decode(bytes: &[u8]) -> io::Result<Option<Offset>> {
+pub(super) fn decode(bytes: &[u8]) -> io::Result<Option<Offset>> {
     let Some((body, crc)) = bytes.split_last_chunk::<4>() else { return Ok(None) };
     if !body.starts_with(MAGIC) || crc32fast::hash(body).to_be_bytes() != *crc {
         return Ok(None);

@@ -17,6 +17,25 @@
 pub enum Mutation {
     /// An offset counts as synced though nothing was synced. (The group commit's round.)
     SyncLeftOut,
+    /// New names are not synced with what they name. (The group commit's round.)
+    DirectorySyncLeftOut,
+    /// A sync that failed counts as one that succeeded. (The group commit's round.)
+    FailedSyncIgnored,
+    /// A batch whose checksum is wrong counts as whole when a log is recovered. (The scan of a segment.)
+    TornBatchKept,
+    /// A batch that was appended before is appended again. (The log's append.)
+    DuplicateAppended,
+    /// A batch whose checksum is wrong is uploaded. (The source of units, and the
+    /// writer of objects.)
+    RotUploaded,
+    /// Consumers are given what is appended and not committed. (The partition leader's read.)
+    UncommittedRead,
+    /// A group is answered before the records of the answer are committed. (The coordinator's log.)
+    CommitNotWaitedFor,
+    /// A member of an older generation commits offsets. (The group's state.)
+    StaleGenerationAccepted,
+    /// A change of the metadata is answered before it is committed. (The controller.)
+    MetadataAnsweredEarly,
     /// A produce is answered before its batch was written. (The partition leader's append.)
     AnswerBeforeWrite,
     /// A local segment goes when its upload has ended, without waiting for the commit. (Local retention.)
@@ -45,8 +64,17 @@ pub enum Mutation {
 
 impl Mutation {
     /// Every mutation.
-    pub const ALL: [Mutation; 12] = [
+    pub const ALL: &[Mutation] = &[
         Mutation::SyncLeftOut,
+        Mutation::DirectorySyncLeftOut,
+        Mutation::FailedSyncIgnored,
+        Mutation::TornBatchKept,
+        Mutation::DuplicateAppended,
+        Mutation::RotUploaded,
+        Mutation::UncommittedRead,
+        Mutation::CommitNotWaitedFor,
+        Mutation::StaleGenerationAccepted,
+        Mutation::MetadataAnsweredEarly,
         Mutation::AnswerBeforeWrite,
         Mutation::LocalDropBeforeCommit,
         Mutation::StaleUnitAccepted,
@@ -64,6 +92,15 @@ impl Mutation {
     pub const fn name(self) -> &'static str {
         match self {
             Mutation::SyncLeftOut => "sync-left-out",
+            Mutation::DirectorySyncLeftOut => "directory-sync-left-out",
+            Mutation::FailedSyncIgnored => "failed-sync-ignored",
+            Mutation::TornBatchKept => "torn-batch-kept",
+            Mutation::DuplicateAppended => "duplicate-appended",
+            Mutation::RotUploaded => "rot-uploaded",
+            Mutation::UncommittedRead => "uncommitted-read",
+            Mutation::CommitNotWaitedFor => "commit-not-waited-for",
+            Mutation::StaleGenerationAccepted => "stale-generation-accepted",
+            Mutation::MetadataAnsweredEarly => "metadata-answered-early",
             Mutation::AnswerBeforeWrite => "answer-before-write",
             Mutation::LocalDropBeforeCommit => "local-drop-before-commit",
             Mutation::StaleUnitAccepted => "stale-unit-accepted",
@@ -80,7 +117,7 @@ impl Mutation {
 
     /// The mutation of a name.
     pub fn named(name: &str) -> Option<Mutation> {
-        Mutation::ALL.into_iter().find(|mutation| mutation.name() == name)
+        Mutation::ALL.iter().copied().find(|mutation| mutation.name() == name)
     }
 }
 
@@ -141,7 +178,7 @@ mod tests {
     #[test]
     fn names_are_found_again() {
         for mutation in Mutation::ALL {
-            assert_eq!(Mutation::named(mutation.name()), Some(mutation));
+            assert_eq!(Mutation::named(mutation.name()), Some(*mutation));
         }
         assert_eq!(Mutation::named("none"), None);
     }

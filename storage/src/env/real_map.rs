@@ -96,3 +96,7 @@ pub(super) fn start_writeback(file: &std::fs::File, range: Range<u64>) -> io::Re
         _ => Err(io::Error::last_os_error()),
     }
 }
+
+#[cfg(test)]
+#[path = "real_map_tests.rs"]
+mod tests;

@@ -12,6 +12,7 @@ use super::local_log::Log;
 use super::producers::{Claim, ProducerError, Producers, Verdict, WrittenBatch};
 use super::unstable::note;
 use crate::env::Timestamp;
+use crate::env::mutation::{self, Mutation};
 use crate::offset::{FilePosition, LeaderEpoch, Offset};
 use crate::segment::{Segment, walk::mark_of};
 use bytes::Bytes;
@@ -45,7 +46,9 @@ impl Log {
         let claim = Claim::of(batch.header());
         self.append_checked(batch, epoch, now, |producers| {
             match claim.map(|claim| producers.check(&claim)).transpose()? {
-                Some(Verdict::Duplicate(original)) => Ok(Some(original)),
+                Some(Verdict::Duplicate(original)) if !mutation::active(Mutation::DuplicateAppended) => {
+                    Ok(Some(original))
+                }
                 _ => Ok(None),
             }
         })

@@ -59,7 +59,7 @@ pub struct LogDir {
     pub(super) min_free_bytes: AtomicU64,
     /// When the room was looked at last, in milliseconds, and whether there was enough.
     pub(super) room: Mutex<(Timestamp, bool)>,
-    /// A log was dropped without being closed: its checkpoint may be behind.
+    /// There is a log whose checkpoint may be behind.
     pub(super) unclosed: AtomicBool,
     /// Whether the file system can be synced as a whole.
     pub(super) syncs_together: bool,
@@ -179,8 +179,9 @@ impl LogDir {
         }
     }
 
+    /// A log was dropped without being closed, or did not open: its checkpoint may be behind.
     pub(super) fn note_unclosed(&self, id: PartitionId) {
-        tracing::debug!(partition = %id, "dropped without being closed");
+        tracing::debug!(partition = %id, "not closed");
         self.unclosed.store(true, Ordering::Release);
     }
 

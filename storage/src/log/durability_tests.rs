@@ -242,6 +242,51 @@ fn the_tier_gets_checked_batches_with_all_that_belongs_to_them() {
     assert!(log.upload_chunk(end, end, 150).unwrap().bytes.is_empty());
 }
 
+/// A log whose checkpoint is behind its end, and what it holds, after a kill.
+fn killed_beyond_its_checkpoint(disk: &TestDisk) -> bytes::Bytes {
+    let dir = disk.open();
+    let log = open(&dir, LogConfig::default());
+    append_all(&log, &[3, 1]);
+    wait_synced(&log);
+    log.checkpoint().unwrap();
+    append_all(&log, &[2, 2]);
+    wait_synced(&log);
+    let sent = read_all(&log, Offset::ZERO);
+    disk.kill(dir, log);
+    sent
+}
+
+#[test]
+fn a_log_that_nobody_opened_after_a_crash_is_not_taken_for_closed() {
+    let disk = TestDisk::new();
+    let sent = killed_beyond_its_checkpoint(&disk);
+    let dir = disk.open();
+    let other = PartitionId { topic: Uuid::from_u128(43), partition: 0 };
+    let log = Log::open(&dir, other, LogConfig::default(), OpenFrom::default()).unwrap().0;
+    disk.close(dir, log);
+    let dir = disk.open();
+    assert_eq!(read_all(&open(&dir, LogConfig::default()), Offset::ZERO), sent);
+}
+
+#[test]
+fn a_log_that_did_not_open_is_not_taken_for_closed() {
+    let disk = TestDisk::new();
+    let sent = killed_beyond_its_checkpoint(&disk);
+    let faults = Arc::new(Faults::default());
+    let env = Env { disk: Arc::new(FaultyDisk(Arc::clone(&faults))), ..real_env() };
+    let config = LogDirConfig { cluster: Uuid::from_u128(1), broker: 1, durability: Durability::Fsync, open_files: 16 };
+    let dir = LogDir::open(&env, disk.path(), config).unwrap();
+    // What lies beyond the checkpoint is written again when the log is opened.
+    *faults.write.lock() = Some(ErrorKind::StorageFull);
+    let opened = Log::open(&dir, id(), LogConfig::default(), OpenFrom::default());
+    assert!(opened.is_err());
+    *faults.write.lock() = None;
+    block_on(dir.close()).unwrap();
+    drop((opened, dir));
+    let dir = disk.open();
+    assert_eq!(read_all(&open(&dir, LogConfig::default()), Offset::ZERO), sent);
+}
+
 #[test]
 fn rot_is_not_uploaded() {
     let disk = TestDisk::new();

@@ -43,13 +43,31 @@ pub fn read(disk: &dyn Disk, directory: &Path) -> io::Result<Option<Identity>> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error),
     };
+    decode(&bytes).map(Some)
+}
+
+/// The identity that `bytes` hold.
+///
+/// # Errors
+/// `InvalidData` for what cannot be understood.
+pub(super) fn decode(bytes: &[u8]) -> io::Result<Identity> {
     let stored: Stored =
-        serde_json::from_slice(&bytes).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+        serde_json::from_slice(bytes).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
     if stored.format != FORMAT {
         let reason = format!("unknown identity format {}", stored.format);
         return Err(io::Error::new(io::ErrorKind::InvalidData, reason));
     }
-    Ok(Some(stored.identity))
+    Ok(stored.identity)
+}
+
+/// The identity's bytes.
+///
+/// # Errors
+/// None in practice: numbers and UUIDs can be written.
+pub(super) fn encode(identity: &Identity) -> io::Result<Vec<u8>> {
+    let mut bytes = serde_json::to_vec(&Stored { format: FORMAT, identity: *identity }).map_err(io::Error::other)?;
+    bytes.push(b'\n');
+    Ok(bytes)
 }
 
 /// Gives a directory its identity, durably.
@@ -57,7 +75,5 @@ pub fn read(disk: &dyn Disk, directory: &Path) -> io::Result<Option<Identity>> {
 /// # Errors
 /// What the disk answers.
 pub fn write(disk: &dyn Disk, directory: &Path, identity: &Identity) -> io::Result<()> {
-    let mut bytes = serde_json::to_vec(&Stored { format: FORMAT, identity: *identity }).map_err(io::Error::other)?;
-    bytes.push(b'\n');
-    write_atomically(disk, &directory.join(FILE_NAME), &bytes)
+    write_atomically(disk, &directory.join(FILE_NAME), &encode(identity)?)
 }

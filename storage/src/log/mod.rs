@@ -22,6 +22,8 @@ mod cut;
 pub mod dir;
 pub mod epochs;
 mod error;
+#[cfg(feature = "fuzz")]
+pub mod fuzz;
 mod group_commit;
 pub mod identity;
 mod local_log;

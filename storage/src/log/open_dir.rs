@@ -6,7 +6,8 @@
 //!   close:  last round -> close every log (checkpoints) -> record of what was synced -> clean mark
 //! ```
 //!
-//! The clean mark is there only if every log's checkpoint is at its end, so a start that finds it scans nothing.
+//! The clean mark is there only if every log's checkpoint is at its end, so a start that finds it scans nothing. A log that
+//! did not open, or that nobody opened after a crash, is not at its end.
 
 use super::dir::{DELETED, Durability, LogDir};
 use super::error::LogError;
@@ -149,7 +150,9 @@ impl LogDir {
             log.close()?;
         }
         let writing = self.synced.lock().take();
-        if self.unclosed.load(Ordering::Acquire) {
+        let all_closed = !self.unclosed.load(Ordering::Acquire)
+            && self.is_each_accounted_for().map_err(|error| LogError::Failed(self.fail("listing logs", &error)))?;
+        if !all_closed {
             tracing::info!(directory = %self.path.display(), "a log was not closed: the next start checks all");
             return writing.write().map_err(|error| LogError::Failed(self.fail("writing what was synced", &error)));
         }
@@ -159,6 +162,19 @@ impl LogDir {
             .and_then(|()| self.env.disk.open(&clean, Open::Replace))
             .and_then(|_| self.env.disk.sync_dir(&self.path))
             .map_err(|error| LogError::Failed(self.fail("marking a clean shutdown", &error)))
+    }
+}
+
+impl LogDir {
+    /// Whether each partition that has a directory here was opened since the start, or was closed when it came. One that
+    /// was left alone after a crash still has its tail beyond its checkpoint.
+    fn is_each_accounted_for(&self) -> io::Result<bool> {
+        if self.was_clean {
+            return Ok(true);
+        }
+        let there = self.partitions()?;
+        let logs = self.logs.lock();
+        Ok(there.iter().all(|id| logs.contains_key(id)))
     }
 }
 

@@ -51,6 +51,19 @@ impl Log {
         if dir.is_open(id) {
             return Err(LogError::AlreadyOpen(id));
         }
+        let opened = Log::recover(dir, id, config, from);
+        if opened.is_err() {
+            dir.note_unclosed(id);
+        }
+        opened
+    }
+
+    fn recover(
+        dir: &Arc<LogDir>,
+        id: PartitionId,
+        config: LogConfig,
+        from: OpenFrom,
+    ) -> Result<(Arc<Log>, OpenReport), LogError> {
         let mut recovery = Recovery {
             dir,
             id,

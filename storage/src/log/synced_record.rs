@@ -28,7 +28,7 @@ use std::sync::Arc;
 /// The file's name.
 pub const FILE_NAME: &str = "synced";
 
-const SLOT: usize = 64;
+pub(super) const SLOT: usize = 64;
 const MAGIC: &[u8; 8] = b"eskersyn";
 const VERSION: u16 = 1;
 
@@ -177,7 +177,7 @@ fn header() -> [u8; SLOT] {
     sealed(bytes)
 }
 
-fn encode(id: PartitionId, mark: SyncedMark) -> [u8; SLOT] {
+pub(super) fn encode(id: PartitionId, mark: SyncedMark) -> [u8; SLOT] {
     let mut bytes = [0; SLOT];
     bytes[..16].copy_from_slice(id.topic.as_bytes());
     bytes[16..20].copy_from_slice(&id.partition.to_be_bytes());
@@ -192,7 +192,7 @@ fn sealed(mut bytes: [u8; SLOT]) -> [u8; SLOT] {
     bytes
 }
 
-fn decode(slot: &[u8]) -> Option<(PartitionId, SyncedMark)> {
+pub(super) fn decode(slot: &[u8]) -> Option<(PartitionId, SyncedMark)> {
     let (body, crc) = slot.split_last_chunk::<4>()?;
     if crc32fast::hash(body).to_be_bytes() != *crc {
         return None;

@@ -35,6 +35,8 @@
 
 mod content;
 mod error;
+#[cfg(feature = "fuzz")]
+pub mod fuzz;
 pub mod lines;
 mod log;
 mod name;

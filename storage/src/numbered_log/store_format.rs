@@ -117,13 +117,21 @@ async fn read(store: &dyn Store) -> Result<Option<StoreFormat>, FormatError> {
         Err(StoreError::NotFound { .. }) => return Ok(None),
         Err(error) => return Err(error.into()),
     };
+    decode(&bytes).map(Some)
+}
+
+/// The identity that `bytes` hold.
+///
+/// # Errors
+/// [`FormatError::Incompatible`] for what cannot be understood.
+pub(super) fn decode(bytes: &[u8]) -> Result<StoreFormat, FormatError> {
     let found: StoreFormat =
-        serde_json::from_slice(&bytes).map_err(|error| FormatError::Incompatible { reason: error.to_string() })?;
+        serde_json::from_slice(bytes).map_err(|error| FormatError::Incompatible { reason: error.to_string() })?;
     if found.format != STORE_FORMAT {
         let reason = format!("format {}, this version knows {STORE_FORMAT}", found.format);
         return Err(FormatError::Incompatible { reason });
     }
-    Ok(Some(found))
+    Ok(found)
 }
 
 /// Shows that a store's creates are conditional.

@@ -18,6 +18,8 @@ pub mod active;
 pub mod batches;
 pub mod cleaned;
 pub mod fields;
+#[cfg(feature = "fuzz")]
+pub mod fuzz;
 pub mod header;
 pub mod index;
 pub mod index_file;

@@ -10,7 +10,7 @@
 //! Pages are immutable objects of at most [`PAGE_UNITS`] units, loaded when somebody reads that far back. The recent
 //! units are held one by one; the last one always is, because it carries the state that a new replica starts from.
 
-use super::unit::{Revision, UnitMeta, unit_is_sound};
+use super::unit::{Revision, UnitMeta, total, unit_is_sound};
 use crate::env::Timestamp;
 use crate::env::mutation::{self, Mutation};
 use crate::offset::{LeaderEpoch, LogStart, Offset, TierEnd};
@@ -263,6 +263,6 @@ pub fn page_fits(manifest: &Manifest, page: &PageRef) -> bool {
         && page.revision == manifest.revision
         && held.first().is_some_and(|first| first.start == page.start)
         && held.last().is_some_and(|last| last.end == page.end)
-        && held.iter().map(|unit| unit.data.len()).sum::<u64>() == page.bytes
+        && total(held.iter().map(|unit| unit.data.len())) == page.bytes
         && held.iter().filter_map(|unit| unit.max_timestamp).max() == page.max_timestamp
 }

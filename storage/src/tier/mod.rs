@@ -38,6 +38,8 @@ mod cache;
 mod committer;
 mod error;
 mod footer;
+#[cfg(feature = "fuzz")]
+pub mod fuzz;
 mod image;
 mod key;
 mod lookup;

@@ -15,7 +15,7 @@ use super::TierError;
 use super::image::{SHARDS, Shard, TierImage};
 use super::key::ObjectKey;
 use super::manifest::{Manifest, PageRef, units_tile};
-use super::unit::{Revision, UnitMeta};
+use super::unit::{Revision, UnitMeta, total};
 use crate::env::Env;
 use crate::env::store::{Store, StoreError};
 use crate::numbered_log::lines::{seal, unseal};
@@ -38,7 +38,7 @@ const ATTEMPTS: u32 = 8;
 const PAUSE: Duration = Duration::from_millis(200);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-enum Kind {
+pub(super) enum Kind {
     #[serde(rename = "tier-shard")]
     Shard,
     #[serde(rename = "tier-page")]
@@ -83,7 +83,7 @@ pub struct ShardRef {
 }
 
 #[derive(Serialize, Deserialize)]
-struct PartitionLine {
+pub(super) struct PartitionLine {
     partition: PartitionId,
     open: Option<LeaderEpoch>,
     log_start: LogStart,
@@ -102,7 +102,16 @@ fn sealed<R: Serialize>(kind: Kind, cluster: Uuid, records: &[R]) -> Result<Byte
     seal(&header, records).map_err(|reason| TierError::Invalid { reason })
 }
 
-fn unsealed<R: DeserializeOwned>(kind: Kind, cluster: Uuid, key: &str, bytes: &[u8]) -> Result<Vec<R>, TierError> {
+/// The records of an object of `kind`.
+///
+/// # Errors
+/// [`TierError::Corrupt`] if it is another, or was not written so.
+pub(super) fn unsealed<R: DeserializeOwned>(
+    kind: Kind,
+    cluster: Uuid,
+    key: &str,
+    bytes: &[u8],
+) -> Result<Vec<R>, TierError> {
     let (header, records): (Header, Vec<R>) = unseal(bytes).map_err(|error| TierError::corrupt(key, error))?;
     if header.esker == kind && header.format == FORMAT && header.cluster == cluster {
         Ok(records)
@@ -134,7 +143,7 @@ pub async fn write_page(
         start: first.start,
         end: last.end,
         units: units.len() as u32,
-        bytes: units.iter().map(|unit| unit.data.len()).sum(),
+        bytes: total(units.iter().map(|unit| unit.data.len())),
         max_timestamp: units.iter().filter_map(|unit| unit.max_timestamp).max(),
         revision,
     })
@@ -262,7 +271,7 @@ pub(super) async fn read_image(
 }
 
 impl PartitionLine {
-    fn of(partition: PartitionId, manifest: &Manifest) -> PartitionLine {
+    pub(super) fn of(partition: PartitionId, manifest: &Manifest) -> PartitionLine {
         PartitionLine {
             partition,
             open: manifest.open,
@@ -275,7 +284,7 @@ impl PartitionLine {
         }
     }
 
-    fn manifest(self) -> (PartitionId, Arc<Manifest>) {
+    pub(super) fn manifest(self) -> (PartitionId, Arc<Manifest>) {
         let PartitionLine { partition, open, log_start, end, bytes, revision, pages, recent } = self;
         (partition, Arc::new(Manifest { open, log_start, end, bytes, pages, recent, revision }))
     }

@@ -10,7 +10,7 @@
 use super::TierError;
 use super::manifest::Manifest;
 use super::read::TierReader;
-use super::unit::UnitMeta;
+use super::unit::{UnitMeta, total};
 use crate::env::Timestamp;
 use crate::offset::Offset;
 
@@ -72,7 +72,7 @@ pub async fn expired_before(
     for page in manifest.pages() {
         let units = reader.page(page).await?;
         // A page counts with all of its units until the last of them is gone.
-        let gone = units.iter().filter(|unit| unit.end <= start).map(|unit| unit.data.len()).sum::<u64>();
+        let gone = total(units.iter().filter(|unit| unit.end <= start).map(|unit| unit.data.len()));
         expiry.left = expiry.left.saturating_sub(gone);
         if !units.iter().filter(|unit| unit.end > start).all(|unit| expiry.gives_up(unit)) {
             return Ok(expiry.before);

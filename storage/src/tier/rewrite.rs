@@ -19,7 +19,7 @@ use super::persist::write_page;
 use super::read::TierReader;
 use super::record::{TierRecord, Verdict};
 use super::swap::{Change, MAX_SWAPPED, RunMark, Swap};
-use super::unit::{Revision, UnitMeta};
+use super::unit::{Revision, UnitMeta, total};
 use super::writer::{UnitRange, UnitState};
 use crate::env::Env;
 use crate::env::store::Store;
@@ -129,7 +129,7 @@ impl Run {
 
     /// The bytes of its batches.
     pub fn bytes(&self) -> u64 {
-        self.units().iter().map(|unit| unit.data.len()).sum()
+        total(self.units().iter().map(|unit| unit.data.len()))
     }
 
     /// What a new unit over `start..upto` is begun with.

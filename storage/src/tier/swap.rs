@@ -15,7 +15,7 @@
 //! replay, which reads no objects, compares names.
 
 use super::manifest::{Manifest, PAGE_UNITS, PageRef, Refusal};
-use super::unit::{Revision, UnitMeta, unit_is_sound};
+use super::unit::{Revision, UnitMeta, total, unit_is_sound};
 use crate::env::mutation::{self, Mutation};
 use crate::offset::{LeaderEpoch, Offset, PartitionId};
 use serde::{Deserialize, Serialize};
@@ -163,11 +163,11 @@ impl Manifest {
         let (gone, come): (u64, u64) = match &swap.change {
             Change::Units { new, .. } => {
                 let gone = self.recent.splice(run, new.iter().cloned().map(Arc::new));
-                (gone.map(|unit| unit.data.len()).sum(), new.iter().map(|unit| unit.data.len()).sum())
+                (total(gone.map(|unit| unit.data.len())), total(new.iter().map(|unit| unit.data.len())))
             }
             Change::Pages { new, .. } => {
                 let gone = self.pages.splice(run, new.iter().cloned());
-                (gone.map(|page| page.bytes).sum(), new.iter().map(|page| page.bytes).sum())
+                (total(gone.map(|page| page.bytes)), total(new.iter().map(|page| page.bytes)))
             }
         };
         self.bytes = self.bytes.saturating_sub(gone).saturating_add(come);

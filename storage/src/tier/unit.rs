@@ -143,3 +143,8 @@ pub fn unit_is_sound(unit: &UnitMeta) -> bool {
     });
     tiles && unit.start < unit.end && !unit.data.is_empty() && unit.last_epoch <= unit.leader_epoch
 }
+
+/// The sum of sizes that somebody wrote down: as large as a number can be rather than wrong.
+pub(super) fn total(sizes: impl IntoIterator<Item = u64>) -> u64 {
+    sizes.into_iter().fold(0, u64::saturating_add)
+}

@@ -141,7 +141,7 @@ impl TierChunk {
         TierChunk::check(&key, bytes)
     }
 
-    fn check(key: &str, bytes: Bytes) -> Result<TierChunk, TierError> {
+    pub(super) fn check(key: &str, bytes: Bytes) -> Result<TierChunk, TierError> {
         let mut checked = Vec::new();
         let mut split = batches(&bytes);
         for batch in split.by_ref() {

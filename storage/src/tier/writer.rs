@@ -18,6 +18,7 @@ use super::key::ObjectKey;
 use super::sections::{UnitIndex, encode_aborted, encode_epochs};
 use super::unit::{AbortedTransaction, Revision, Section, UnitMeta};
 use crate::env::Timestamp;
+use crate::env::mutation::{self, Mutation};
 use crate::env::store::{Store, Upload};
 use crate::offset::{LeaderEpoch, Offset, PartitionId};
 use bytes::{Bytes, BytesMut};
@@ -276,8 +277,10 @@ impl OpenUnit {
         let what = |offset: i64| format!("batch {offset} of {}", self.range.partition);
         let mut split = batches(chunk);
         for batch in split.by_ref() {
-            let header = check_stored(batch.bytes)
-                .map_err(|damage| TierError::corrupt(&what(batch.header.base_offset), damage))?;
+            let header = match check_stored(batch.bytes) {
+                Err(_) if mutation::active(Mutation::RotUploaded) => batch.header,
+                checked => checked.map_err(|damage| TierError::corrupt(&what(batch.header.base_offset), damage))?,
+            };
             let bounds = Offset::from_wire(header.base_offset)
                 .zip(Offset::from_wire(header.next_offset()))
                 .zip(LeaderEpoch::from_wire(header.partition_leader_epoch));

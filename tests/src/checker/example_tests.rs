@@ -86,8 +86,12 @@ impl Build {
         self
     }
 
-    fn compacted(mut self) -> Build {
-        self.history.compacts(0);
+    fn compacted(self) -> Build {
+        self.compacted_with(Tombstones::MayGo)
+    }
+
+    fn compacted_with(mut self, tombstones: Tombstones) -> Build {
+        self.history.compacts(0, tombstones);
         self
     }
 
@@ -304,6 +308,10 @@ fn a_tombstone_goes_after_what_it_deletes() {
     let and_more = |history: Build| history.keyed(2, 102, Sent::Acked(2));
     assert_eq!(and_more(history()).drain(0, &[(2, 102)]).anomalies(), []);
     assert_eq!(and_more(history()).drain(0, &[(1, 101), (2, 102)]).anomalies(), []);
+    // Unless it must stay.
+    let stays = and_more(history()).compacted_with(Tombstones::Stay);
+    let early = Anomaly::LostWrite { partition: 0, offset: Some(1), value: 101 };
+    assert_eq!(stays.drain(0, &[(2, 102)]).anomalies(), [early]);
     let lost = Anomaly::LostWrite { partition: 0, offset: Some(1), value: 101 };
     let skip = Anomaly::InternalPollSkip { partition: 0, client: ClientNo::MAX, after: 0, next: 2, skipped: 1 };
     assert_eq!(and_more(history()).drain(0, &[(0, 100), (2, 102)]).anomalies(), [lost, skip]);

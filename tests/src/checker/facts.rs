@@ -1,6 +1,8 @@
 //! What a history says of each partition, gathered once for all checks.
 
-use super::history::{ClientNo, Event, History, Key, Outcome, PartitionNo, Polled, Sent, SentRecord, Span, Value};
+use super::history::{
+    ClientNo, Event, History, Key, Outcome, PartitionNo, Polled, Sent, SentRecord, Span, Tombstones, Value,
+};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A batch that was sent.
@@ -20,7 +22,7 @@ pub(super) struct Drained {
 /// What is known of one partition.
 #[derive(Default)]
 pub(super) struct Facts {
-    pub(super) compacted: bool,
+    pub(super) compaction: Option<Tombstones>,
     /// Every value that was acknowledged or read at an offset.
     pub(super) at: BTreeMap<u64, BTreeSet<Value>>,
     /// Every offset of a value.
@@ -90,15 +92,13 @@ impl Facts {
     /// Whether compaction may have taken a value at this offset: a later record has its key, or one that may be anywhere;
     /// or it is a tombstone, and nothing older of its key is left where everything was read.
     pub(super) fn may_be_compacted(&self, offset: u64, value: Value) -> bool {
-        if !self.compacted {
-            return false;
-        }
+        let Some(tombstones) = self.compaction else { return false };
         let Some((key, tombstone)) = self.record(value).and_then(|record| Some((record.key?, record.tombstone))) else {
             return false;
         };
         let superseded =
             self.newest_of.get(&key).is_some_and(|newest| *newest > offset) || self.unplaced.contains(&key);
-        superseded || (tombstone && !self.holds_older_of(key, offset))
+        superseded || (tombstone && tombstones == Tombstones::MayGo && !self.holds_older_of(key, offset))
     }
 
     fn holds_older_of(&self, key: Key, offset: u64) -> bool {
@@ -120,7 +120,8 @@ impl Facts {
         for batch in self.batches.iter().filter(|batch| batch.sent != Sent::Refused) {
             for record in batch.records.iter().filter(|record| !self.of.contains_key(&record.value)) {
                 // Where everything was read, one that is nowhere was taken itself: by another, or as a tombstone.
-                if record.tombstone || self.drained.is_none() {
+                let taken = record.tombstone && self.compaction == Some(Tombstones::MayGo);
+                if taken || self.drained.is_none() {
                     self.unplaced.extend(record.key);
                 }
             }
@@ -133,7 +134,7 @@ pub(super) fn gather(history: &History) -> BTreeMap<PartitionNo, Facts> {
     let mut all: BTreeMap<PartitionNo, Facts> = BTreeMap::new();
     let mut facts_of = |partition: PartitionNo, note: &mut dyn FnMut(&mut Facts)| {
         let facts = all.entry(partition).or_default();
-        facts.compacted = history.is_compacted(partition);
+        facts.compaction = history.compaction_of(partition);
         note(facts);
     };
     for event in history.events() {

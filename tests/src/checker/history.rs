@@ -1,6 +1,6 @@
 //! Histories: what clients did and saw, event by event.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 /// A partition, by whatever number the scenario gives it.
 pub type PartitionNo = u32;
@@ -151,11 +151,20 @@ pub enum Event {
     },
 }
 
+/// What becomes of the tombstones of a compacted partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tombstones {
+    /// They stay for longer than the history lasts.
+    Stay,
+    /// One may go when nothing older of its key is left.
+    MayGo,
+}
+
 /// What all clients of a run did, each in its own order.
 #[derive(Clone, Debug, Default)]
 pub struct History {
     events: Vec<Event>,
-    compacted: BTreeSet<PartitionNo>,
+    compacted: BTreeMap<PartitionNo, Tombstones>,
 }
 
 impl History {
@@ -165,8 +174,8 @@ impl History {
     }
 
     /// Says that of records with one key only the last need stay.
-    pub fn compacts(&mut self, partition: PartitionNo) {
-        self.compacted.insert(partition);
+    pub fn compacts(&mut self, partition: PartitionNo, tombstones: Tombstones) {
+        self.compacted.insert(partition, tombstones);
     }
 
     /// Everything so far.
@@ -174,9 +183,9 @@ impl History {
         &self.events
     }
 
-    /// Whether a partition is compacted.
-    pub fn is_compacted(&self, partition: PartitionNo) -> bool {
-        self.compacted.contains(&partition)
+    /// Whether a partition is compacted, and what becomes of its tombstones then.
+    pub fn compaction_of(&self, partition: PartitionNo) -> Option<Tombstones> {
+        self.compacted.get(&partition).copied()
     }
 
     /// How many records were acknowledged.

@@ -23,7 +23,7 @@ mod sends;
 
 pub use anomaly::Anomaly;
 pub use history::{
-    ClientNo, Event, GroupNo, History, Key, Outcome, PartitionNo, Polled, Sent, SentRecord, Span, Value,
+    ClientNo, Event, GroupNo, History, Key, Outcome, PartitionNo, Polled, Sent, SentRecord, Span, Tombstones, Value,
 };
 
 /// Every anomaly of a history, sorted; empty if it is as it must be.

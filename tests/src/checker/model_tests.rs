@@ -17,6 +17,7 @@ struct Model {
     value: Value,
     history: History,
     compacted: bool,
+    tombstones: Tombstones,
     /// Batches that were sent and may yet take effect.
     late: Vec<Vec<SentRecord>>,
     /// Positions of consumers.
@@ -31,8 +32,10 @@ impl Model {
         let mut rng = Rng::seeded(seed);
         let compacted = rng.happens(Chance::percent(30));
         let mut history = History::default();
+        let stay = rng.happens(Chance::percent(50));
+        let tombstones = if stay { Tombstones::Stay } else { Tombstones::MayGo };
         if compacted {
-            history.compacts(PARTITION);
+            history.compacts(PARTITION, tombstones);
         }
         Model {
             rng,
@@ -43,6 +46,7 @@ impl Model {
             value: 0,
             history,
             compacted,
+            tombstones,
             late: Vec::new(),
             positions: BTreeMap::new(),
             committed: None,
@@ -138,7 +142,7 @@ impl Model {
         let clean = self.rng.within(0..self.end + 1);
         let newest: BTreeMap<Option<Key>, u64> =
             self.log.range(..clean).map(|(offset, record)| (record.key, *offset)).collect();
-        let tombstones = self.rng.happens(Chance::percent(50));
+        let tombstones = self.tombstones == Tombstones::MayGo && self.rng.happens(Chance::percent(50));
         self.log.retain(|offset, record| {
             let last = *offset >= clean || newest.get(&record.key) == Some(offset);
             last && !(tombstones && record.tombstone && *offset < clean)

@@ -59,7 +59,7 @@ fn check_lost(partition: PartitionNo, facts: &Facts, anomalies: &mut Vec<Anomaly
         });
     }
     // Where the offset is not known, only a log that lost nothing can tell.
-    if drained.start > 0 || facts.compacted {
+    if drained.start > 0 || facts.compaction.is_some() {
         return;
     }
     for batch in facts.batches.iter().filter(|batch| batch.sent == Sent::AckedSomewhere) {

@@ -6,6 +6,7 @@ use super::raw::{Neighbour, answered, ask_versions, batch, exchange};
 use esker_bench::client::{fetch_request, produce_request};
 use esker_protocol::api::{APIS, Api, ApiKey};
 use esker_protocol::{request, samples};
+use esker_tests::fuzz::Mutator;
 use esker_tests::harness::records::Noise;
 use esker_tests::harness::{Broker, Options};
 use kafka_protocol::messages::join_group_request::JoinGroupRequestProtocol;
@@ -76,6 +77,60 @@ async fn changed_requests_of_every_version_are_answered_or_closed() {
     println!("{sent} changed requests in {:?}, {answered} answered", started.elapsed());
     // Changes that no decoder lets through would test nothing behind it.
     assert!(answered > sent / 5 && answered < sent);
+    neighbour.was_well(&broker, BOUND).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn valid_requests_of_every_version_are_answered() {
+    let broker = Broker::start(Options::new().set("auto.create.topics.enable", false)).await;
+    let neighbour = Neighbour::of(&broker).await;
+    let (mut noise, started, mut sent) = (Noise(seed()), Instant::now(), 0);
+    'rounds: for round in 0..20 {
+        for api in APIS {
+            for version in api.accepted_from..=api.newest {
+                if started.elapsed() > TIME {
+                    println!("left out what followed round {round}");
+                    break 'rounds;
+                }
+                // Whatever its numbers and names mean, it is a request; 7 is no acks, so that Produce is answered too.
+                let body = samples::body(api, version, noise.number());
+                let frame = samples::frame(api, version, 7, &body);
+                let answer = exchange(&broker, &[&frame[..], &ask_versions(8)].concat()).await;
+                let what = format!("{} v{version}, seed {}, request {sent}: {frame:02x?}", api.name, seed());
+                assert_eq!(answered(&answer.unwrap_or_else(|error| panic!("{what}: {error}"))), [7, 8], "{what}");
+                sent += 1;
+            }
+        }
+    }
+    println!("{sent} valid requests in {:?}", started.elapsed());
+    neighbour.was_well(&broker, BOUND).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn requests_with_pieces_added_and_left_out_are_answered_or_closed() {
+    let broker = Broker::start(Options::new().set("auto.create.topics.enable", false)).await;
+    let neighbour = Neighbour::of(&broker).await;
+    let (mut noise, mut mutator) = (Noise(seed()), Mutator::new(seed()));
+    let (started, mut sent, mut answered) = (Instant::now(), 0, 0);
+    'rounds: for round in 0..EACH {
+        // A fetch whose bytes have moved may say that it waits for days.
+        for api in APIS.iter().filter(|api| api.key != ApiKey::Fetch) {
+            for version in api.accepted_from..=api.newest {
+                if started.elapsed() > TIME {
+                    println!("left out what followed round {round}");
+                    break 'rounds;
+                }
+                let body = samples::body(api, version, noise.number());
+                let other = samples::body(api, version, noise.number());
+                let frame = samples::frame(api, version, 7, &mutator.change(&body, &other));
+                let what = format!("{} v{version}, seed {}, request {sent}", api.name, seed());
+                answered += usize::from(check(&broker, &frame, &what).await);
+                sent += 1;
+            }
+        }
+    }
+    println!("{sent} changed requests in {:?}, {answered} answered", started.elapsed());
+    assert!(answered > sent / 50 && answered < sent);
     neighbour.was_well(&broker, BOUND).await;
 }
 

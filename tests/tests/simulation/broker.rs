@@ -2,11 +2,17 @@
 //! its store loses answers; afterwards everything that was acknowledged is there, once and in order.
 
 use super::cast::TOPIC;
-use super::stage::{CALM, STORM, add_broker};
+use super::stage::{CALM, POWER_CUTS, STORM, add_broker};
 use super::story::{story, story_of_a_late_leader, story_of_a_lost_disk};
 use super::swarm::swarm;
 use esker_tests::sim::{Config, Crash, CrashOdds, Exit, StoreFaults, World, check, run};
 use std::time::Duration;
+
+/// How many seeds the stories run with.
+pub(crate) const STORM_SEEDS: u64 = 200;
+pub(crate) const POWER_CUT_SEEDS: u64 = 100;
+pub(crate) const SWARM_SEEDS: u64 = 400;
+pub(crate) const LATE_LEADER_SEEDS: u64 = 20;
 
 #[test]
 fn a_broker_starts_whatever_call_it_crashed_in() {
@@ -42,14 +48,21 @@ fn what_was_acknowledged_is_read_in_calm_weather() {
 
 #[test]
 fn what_was_acknowledged_survives_the_storm() {
-    for finished in check(0..100, |world| story(world, STORM)) {
+    for finished in check(0..STORM_SEEDS, |world| story(world, STORM)) {
+        println!("{finished:?}");
+    }
+}
+
+#[test]
+fn what_was_acknowledged_survives_power_cuts() {
+    for finished in check(0..POWER_CUT_SEEDS, |world| story(world, POWER_CUTS)) {
         println!("{finished:?}");
     }
 }
 
 #[test]
 fn what_was_acknowledged_survives_the_swarm() {
-    for finished in check(0..100, swarm) {
+    for finished in check(0..SWARM_SEEDS, swarm) {
         println!("{finished:?}");
     }
 }
@@ -63,7 +76,7 @@ fn what_was_tiered_survives_the_loss_of_the_disk() {
 
 #[test]
 fn a_broker_that_was_replaced_changes_nothing_any_more() {
-    for finished in check(0..20, |world| story_of_a_late_leader(world, StoreFaults::none())) {
+    for finished in check(0..LATE_LEADER_SEEDS, |world| story_of_a_late_leader(world, StoreFaults::none())) {
         println!("{finished:?}");
     }
     for finished in check(20..40, |world| story_of_a_late_leader(world, StoreFaults::stormy())) {

@@ -3,9 +3,9 @@
 use super::judge::judge_store;
 use super::stage::Stage;
 use esker_bench::batch::Codec;
-use esker_tests::checker::{self, Event, History, Sent, SentRecord, Span};
+use esker_tests::checker::{self, Event, History, Outcome, Sent, SentRecord, Span, Tombstones};
 use esker_tests::sim::Chance;
-use esker_tests::sim::client::{CallError, Fetched, SimClient, records_batch, value_of, values_batch};
+use esker_tests::sim::client::{CallError, Fetched, SimClient, records_batch, value_of};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,9 +17,15 @@ pub(crate) const PARTITIONS: i32 = 2;
 const OUT_OF_RANGE: CallError = CallError::Kafka(1);
 const CORRUPT_MESSAGE: CallError = CallError::Kafka(2);
 
+/// The topic whose records have keys, and of each key only the last need stay.
+pub(crate) const COMPACTED: &str = "compacted";
+/// How many keys there are.
+const KEYS: u64 = 4;
+
 /// The clients of one topic, and what they saw.
 pub(crate) struct Cast {
     pub(crate) stage: Stage,
+    pub(crate) topic: &'static str,
     pub(crate) history: Mutex<History>,
     /// Whether the log start may rise while consumers read.
     pub(crate) expires: bool,
@@ -34,8 +40,30 @@ impl Cast {
 
     /// The clients that go on where a history ended.
     pub(crate) fn with(stage: &Stage, history: History, expires: bool) -> Arc<Cast> {
+        let (topic, history) = (TOPIC, Mutex::new(history));
+        Arc::new(Cast { stage: stage.clone(), topic, history, expires, generations: Mutex::default() })
+    }
+
+    /// The clients of the compacted topic.
+    pub(crate) fn of_compacted(stage: &Stage, tombstones: Tombstones) -> Arc<Cast> {
+        let mut history = History::default();
+        (0..PARTITIONS as u32).for_each(|partition| history.compacts(partition, tombstones));
         let history = Mutex::new(history);
-        Arc::new(Cast { stage: stage.clone(), history, expires, generations: Mutex::default() })
+        let (topic, expires) = (COMPACTED, false);
+        Arc::new(Cast { stage: stage.clone(), topic, history, expires, generations: Mutex::default() })
+    }
+
+    /// Records as this topic takes them.
+    fn records(&self, values: impl Iterator<Item = u64>) -> Vec<SentRecord> {
+        let record = |value| {
+            let (key, tombstone) = self.stage.world.draw(|rng| (rng.below(KEYS), rng.happens(Chance::percent(20))));
+            if self.topic == COMPACTED {
+                SentRecord { value, key: Some(key), tombstone }
+            } else {
+                SentRecord::plain(value)
+            }
+        };
+        values.map(record).collect()
     }
 
     /// What began at `began` has ended now.
@@ -71,14 +99,14 @@ impl Cast {
         for _ in 0..batches {
             let partition = self.draw_partition();
             let (count, codec) = world.draw(|rng| (1 + rng.below(3), Codec::ALL[rng.index(Codec::ALL.len())]));
-            let records: Vec<SentRecord> = (value..value + count).map(SentRecord::plain).collect();
+            let records = self.records(value..value + count);
             value += count;
             let sequence = &mut sequences[partition as usize];
             let batch = records_batch(codec, &records, world.env().wall().millis(), Some((id, epoch, *sequence)));
             *sequence += count as i32;
             let began = self.stage.clock();
             let offset = loop {
-                match client.produce(TOPIC, partition, batch.clone()).await {
+                match client.produce(self.topic, partition, batch.clone()).await {
                     Ok(offset) => break offset,
                     // Those that say that a retry is wrong.
                     Err(CallError::Kafka(code @ (45 | 46 | 47 | 59))) => {
@@ -102,15 +130,15 @@ impl Cast {
         let mut value = u64::from(number) * 1_000_000;
         for _ in 0..batches {
             let partition = self.draw_partition();
-            let values = [value, value + 1];
+            let records = self.records(value..value + 2);
             value += 2;
-            let mut batch = values_batch(&values, world.env().wall().millis(), None).to_vec();
+            let mut batch = records_batch(Codec::None, &records, world.env().wall().millis(), None).to_vec();
             let damaged = world.draw(|rng| rng.happens(Chance::percent(10)));
             if let Some(last) = batch.last_mut().filter(|_| damaged) {
                 *last ^= 1;
             }
             let began = self.stage.clock();
-            let sent = match client.produce(TOPIC, partition, batch.into()).await {
+            let sent = match client.produce(self.topic, partition, batch.into()).await {
                 Ok(offset) => {
                     assert!(!damaged, "a damaged batch was acknowledged");
                     offset.map_or(Sent::AckedSomewhere, Sent::Acked)
@@ -122,7 +150,7 @@ impl Cast {
                 Err(_) if damaged => Sent::Refused,
                 Err(_) => Sent::Unknown,
             };
-            let (span, records) = (self.since(began), values.into_iter().map(SentRecord::plain).collect());
+            let span = self.since(began);
             self.push(Event::Send { client: number, partition: partition as u32, records, span, sent });
             self.stage.pause().await;
         }
@@ -133,7 +161,7 @@ impl Cast {
         let records: Vec<_> = fetched.records.iter().map(|record| (record.offset as u64, value_of(record))).collect();
         let end = fetched.high_watermark;
         assert!(records.iter().all(|(offset, _)| *offset < end), "above the high watermark");
-        let next = records.last().map_or(position, |(last, _)| last + 1);
+        let next = fetched.next.unwrap_or(position).max(position);
         let (span, log_start) = (self.since(began), fetched.log_start);
         self.push(Event::Poll { client, partition: partition as u32, span, log_start, records });
         next
@@ -141,7 +169,7 @@ impl Cast {
 
     /// A position that the log has not any more becomes its start; one that it never had is a mistake.
     pub(crate) async fn reset(&self, client: u32, partition: i32, position: u64) -> u64 {
-        let start = self.stage.mark(partition, -2).await.unwrap_or_default();
+        let start = self.stage.mark(self.topic, partition, -2).await.unwrap_or_default();
         assert!(self.expires && start > position, "partition {partition}: {position} was read and is out of range");
         self.push(Event::Seek { client, partition: partition as u32 });
         start
@@ -153,7 +181,7 @@ impl Cast {
         let mut position = 0;
         while !self.stage.is_over() {
             let began = self.stage.clock();
-            match client.fetch(TOPIC, partition, position, 300).await {
+            match client.fetch(self.topic, partition, position, 300).await {
                 Ok(fetched) => {
                     position = self.polled(number, partition, began, position, &fetched);
                     if self.stage.world.draw(|rng| rng.happens(Chance::percent(3))) {
@@ -167,21 +195,54 @@ impl Cast {
         }
     }
 
+    /// Deletes records from the front of a partition, now and then.
+    pub(crate) async fn trim(self: Arc<Self>, times: u64) {
+        let mut client = self.stage.client();
+        for _ in 0..times {
+            self.stage.between(1, 20).await;
+            let partition = self.draw_partition();
+            let Ok(Some(end)) = client.list_offset(self.topic, partition, -1).await else { continue };
+            let before = self.stage.world.draw(|rng| rng.below(end + 1));
+            let began = self.stage.clock();
+            let outcome = match client.delete_records(self.topic, partition, before).await {
+                Ok(start) => {
+                    assert!(start >= before, "asked to start at {before}, the log starts at {start}");
+                    Outcome::Done
+                }
+                Err(_) => Outcome::Unknown,
+            };
+            let (span, partition) = (self.since(began), partition as u32);
+            self.push(Event::Trim { partition, before, span, outcome });
+        }
+    }
+
     /// Reads a partition from its start to its end, in calm weather.
     pub(crate) async fn drain(&self, partition: i32) {
+        if let Err(position) = self.try_drain(partition, 400).await {
+            panic!("{}-{partition} cannot be read at {position} in calm weather", self.topic);
+        }
+    }
+
+    /// The same, giving up after so many attempts in vain; the position then.
+    pub(crate) async fn try_drain(&self, partition: i32, mut patience: u32) -> Result<(), u64> {
         let mut client = self.stage.client();
         let began = self.stage.clock();
-        let start = self.stage.mark(partition, -2).await.unwrap_or_default();
-        let (mut records, mut position): (Vec<_>, _) = (Vec::new(), start);
-        let mut patience = 400;
+        let (mut records, mut position): (Vec<_>, _) = (Vec::new(), 0);
+        let mut start = None;
         loop {
-            match client.fetch(TOPIC, partition, position, 100).await {
+            match client.fetch(self.topic, partition, position, 100).await {
+                Err(OUT_OF_RANGE) if start.is_none() => {
+                    position = self.stage.mark(self.topic, partition, -2).await.unwrap_or_default();
+                    start = Some(position);
+                }
                 Ok(fetched) => {
+                    start.get_or_insert(fetched.log_start);
                     records.extend(fetched.records.iter().map(|record| (record.offset as u64, value_of(record))));
-                    if fetched.records.is_empty() {
+                    let next = fetched.next.unwrap_or(position);
+                    if next <= position {
                         patience -= 1;
                     }
-                    position = records.last().map_or(position, |(last, _)| last + 1);
+                    position = next.max(position);
                     if position >= fetched.high_watermark {
                         break;
                     }
@@ -191,26 +252,32 @@ impl Cast {
                     self.stage.pause().await;
                 }
             }
-            assert!(patience > 0, "partition {partition} cannot be read at {position} in calm weather");
+            if patience == 0 {
+                return Err(position);
+            }
         }
         // What expired meanwhile is nobody's loss.
-        let start = self.stage.mark(partition, -2).await.unwrap_or_default().max(start);
+        let start = self.stage.mark(self.topic, partition, -2).await.max(start).unwrap_or_default();
         records.retain(|(offset, _)| *offset >= start);
         let span = self.since(began);
         self.push(Event::Drain { partition: partition as u32, span, start, records });
+        Ok(())
     }
 
-    /// The judgement over a broker that runs in calm weather: clients first, then the store.
-    pub(crate) async fn judge(&self) -> usize {
+    /// The judgement of what clients saw, over a broker that runs in calm weather; how much was acknowledged.
+    pub(crate) async fn judge_clients(&self) -> usize {
         for partition in 0..PARTITIONS {
             self.drain(partition).await;
         }
-        let acknowledged = {
-            let history = self.history.lock();
-            let anomalies = checker::check(&history);
-            assert!(anomalies.is_empty(), "{anomalies:?}");
-            history.acknowledged()
-        };
+        let history = self.history.lock();
+        let anomalies = checker::check(&history);
+        assert!(anomalies.is_empty(), "{}: {anomalies:?}", self.topic);
+        history.acknowledged()
+    }
+
+    /// The whole judgement: clients first, then the store, which needs the broker stopped.
+    pub(crate) async fn judge(&self) -> usize {
+        let acknowledged = self.judge_clients().await;
         self.stage.world.terminate(self.stage.node);
         self.stage.world.ended(self.stage.node).await;
         judge_store(&self.stage.world).await;

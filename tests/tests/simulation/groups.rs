@@ -95,10 +95,14 @@ impl Cast {
     /// again, until the stage is over.
     pub(crate) async fn member(self: Arc<Self>, number: u32) {
         let mut client = self.stage.client();
-        let mut id = StrBytes::default();
+        let (mut id, mut before) = (StrBytes::default(), None);
         while !self.stage.is_over() {
             match self.join(&mut client, &mut id).await {
                 Ok((membership, partitions)) => {
+                    // What it sent in an older generation comes late, and must not count. (If it did, this would tell.)
+                    if let Some(before) = before.replace(membership.clone()) {
+                        let _ = self.commit(&mut client, TEAM, &before, 0, 0).await;
+                    }
                     let end = self.work(&mut client, number, &membership, &partitions).await;
                     if let Err(CallError::Kafka(UNKNOWN_MEMBER)) = end {
                         id = StrBytes::default();

@@ -21,12 +21,13 @@ pub(crate) const UNKNOWN_TOPIC: i16 = 3;
 pub(crate) const TOPIC_EXISTS: i16 = 36;
 
 /// Segments, tails and local retention so small that a partition moves into the tier while one looks on.
-const SETTINGS: [&str; 6] = [
+const SETTINGS: [&str; 7] = [
     "log.segment.bytes=1024",
     "tail.max.bytes=1024",
     "tail.max.ms=2000",
     "log.local.retention.bytes=1",
     "log.retention.check.interval.ms=700",
+    "log.cleaner.backoff.ms=700",
     "offsets.topic.num.partitions=1",
 ];
 
@@ -47,7 +48,8 @@ const STORE_TROUBLE: [&str; 9] = [
 ];
 
 /// What it says of a disk that has one.
-const DISK_TROUBLE: [&str; 9] = [
+const DISK_TROUBLE: [&str; 10] = [
+    "compaction was put off",
     "the log directory is fenced",
     "could not close a log directory",
     "upkeep of a log failed",
@@ -94,6 +96,17 @@ pub(crate) const STORM: Weather = Weather {
     store: StoreFaults::stormy(),
     net: NetFaults::stormy(),
     upheaval: true,
+    ..CALM
+};
+
+/// A machine that loses its power all the time, and nothing else that could hide what that does.
+pub(crate) const POWER_CUTS: Weather = Weather {
+    crashes: CrashOdds {
+        per_call: Chance::one_in(600),
+        per_step: Chance::one_in(1200),
+        power_cut: Chance::ALWAYS,
+        at_call: None,
+    },
     ..CALM
 };
 
@@ -208,7 +221,7 @@ impl Stage {
         });
     }
 
-    async fn between(&self, least: u64, most: u64) {
+    pub(crate) async fn between(&self, least: u64, most: u64) {
         let pause = self.world.draw(|rng| rng.duration(Duration::from_secs(least)..Duration::from_secs(most)));
         self.world.sleep(pause).await;
     }
@@ -312,19 +325,19 @@ impl Stage {
     }
 
     /// One of Kafka's marks (-1 end, -2 start, -4 local start, -5 last tiered), however often it must be asked for.
-    pub(crate) async fn mark(&self, partition: i32, mark: i64) -> Option<u64> {
+    pub(crate) async fn mark(&self, topic: &str, partition: i32, mark: i64) -> Option<u64> {
         let mut client = self.client();
         loop {
-            match client.list_offset(TOPIC, partition, mark).await {
+            match client.list_offset(topic, partition, mark).await {
                 Ok(offset) => return offset,
                 Err(_) => self.pause().await,
             }
         }
     }
 
-    /// One past the last tiered offset.
+    /// One past the last tiered offset of the topic that stories are about.
     pub(crate) async fn tier_end(&self, partition: i32) -> u64 {
-        self.mark(partition, -5).await.map_or(0, |last| last + 1)
+        self.mark(TOPIC, partition, -5).await.map_or(0, |last| last + 1)
     }
 
     /// In calm weather everything gets into the tier; and, with [`SETTINGS`], only the active segment stays here.
@@ -332,10 +345,10 @@ impl Stage {
         for partition in 0..PARTITIONS {
             let mut patience = 300;
             loop {
-                let end = self.mark(partition, -1).await.unwrap_or_default();
-                let start = self.mark(partition, -2).await.unwrap_or_default();
+                let end = self.mark(TOPIC, partition, -1).await.unwrap_or_default();
+                let start = self.mark(TOPIC, partition, -2).await.unwrap_or_default();
                 let tiered = self.tier_end(partition).await;
-                let local = self.mark(partition, -4).await.unwrap_or_default();
+                let local = self.mark(TOPIC, partition, -4).await.unwrap_or_default();
                 let gone = !copies_go || local > start || end - start < 30;
                 if (tiered == end || start == end) && gone {
                     break;

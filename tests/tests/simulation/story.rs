@@ -5,9 +5,9 @@
 //!     -> calm: what is late lands, everything is tiered -> every partition is read from its start -> judgement
 //! ```
 
-use super::cast::{Cast, PARTITIONS, TOPIC, what_is_below};
+use super::cast::{COMPACTED, Cast, PARTITIONS, TOPIC, what_is_below};
 use super::stage::{CALM, Stage, Weather, add_broker};
-use esker_tests::checker::History;
+use esker_tests::checker::{History, Tombstones};
 use esker_tests::sim::{Crash, StoreFaults, World};
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,26 +23,49 @@ pub(crate) enum Tiering {
     AndGoes,
 }
 
+/// What a story is about, besides its weather.
+#[derive(Debug)]
+pub(crate) struct Script {
+    /// The topic's settings.
+    pub(crate) topic: Vec<(&'static str, String)>,
+    pub(crate) tiering: Tiering,
+    /// Whether records are deleted on demand.
+    pub(crate) trims: bool,
+    /// What becomes of those of the compacted topic.
+    pub(crate) tombstones: Tombstones,
+    /// How the last life in bad weather ends.
+    pub(crate) crash: Crash,
+}
+
+/// The compacted topic's settings.
+const COMPACTION: [(&str, &str); 2] = [("cleanup.policy", "compact"), ("min.cleanable.dirty.ratio", "0.01")];
+/// How long tombstones stay at most, where they may go; otherwise it is a day, which no story lasts.
+const TOMBSTONES_GO: (&str, &str) = ("delete.retention.ms", "1000");
+
 /// Clients, weather, and the judgement. Returns (acknowledged records, lives of the broker).
 pub(crate) async fn story(world: World, weather: Weather) -> (usize, u32) {
     let stage = add_broker(&world, "broker", 1, &[]);
-    play(&stage, &weather, &[], Tiering::AndGoes, Crash::PowerCut).await
+    let script = Script {
+        topic: Vec::new(),
+        tiering: Tiering::AndGoes,
+        trims: false,
+        tombstones: Tombstones::Stay,
+        crash: Crash::PowerCut,
+    };
+    play(&stage, &weather, &script).await
 }
 
-/// A whole story on a stage, with a topic of these settings; it ends with `crash`. Returns (acknowledged records, lives
-/// of the broker).
-pub(crate) async fn play(
-    stage: &Stage,
-    weather: &Weather,
-    topic: &[(&str, &str)],
-    tiering: Tiering,
-    crash: Crash,
-) -> (usize, u32) {
+/// A whole story on a stage. Returns (acknowledged records, lives of the broker).
+pub(crate) async fn play(stage: &Stage, weather: &Weather, script: &Script) -> (usize, u32) {
     let world = &stage.world;
     stage.keep_running();
-    stage.create(TOPIC, PARTITIONS, topic).await;
+    let topic: Vec<(&str, &str)> = script.topic.iter().map(|(key, value)| (*key, value.as_str())).collect();
+    stage.create(TOPIC, PARTITIONS, &topic).await;
+    let mut compaction = COMPACTION.to_vec();
+    compaction.extend((script.tombstones == Tombstones::MayGo).then_some(TOMBSTONES_GO));
+    stage.create(COMPACTED, PARTITIONS, &compaction).await;
     stage.set_weather(weather);
-    let expires = topic.iter().any(|(key, _)| matches!(*key, "retention.bytes" | "retention.ms"));
+    let expires = script.trims || topic.iter().any(|(key, _)| matches!(*key, "retention.bytes" | "retention.ms"));
     let cast = Cast::with(stage, History::default(), expires);
     for partition in 0..PARTITIONS {
         world.spawn("consumer", Arc::clone(&cast).consume(100 + partition as u32, partition));
@@ -53,22 +76,29 @@ pub(crate) async fn play(
         clients.push(world.spawn("producer", Arc::clone(&cast).produce_surely(number, 15)));
     }
     clients.push(world.spawn("producer-once", Arc::clone(&cast).produce_once(4, 10)));
-    clients.push(world.spawn("committer", Arc::clone(&cast).commit_offsets(12)));
+    let keyed = Cast::of_compacted(stage, script.tombstones);
+    clients.push(world.spawn("keyed-producer", Arc::clone(&keyed).produce_surely(1, 30)));
+    clients.push(world.spawn("keyed-producer-once", Arc::clone(&keyed).produce_once(2, 6)));
+    world.spawn("keyed-consumer", Arc::clone(&keyed).consume(100, 0));
+    if script.trims {
+        clients.push(world.spawn("trim", Arc::clone(&cast).trim(4)));
+    }
+    clients.push(world.spawn("committer", Arc::clone(&cast).commit_offsets(24)));
     clients.push(world.spawn("churn", Arc::clone(&cast).churn("churn", 3)));
     clients.push(world.spawn("alter", Arc::clone(&cast).alter(6)));
     for client in clients {
         client.ended().await;
     }
-    stage.calm_down(crash).await;
+    stage.calm_down(script.crash).await;
     world.start(stage.node);
     for member in members {
         member.ended().await;
     }
     cast.ask_for_committed().await;
-    if tiering != Tiering::None {
-        stage.everything_is_tiered(tiering == Tiering::AndGoes).await;
+    if script.tiering != Tiering::None {
+        stage.everything_is_tiered(script.tiering == Tiering::AndGoes).await;
     }
-    let acknowledged = cast.judge().await;
+    let acknowledged = keyed.judge_clients().await + cast.judge().await;
     (acknowledged, world.lives(stage.node))
 }
 
@@ -101,7 +131,11 @@ pub(crate) async fn story_of_a_lost_disk(world: World, weather: Weather) -> (usi
     let mut ends = Vec::new();
     for partition in 0..PARTITIONS {
         let end = stage.tier_end(partition).await;
-        assert_eq!(stage.mark(partition, -1).await, Some(end), "partition {partition} goes on at the tier's end");
+        assert_eq!(
+            stage.mark(TOPIC, partition, -1).await,
+            Some(end),
+            "partition {partition} goes on at the tier's end"
+        );
         ends.push(end);
     }
     assert!(promised.iter().zip(&ends).all(|(before, after)| before <= after), "{promised:?} became {ends:?}");
@@ -133,7 +167,7 @@ pub(crate) async fn story_of_a_late_leader(world: World, store: StoreFaults) -> 
     let before = Cast::on(&old);
     Arc::clone(&before).produce_surely(1, 10).await;
     for partition in 0..PARTITIONS {
-        let end = old.mark(partition, -1).await.unwrap_or_default();
+        let end = old.mark(TOPIC, partition, -1).await.unwrap_or_default();
         while old.tier_end(partition).await < end {
             old.pause().await;
         }

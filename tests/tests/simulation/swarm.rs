@@ -5,17 +5,15 @@
 //! turns up the rest.
 
 use super::stage::{CALM, Weather, add_broker};
-use super::story::{Tiering, play};
+use super::story::{Script, Tiering, play};
+use esker_tests::checker::Tombstones;
 use esker_tests::sim::{Chance, Crash, CrashOdds, DiskFaults, NetFaults, Rng, StoreFaults, World};
 
 /// What a seed decides before anything runs.
 struct Plan {
     settings: Vec<String>,
-    topic: Vec<(&'static str, String)>,
-    tiering: Tiering,
+    script: Script,
     weather: Weather,
-    /// How the last life in bad weather ends.
-    crash: Crash,
 }
 
 /// Log directories, where there are several.
@@ -39,6 +37,7 @@ impl Plan {
             format!("tail.max.bytes={}", rng.within(1024..8000)),
             format!("tail.max.ms={}", rng.within(500..20_000)),
             format!("log.retention.check.interval.ms={}", rng.within(300..5000)),
+            format!("log.cleaner.backoff.ms={}", rng.within(200..5000)),
             format!("metadata.snapshot.commits={}", rng.within(3..40)),
             format!("log.durability={}", if page_cache { "os" } else { "fsync" }),
         ];
@@ -59,7 +58,10 @@ impl Plan {
             topic.push(("segment.ms", rng.within(500..10_000).to_string()));
         }
         let tiering = if tiered { Tiering::Copied } else { Tiering::None };
-        Plan { settings, topic, tiering, weather: weather(rng, page_cache, dirs), crash: last_crash(page_cache) }
+        let trims = rng.happens(Chance::percent(20));
+        let tombstones = if half(rng) { Tombstones::Stay } else { Tombstones::MayGo };
+        let script = Script { topic, tiering, trims, tombstones, crash: last_crash(page_cache) };
+        Plan { settings, script, weather: weather(rng, page_cache, dirs) }
     }
 }
 
@@ -140,10 +142,9 @@ fn disk(rng: &mut Rng) -> DiskFaults {
 
 /// A story as the seed draws it. Returns (acknowledged records, lives of the broker).
 pub(crate) async fn swarm(world: World) -> (usize, u32) {
-    let Plan { settings, topic, tiering, weather, crash } = world.draw(Plan::draw);
-    world.note(format_args!("{settings:?} {topic:?} {weather:?}"));
+    let Plan { settings, script, weather } = world.draw(Plan::draw);
+    world.note(format_args!("{settings:?} {script:?} {weather:?}"));
     let settings: Vec<&str> = settings.iter().map(String::as_str).collect();
-    let topic: Vec<(&str, &str)> = topic.iter().map(|(key, value)| (*key, value.as_str())).collect();
     let stage = add_broker(&world, "broker", 1, &settings);
-    play(&stage, &weather, &topic, tiering, crash).await
+    play(&stage, &weather, &script).await
 }

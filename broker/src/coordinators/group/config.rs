@@ -14,6 +14,8 @@ pub struct GroupConfig {
     pub max_session_timeout: Duration,
     /// `group.max.size`: members of one group.
     pub max_size: usize,
+    /// `group.coordinator.max.bytes`: what the groups of one partition may take in memory, about.
+    pub max_bytes: usize,
     /// `group.consumer.session.timeout.ms`: how long a member of a consumer group may be silent.
     pub consumer_session_timeout: Duration,
     /// `group.consumer.heartbeat.interval.ms`: how often it is asked to say that it is alive.
@@ -81,6 +83,7 @@ impl Default for GroupConfig {
             min_session_timeout: Duration::from_secs(6),
             max_session_timeout: Duration::from_secs(30 * 60),
             max_size: i32::MAX as usize,
+            max_bytes: 64 << 20,
             consumer_session_timeout: Duration::from_secs(45),
             consumer_heartbeat_interval: Duration::from_secs(5),
             consumer_max_size: i32::MAX as usize,

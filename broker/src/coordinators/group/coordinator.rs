@@ -7,8 +7,8 @@ use super::config::GroupConfig;
 use super::consumer_request::{Beat, ConsumerHeartbeat, DescribedConsumerGroup, Refusal};
 use super::log::CoordinatorLog;
 use super::request::{
-    Answer, CommitRequest, CommitResults, DescribedGroup, FetchedTopics, JoinAnswer, JoinRequest, Leaver, ListedGroup,
-    MemberRequest, Request, SyncRequest, Synced,
+    Answer, CommitPartition, CommitRequest, CommitResults, DescribedGroup, FetchedTopics, JoinAnswer, JoinRequest,
+    Leaver, ListedGroup, MemberRequest, Request, SyncRequest, Synced,
 };
 use super::runtime::{Requests, Runtime};
 use super::topics::GroupTopics;
@@ -150,23 +150,46 @@ impl GroupCoordinator {
         }
     }
 
-    /// OffsetCommit: each partition with its error, in the order of the request. Topics that do not exist are
-    /// UNKNOWN_TOPIC_OR_PARTITION, the rest is committed.
+    /// OffsetCommit: each partition with its error, in the order of the request. Topics and partitions that do not exist
+    /// are UNKNOWN_TOPIC_OR_PARTITION (Kafka looks for topics only, and keeps whatever number it is told), the rest is
+    /// committed.
     ///
     /// # Errors
     /// Kafka's, for the whole request.
     pub async fn commit(&self, mut request: CommitRequest) -> Result<CommitResults, ResponseError> {
-        let (known, unknown) = self.sort_out(std::mem::take(&mut request.topics), |partition| partition.partition);
-        let mut committed = Vec::new();
-        // With nothing to commit the group is still asked, unless there was something and none of it exists.
-        if !known.is_empty() || unknown.is_empty() {
-            request.topics = known;
-            match self.ask(&request.group.clone(), Request::Commit(request)).await {
-                Answer::Commit(result) => committed = result?,
-                _ => return Err(ResponseError::UnknownServerError),
+        let asked = std::mem::take(&mut request.topics);
+        // What is not committed has its error already.
+        let mut results = Vec::with_capacity(asked.len());
+        let image = self.topics.image();
+        for (topic, partitions) in asked {
+            let count = image.by_name(&topic).map_or(0, |topic| topic.partitions);
+            let exists = |partition: &CommitPartition| (0..count).contains(&partition.partition);
+            let refused = |partition: &CommitPartition| {
+                let error = (!exists(partition)).then_some(ResponseError::UnknownTopicOrPartition);
+                (partition.partition, error)
+            };
+            results.push((topic.clone(), partitions.iter().map(refused).collect::<Vec<_>>()));
+            let known: Vec<_> = partitions.into_iter().filter(exists).collect();
+            if !known.is_empty() {
+                request.topics.push((topic, known));
             }
         }
-        Ok(put_together(committed, unknown))
+        // With nothing to commit the group is still asked, unless there was something and none of it exists.
+        if !request.topics.is_empty() || results.is_empty() {
+            let committed = match self.ask(&request.group.clone(), Request::Commit(request)).await {
+                Answer::Commit(result) => result?,
+                _ => return Err(ResponseError::UnknownServerError),
+            };
+            let mut committed = committed.into_iter().flat_map(|(_, partitions)| partitions);
+            let open = results.iter_mut().flat_map(|(_, partitions)| partitions).filter(|(_, error)| error.is_none());
+            for (partition, error) in open {
+                *error = match committed.next() {
+                    Some((answered, error)) if answered == *partition => error,
+                    _ => Some(ResponseError::UnknownServerError),
+                };
+            }
+        }
+        Ok(results)
     }
 
     /// OffsetDelete: each partition with its error, in the order of the request. Topics that do not exist are

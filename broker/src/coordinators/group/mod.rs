@@ -26,6 +26,8 @@ pub mod consumer_request;
 pub mod coordinator;
 #[cfg(test)]
 pub(crate) mod fixed_topics;
+#[cfg(feature = "fuzz")]
+pub mod fuzz;
 pub mod log;
 pub mod records;
 pub mod request;

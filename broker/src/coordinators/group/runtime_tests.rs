@@ -163,7 +163,7 @@ fn large_output_is_cut_into_batches() {
         generation: None,
         retention: None,
         knows_member_epochs: false,
-        topics: vec![("t".to_owned(), partitions)],
+        topics: vec![("many".to_owned(), partitions)],
     };
     let coordinator = Arc::clone(&stage.coordinator);
     stage.bench.run(async move { coordinator.commit(request).await }).unwrap();

@@ -298,8 +298,11 @@ impl CoordinatorLog for MemoryLog {
 
 /// A coordinator on `log`, loaded unless the log holds its replay.
 pub(crate) fn coordinator(bench: &Arc<Bench>, log: &Arc<MemoryLog>, config: GroupConfig) -> Arc<GroupCoordinator> {
-    let coordinator =
-        Arc::new(GroupCoordinator::new(bench.env(), config, Arc::new(FixedTopics::new(&[("orders", 4), ("t", 6)]))));
+    let coordinator = Arc::new(GroupCoordinator::new(
+        bench.env(),
+        config,
+        Arc::new(FixedTopics::new(&[("orders", 4), ("t", 6), ("many", 50)])),
+    ));
     let (loading, log) = (Arc::clone(&coordinator), Arc::clone(log) as Arc<dyn CoordinatorLog>);
     bench.run(async move { loading.load(PARTITION, log).await });
     bench.settle();

@@ -31,6 +31,8 @@ const INITIAL_EPOCH: i32 = 0;
 const EVICTION_AGE: Duration = Duration::from_secs(120);
 /// Partitions that a session remembers; a client with more fetches without one.
 const MAX_PARTITIONS: usize = 10_000;
+/// The longest name that a topic can have: a longer one is not remembered, since nothing of that name comes to be.
+const MAX_TOPIC_NAME: usize = 249;
 /// Kafka's version that names topics by id.
 const TOPIC_ID_VERSION: i16 = 13;
 
@@ -135,16 +137,25 @@ impl Plan {
 pub struct Sessions {
     runtime: i32,
     runtimes: i32,
-    slots: usize,
+    bounds: Bounds,
     sessions: BTreeMap<i32, Arc<Mutex<Session>>>,
 }
 
+/// What the sessions of one connection runtime may be.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// How many (`max.incremental.fetch.session.cache.slots`, shared among the runtimes).
+    pub slots: usize,
+    /// Partitions of all together (`max.incremental.fetch.session.cache.partitions`, likewise).
+    pub partitions: usize,
+}
+
 impl Sessions {
-    /// `slots` sessions for runtime number `runtime` of `runtimes`.
-    pub fn new(runtime: usize, runtimes: usize, slots: usize) -> Sessions {
+    /// Sessions for runtime number `runtime` of `runtimes`.
+    pub fn new(runtime: usize, runtimes: usize, bounds: Bounds) -> Sessions {
         let runtimes = i32::try_from(runtimes.max(1)).unwrap_or(1);
         let runtime = i32::try_from(runtime).unwrap_or(0) % runtimes;
-        Sessions { runtime, runtimes, slots, sessions: BTreeMap::new() }
+        Sessions { runtime, runtimes, bounds, sessions: BTreeMap::new() }
     }
 
     /// How many sessions there are.
@@ -185,7 +196,12 @@ impl Sessions {
 
     fn open(&mut self, request: &FetchRequest, by_id: bool, now: Monotonic, random: u64) -> Plan {
         let mut plan = sessionless(request);
-        if plan.partitions.is_empty() || plan.partitions.len() > MAX_PARTITIONS || !self.make_room(now) {
+        let count = plan.partitions.len();
+        let nameable = plan.partitions.iter().all(|(name, _)| name.topic.len() <= MAX_TOPIC_NAME);
+        if count == 0 || count > MAX_PARTITIONS || !nameable || !self.make_room(now) {
+            return plan;
+        }
+        if self.partitions() + count > self.bounds.partitions {
             return plan;
         }
         let Some(id) = self.free_id(random) else { return plan };
@@ -227,19 +243,26 @@ impl Sessions {
         }
         session.next_epoch = if epoch == i32::MAX { INITIAL_EPOCH + 1 } else { epoch + 1 };
         session.last_used = now;
-        for (name, wanted) in named(request) {
+        let before = session.partitions.len();
+        let named = named(request);
+        let nameable = named.iter().all(|(name, _)| name.topic.len() <= MAX_TOPIC_NAME);
+        for (name, wanted) in named.into_iter().filter(|_| nameable) {
             session.set(&name, wanted);
-        }
-        if session.partitions.len() > MAX_PARTITIONS {
-            self.sessions.remove(&request.session_id);
-            return Err(ResponseError::FetchSessionIdNotFound);
         }
         for topic in &request.forgotten_topics_data {
             for partition in &topic.partitions {
                 session.partitions.remove(&name(&topic.topic, topic.topic_id, *partition));
             }
         }
-        if session.partitions.len() > MAX_PARTITIONS {
+        let count = session.partitions.len();
+        // Those of the other sessions are counted only when this one grows.
+        let grown = count > before && {
+            drop(session);
+            let all = self.partitions();
+            session = found.lock();
+            all > self.bounds.partitions
+        };
+        if count > MAX_PARTITIONS || grown || !nameable {
             self.sessions.remove(&request.session_id);
             return Err(ResponseError::FetchSessionIdNotFound);
         }
@@ -255,16 +278,21 @@ impl Sessions {
         Ok(Plan { partitions, session: Some(found), session_id, incremental: true })
     }
 
+    /// Partitions that all sessions remember.
+    fn partitions(&self) -> usize {
+        self.sessions.values().map(|session| session.lock().partitions.len()).sum()
+    }
+
     /// Whether there is a slot, after evicting the session that was unused for longest if it was for long enough.
     fn make_room(&mut self, now: Monotonic) -> bool {
-        if self.sessions.len() < self.slots {
+        if self.sessions.len() < self.bounds.slots {
             return true;
         }
         let oldest = self.sessions.iter().map(|(id, session)| (session.lock().last_used, *id)).min();
         match oldest {
             Some((last_used, id)) if now.since(last_used) >= EVICTION_AGE => {
                 self.sessions.remove(&id);
-                self.sessions.len() < self.slots
+                self.sessions.len() < self.bounds.slots
             }
             _ => false,
         }
@@ -275,7 +303,7 @@ impl Sessions {
     fn free_id(&self, random: u64) -> Option<i32> {
         let groups = i32::MAX / self.runtimes - 1;
         let start = i32::try_from(random % u64::try_from(groups).ok()?).ok()?;
-        (0..=self.slots)
+        (0..=self.bounds.slots)
             .map(|step| (start + i32::try_from(step).unwrap_or(0)) % groups)
             .map(|group| (group + 1) * self.runtimes + self.runtime)
             .find(|id| !self.sessions.contains_key(id))
@@ -302,17 +330,27 @@ fn name(topic: &TopicName, topic_id: Uuid, partition: i32) -> Name {
     Name { topic: topic.clone(), topic_id, partition }
 }
 
-fn named(request: &FetchRequest) -> impl Iterator<Item = (Name, Wanted)> + '_ {
-    request.topics.iter().flat_map(|topic| {
-        topic
-            .partitions
-            .iter()
-            .map(|partition| (name(&topic.topic, topic.topic_id, partition.partition), Wanted::of(partition)))
-    })
+/// What `request` names, in its order and each partition once: the last word on it counts, as in Kafka. Named a hundred
+/// thousand times, one partition would be looked at and waited for as often.
+fn named(request: &FetchRequest) -> Vec<(Name, Wanted)> {
+    let mut named: Vec<(Name, Wanted)> = Vec::new();
+    let mut places: BTreeMap<Name, usize> = BTreeMap::new();
+    let several = request.topics.iter().map(|topic| topic.partitions.len()).sum::<usize>() > 1;
+    for topic in &request.topics {
+        for partition in &topic.partitions {
+            let (name, wanted) = (name(&topic.topic, topic.topic_id, partition.partition), Wanted::of(partition));
+            let place = if several { *places.entry(name.clone()).or_insert(named.len()) } else { 0 };
+            match named.get_mut(place) {
+                Some((_, before)) => *before = wanted,
+                None => named.push((name, wanted)),
+            }
+        }
+    }
+    named
 }
 
 fn sessionless(request: &FetchRequest) -> Plan {
-    Plan { partitions: named(request).collect(), session: None, session_id: 0, incremental: false }
+    Plan { partitions: named(request), session: None, session_id: 0, incremental: false }
 }
 
 #[cfg(test)]

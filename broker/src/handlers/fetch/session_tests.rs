@@ -6,6 +6,10 @@ use kafka_protocol::messages::fetch_request::{FetchTopic, ForgottenTopic};
 
 const VERSION: i16 = 12;
 
+fn sessions(runtime: usize, runtimes: usize, slots: usize) -> Sessions {
+    Sessions::new(runtime, runtimes, Bounds { slots, partitions: 1000 })
+}
+
 fn topic() -> TopicName {
     TopicName(StrBytes::from_static_str("t"))
 }
@@ -41,7 +45,7 @@ fn partitions(plan: &Plan) -> Vec<(i32, i64)> {
 
 #[test]
 fn an_incremental_answer_holds_only_news() {
-    let mut sessions = Sessions::new(1, 2, 10);
+    let mut sessions = sessions(1, 2, 10);
     let full = sessions.plan(&request(0, 0, &[(0, 5), (1, 7)]), VERSION, at(0), 42).unwrap();
     assert_eq!(full.session_id % 2, 1, "the id names the runtime");
     for (name, _) in &full.partitions {
@@ -60,7 +64,7 @@ fn an_incremental_answer_holds_only_news() {
 
 #[test]
 fn a_partition_with_records_goes_to_the_end_of_the_line() {
-    let mut sessions = Sessions::new(0, 1, 10);
+    let mut sessions = sessions(0, 1, 10);
     let full = sessions.plan(&request(0, 0, &[(0, 0), (1, 0), (2, 0)]), VERSION, at(0), 7).unwrap();
     full.include(&full.partitions[0].0, &answer(0, 9, b"records"));
     let next = sessions.plan(&request(full.session_id, 1, &[]), VERSION, at(1), 0).unwrap();
@@ -69,7 +73,7 @@ fn a_partition_with_records_goes_to_the_end_of_the_line() {
 
 #[test]
 fn wrong_ids_epochs_and_naming_are_refused() {
-    let mut sessions = Sessions::new(0, 1, 10);
+    let mut sessions = sessions(0, 1, 10);
     let id = sessions.plan(&request(0, 0, &[(0, 0)]), VERSION, at(0), 1).unwrap().session_id;
     let code = |result: Result<Plan, ResponseError>| result.unwrap_err().code();
     assert_eq!(code(sessions.plan(&request(id + 1, 1, &[]), VERSION, at(0), 1)), 70);
@@ -81,7 +85,7 @@ fn wrong_ids_epochs_and_naming_are_refused() {
 
 #[test]
 fn forgetting_everything_closes_the_session() {
-    let mut sessions = Sessions::new(0, 1, 10);
+    let mut sessions = sessions(0, 1, 10);
     let id = sessions.plan(&request(0, 0, &[(0, 0)]), VERSION, at(0), 1).unwrap().session_id;
     let forget = request(id, 1, &[])
         .with_forgotten_topics_data(vec![ForgottenTopic::default().with_topic(topic()).with_partitions(vec![0])]);
@@ -91,7 +95,7 @@ fn forgetting_everything_closes_the_session() {
 
 #[test]
 fn a_final_epoch_closes_and_fetches_without_a_session() {
-    let mut sessions = Sessions::new(0, 1, 10);
+    let mut sessions = sessions(0, 1, 10);
     let id = sessions.plan(&request(0, 0, &[(0, 0)]), VERSION, at(0), 1).unwrap().session_id;
     let plan = sessions.plan(&request(id, -1, &[(3, 3)]), VERSION, at(0), 1).unwrap();
     assert_eq!((partitions(&plan), plan.session_id, sessions.len()), (vec![(3, 3)], 0, 0));
@@ -99,7 +103,7 @@ fn a_final_epoch_closes_and_fetches_without_a_session() {
 
 #[test]
 fn slots_are_bounded_and_only_old_sessions_make_room() {
-    let mut sessions = Sessions::new(0, 1, 2);
+    let mut sessions = sessions(0, 1, 2);
     let first = sessions.plan(&request(0, 0, &[(0, 0)]), VERSION, at(0), 9).unwrap().session_id;
     let second = sessions.plan(&request(0, 0, &[(0, 0)]), VERSION, at(50), 9).unwrap().session_id;
     assert!(first > 0 && second > 0 && first != second);
@@ -112,7 +116,7 @@ fn slots_are_bounded_and_only_old_sessions_make_room() {
 
 #[test]
 fn the_epoch_wraps_to_one() {
-    let mut sessions = Sessions::new(0, 1, 2);
+    let mut sessions = sessions(0, 1, 2);
     let id = sessions.plan(&request(0, 0, &[(0, 0)]), VERSION, at(0), 9).unwrap().session_id;
     sessions.sessions[&id].lock().next_epoch = i32::MAX;
     sessions.plan(&request(id, i32::MAX, &[]), VERSION, at(0), 9).unwrap();
@@ -121,7 +125,7 @@ fn the_epoch_wraps_to_one() {
 
 #[test]
 fn a_session_keeps_neither_its_requests_nor_partitions_without_bound() {
-    let mut sessions = Sessions::new(0, 1, 10);
+    let mut sessions = sessions(0, 1, 10);
     let frame = bytes::Bytes::from(b"t".repeat(1000));
     let mut asked = request(0, 0, &[(0, 0)]);
     asked.topics[0].topic = StrBytes::from_utf8(frame.slice(..1)).unwrap().into();
@@ -135,4 +139,35 @@ fn a_session_keeps_neither_its_requests_nor_partitions_without_bound() {
     assert!(sessions.is_empty());
     let more: Vec<(i32, i64)> = (0..=MAX_PARTITIONS as i32).map(|partition| (partition, 0)).collect();
     assert_eq!(sessions.plan(&request(0, 0, &more), VERSION, at(0), 1).unwrap().session_id, 0);
+}
+
+#[test]
+fn a_partition_that_is_named_often_is_fetched_once() {
+    let plan = sessions(0, 1, 10).plan(&request(0, -1, &[(0, 5), (1, 7), (0, 6), (0, 9)]), VERSION, at(0), 42).unwrap();
+    assert_eq!(partitions(&plan), [(0, 9), (1, 7)], "in the first place, and the last word on it");
+}
+
+#[test]
+fn what_sessions_remember_is_bounded_together() {
+    let mut sessions = sessions(0, 1, 10);
+    let many: Vec<(i32, i64)> = (0..400).map(|n| (n, 0)).collect();
+    let first = sessions.plan(&request(0, 0, &many), VERSION, at(0), 1).unwrap();
+    let second = sessions.plan(&request(0, 0, &many), VERSION, at(0), 2).unwrap();
+    assert!(first.session_id != 0 && second.session_id != 0);
+    // Beyond it there is no new session, and one that grows ends.
+    assert_eq!(sessions.plan(&request(0, 0, &many), VERSION, at(0), 3).unwrap().session_id, 0);
+    let more: Vec<(i32, i64)> = (400..700).map(|n| (n, 0)).collect();
+    let grown = sessions.plan(&request(first.session_id, 1, &more), VERSION, at(0), 4);
+    assert_eq!(grown.unwrap_err(), ResponseError::FetchSessionIdNotFound);
+    assert_eq!(sessions.len(), 1);
+    assert!(sessions.plan(&request(second.session_id, 1, &[(0, 1)]), VERSION, at(0), 5).is_ok());
+}
+
+#[test]
+fn a_name_that_no_topic_can_have_is_not_remembered() {
+    let mut sessions = sessions(0, 1, 10);
+    let mut long = request(0, 0, &[(0, 5), (1, 7)]);
+    long.topics[0].topic = TopicName(StrBytes::from_string("x".repeat(30_000)));
+    let plan = sessions.plan(&long, VERSION, at(0), 42).unwrap();
+    assert_eq!((plan.session_id, sessions.len(), plan.partitions.len()), (0, 0, 2));
 }

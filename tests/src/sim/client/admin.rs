@@ -3,10 +3,11 @@
 use super::{CallError, Lost, SimClient, name};
 use kafka_protocol::messages::create_partitions_request::CreatePartitionsTopic;
 use kafka_protocol::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
+use kafka_protocol::messages::delete_records_request::{DeleteRecordsPartition, DeleteRecordsTopic};
 use kafka_protocol::messages::describe_configs_request::DescribeConfigsResource;
 use kafka_protocol::messages::incremental_alter_configs_request::{AlterConfigsResource, AlterableConfig};
 use kafka_protocol::messages::{
-    CreatePartitionsRequest, CreateTopicsRequest, DeleteTopicsRequest, DescribeConfigsRequest,
+    CreatePartitionsRequest, CreateTopicsRequest, DeleteRecordsRequest, DeleteTopicsRequest, DescribeConfigsRequest,
     IncrementalAlterConfigsRequest, ResponseKind,
 };
 
@@ -62,6 +63,23 @@ impl SimClient {
             return Err(Lost.into());
         };
         answer.results.iter().try_for_each(|topic| CallError::check(topic.error_code))
+    }
+
+    /// Deletes the records of a partition below `before`; the log start then.
+    ///
+    /// # Errors
+    /// [`CallError`], for example 1 if there is no such offset yet.
+    pub async fn delete_records(&mut self, topic: &str, partition: i32, before: u64) -> Result<u64, CallError> {
+        let partition = DeleteRecordsPartition::default().with_partition_index(partition).with_offset(before as i64);
+        let topic = DeleteRecordsTopic::default().with_name(name(topic).into()).with_partitions(vec![partition]);
+        let request = DeleteRecordsRequest::default().with_topics(vec![topic]).with_timeout_ms(TIMEOUT_MS);
+        let ResponseKind::DeleteRecords(answer) = self.call(2, &request.into()).await? else {
+            return Err(Lost.into());
+        };
+        let answer = answer.topics.into_iter().flat_map(|topic| topic.partitions).next();
+        let answer = answer.expect("a DeleteRecords answer has the partition that was asked for");
+        CallError::check(answer.error_code)?;
+        Ok(u64::try_from(answer.low_watermark).expect("an answer without error has a low watermark"))
     }
 
     /// Sets one key of a topic's configuration.

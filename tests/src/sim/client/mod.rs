@@ -71,6 +71,8 @@ pub struct Fetched {
     pub high_watermark: u64,
     /// The records at and above the offset asked for.
     pub records: Vec<Record>,
+    /// One past the last batch, which may have no record any more; `None` without one.
+    pub next: Option<u64>,
 }
 
 /// A client with at most one connection.
@@ -179,13 +181,14 @@ impl SimClient {
         let answer = answer.responses.into_iter().flat_map(|topic| topic.partitions).next();
         let answer = answer.expect("a Fetch answer outside of a session has the partition that was asked for");
         CallError::check(answer.error_code)?;
-        let records = batch::read_all(&answer.records.unwrap_or_default());
-        let mut records = records.map_err(|_| CallError::Damaged)?;
+        let bytes = answer.records.unwrap_or_default();
+        let mut records = batch::read_all(&bytes).map_err(|_| CallError::Damaged)?;
         records.retain(|record| record.offset >= offset as i64);
         Ok(Fetched {
             log_start: u64::try_from(answer.log_start_offset).expect("an answer without error has a log start"),
             high_watermark: u64::try_from(answer.high_watermark).expect("an answer without error has a high watermark"),
             records,
+            next: batch::end_offset(&bytes).and_then(|next| u64::try_from(next).ok()),
         })
     }
 

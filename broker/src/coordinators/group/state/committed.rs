@@ -8,26 +8,51 @@ use std::collections::BTreeMap;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Offsets {
     by_topic: BTreeMap<String, BTreeMap<i32, OffsetValue>>,
+    /// See [`Offsets::weight`].
+    weight: usize,
 }
+
+/// What an offset takes in memory without its metadata, and a topic without its name, about.
+const EACH: usize = 128;
 
 impl Offsets {
     pub(super) fn is_empty(&self) -> bool {
         self.by_topic.is_empty()
     }
 
+    /// What they take in memory, about.
+    pub(super) fn weight(&self) -> usize {
+        self.weight
+    }
+
+    /// How much more they would take with an offset of a partition that has `metadata` bytes of metadata.
+    pub(super) fn growth(&self, topic: &str, partition: i32, metadata: usize) -> usize {
+        let Some(known) = self.by_topic.get(topic) else { return 2 * EACH + topic.len() + metadata };
+        let before = known.get(&partition).map_or(0, |value| EACH + value.metadata.len());
+        (EACH + metadata).saturating_sub(before)
+    }
+
     /// What a record says: the one way in which offsets change, live and in replay.
     pub(super) fn apply(&mut self, topic: &str, partition: i32, value: Option<OffsetValue>) {
         match value {
             Some(value) => {
-                self.by_topic.entry(topic.to_owned()).or_default().insert(partition, value);
+                let partitions = self.by_topic.entry(topic.to_owned()).or_insert_with(|| {
+                    self.weight += EACH + topic.len();
+                    BTreeMap::new()
+                });
+                self.weight += EACH + value.metadata.len();
+                if let Some(before) = partitions.insert(partition, value) {
+                    self.weight = self.weight.saturating_sub(EACH + before.metadata.len());
+                }
             }
             None => {
-                let is_last = self.by_topic.get_mut(topic).is_some_and(|partitions| {
-                    partitions.remove(&partition);
-                    partitions.is_empty()
-                });
-                if is_last {
+                let Some(partitions) = self.by_topic.get_mut(topic) else { return };
+                if let Some(before) = partitions.remove(&partition) {
+                    self.weight = self.weight.saturating_sub(EACH + before.metadata.len());
+                }
+                if partitions.is_empty() {
                     self.by_topic.remove(topic);
+                    self.weight = self.weight.saturating_sub(EACH + topic.len());
                 }
             }
         }

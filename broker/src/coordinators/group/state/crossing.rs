@@ -13,6 +13,7 @@ use super::consumer::{ConsumerGroup, Joining, Leaving, validate};
 use super::entry::Entry;
 use super::group::{Group, fail_waiting};
 use super::machine::GroupMachine;
+use super::member::{Member, weight_of};
 use super::migrate;
 use super::step::Step;
 use crate::coordinators::group::consumer_request::{Beat, ConsumerHeartbeat, DescribedConsumerGroup, Refusal};
@@ -26,6 +27,10 @@ impl GroupMachine {
     pub(super) fn beat(&mut self, request: ConsumerHeartbeat, step: &mut Step<'_>) -> Result<Beat, Refusal> {
         validate(&request, step.config)?;
         let id = request.group.clone();
+        if request.epoch == 0 && NEW_MEMBER + said_by(&request) > step.room {
+            let message = "The coordinator has no room for another member (group.coordinator.max.bytes).";
+            return Err(Refusal::new(ResponseError::GroupMaxSizeReached, message));
+        }
         let beat = if request.epoch < 0 { self.leave_by_beat(request, step) } else { self.live_beat(request, step) };
         self.settle(&id);
         beat
@@ -165,6 +170,9 @@ impl GroupMachine {
         if !request.session_timeout.is_some_and(|session| bounds.contains(&session)) {
             return step.refuse_join(token, &request.member, ResponseError::InvalidSessionTimeout);
         }
+        if let Err(error) = self.check_size(&request, step) {
+            return step.refuse_join(token, &request.member, error);
+        }
         let id = request.group.clone();
         if let Some(Entry::Consumer(group)) = self.groups.get_mut(&id)
             && !group.members.is_empty()
@@ -214,6 +222,26 @@ impl GroupMachine {
         }
     }
 
+    /// Whether what a member says of itself can be written at all, and kept in memory until it is.
+    ///
+    /// # Errors
+    /// UNKNOWN_SERVER_ERROR, which is what Kafka makes of a group that is too large to be written;
+    /// GROUP_MAX_SIZE_REACHED beyond `group.coordinator.max.bytes`.
+    fn check_size(&self, request: &JoinRequest, step: &Step<'_>) -> Result<(), ResponseError> {
+        let protocols = weight_of(&request.protocols);
+        if protocols > step.config.max_record_bytes {
+            return Err(ResponseError::UnknownServerError);
+        }
+        let present = match self.groups.get(&request.group) {
+            Some(Entry::Classic(group)) => group.members.get(&request.member).map(Member::weight),
+            Some(Entry::Consumer(group)) => group.members.contains_key(&request.member).then_some(NEW_MEMBER),
+            None => None,
+        };
+        let new = NEW_MEMBER + protocols + request.group.len() + request.client_id.len();
+        let growth = present.map_or(new, |before| protocols.saturating_sub(before));
+        if growth > step.room { Err(ResponseError::GroupMaxSizeReached) } else { Ok(()) }
+    }
+
     /// Writes that everything that the log has of a group is gone, but for its offsets.
     pub(super) fn write_tombstones(entry: &Entry, step: &mut Step<'_>) {
         let id = entry.id().to_owned();
@@ -228,6 +256,15 @@ impl GroupMachine {
         // Their keys were written before, so that they fit.
         step.out.records.extend(records.iter().filter_map(|record| record.encode().ok()));
     }
+}
+
+/// What a member takes in memory with its ids, beyond what it says of itself, about.
+const NEW_MEMBER: usize = 2048;
+
+/// What a member of a consumer group says of itself that is kept, in bytes, about.
+fn said_by(request: &ConsumerHeartbeat) -> usize {
+    let topics: usize = request.topics.iter().flatten().map(|topic| 64 + topic.len()).sum();
+    topics + request.regex.as_ref().map_or(0, String::len) + request.group.len() + request.client_id.len()
 }
 
 fn not_a_consumer_group(id: &str) -> Refusal {

@@ -45,6 +45,14 @@ impl Entry {
         }
     }
 
+    /// What it takes in memory, about.
+    pub(super) fn weight(&self) -> usize {
+        match self {
+            Entry::Classic(group) => group.weight(),
+            Entry::Consumer(group) => group.weight(),
+        }
+    }
+
     /// Whether there is nobody in the group and nobody expected.
     pub(super) fn is_deserted(&self) -> bool {
         match self {

@@ -73,6 +73,9 @@ pub(super) struct Group {
     pub(super) written: bool,
 }
 
+/// What a group takes in memory beyond its members and offsets, about.
+const EACH: usize = 512;
+
 impl Group {
     pub(super) fn new(id: &str, since: Timestamp) -> Group {
         Group {
@@ -92,6 +95,13 @@ impl Group {
             offsets: Offsets::default(),
             written: false,
         }
+    }
+
+    /// What it takes in memory, about.
+    pub(super) fn weight(&self) -> usize {
+        let members: usize = self.members.iter().map(|(id, member)| 2 * id.len() + member.weight()).sum();
+        let pending: usize = self.pending.keys().map(|id| 64 + id.len()).sum();
+        EACH + 4 * self.id.len() + members + pending + self.offsets.weight()
     }
 
     /// Takes over what the log says of the group.

@@ -27,6 +27,9 @@ pub struct GroupMachine {
     /// Each group that has a deadline, by it; `indexed` is the inverse.
     deadlines: BTreeSet<(Monotonic, String)>,
     indexed: BTreeMap<String, Monotonic>,
+    /// What each group takes in memory, about, and all of them together.
+    weights: BTreeMap<String, usize>,
+    weight: usize,
     /// When offsets are looked through for expired ones; `None` until loaded.
     pub(super) sweep: Option<Monotonic>,
 }
@@ -40,6 +43,8 @@ impl GroupMachine {
             groups: BTreeMap::new(),
             deadlines: BTreeSet::new(),
             indexed: BTreeMap::new(),
+            weights: BTreeMap::new(),
+            weight: 0,
             sweep: None,
         }
     }
@@ -54,10 +59,15 @@ impl GroupMachine {
         (Arc::clone(&self.config), Arc::clone(&self.topics))
     }
 
+    /// How much more memory the groups may take: `group.coordinator.max.bytes`.
+    pub(super) fn room(&self) -> usize {
+        self.config.max_bytes.saturating_sub(self.weight)
+    }
+
     /// Handles `request`. Its answer is in `out`, or will be in that of a later call.
     pub fn handle(&mut self, now: Now, token: Token, request: Request, out: &mut Output) {
         let (config, topics) = self.surroundings();
-        let mut step = Step { config: &config, now, topics: topics.as_ref(), out };
+        let mut step = Step { config: &config, now, room: self.room(), topics: topics.as_ref(), out };
         if !names_fit(&request) {
             return step.reply(token, request.refused(ResponseError::InvalidRequest));
         }
@@ -147,7 +157,7 @@ impl GroupMachine {
     /// Does everything that is due at `now`.
     pub fn advance(&mut self, now: Now, out: &mut Output) {
         let (config, topics) = self.surroundings();
-        let mut step = Step { config: &config, now, topics: topics.as_ref(), out };
+        let mut step = Step { config: &config, now, room: self.room(), topics: topics.as_ref(), out };
         while let Some((deadline, id)) = self.deadlines.first().cloned()
             && deadline <= now.monotonic
         {
@@ -274,21 +284,41 @@ impl GroupMachine {
         if let Some(entry) = self.groups.remove(id) {
             Self::write_tombstones(&entry, step);
         }
+        self.weigh(id, 0);
         self.index(id, None);
     }
 
     /// After anything happened to group `id`: drops it if nothing is known of it, and notes its next deadline.
     pub(super) fn settle(&mut self, id: &str) {
         let Some(entry) = self.groups.get(id) else {
+            self.weigh(id, 0);
             return self.index(id, None);
         };
         debug_assert_eq!(invariants::violated(entry), None, "{entry:?}");
         if !entry.is_written() && entry.is_deserted() && entry.offsets().is_empty() {
             self.groups.remove(id);
+            self.weigh(id, 0);
             return self.index(id, None);
         }
-        let deadline = entry.next_deadline();
+        let (weight, deadline) = (entry.weight(), entry.next_deadline());
+        self.weigh(id, weight);
         self.index(id, deadline);
+    }
+
+    /// Takes note of what group `id` takes in memory.
+    fn weigh(&mut self, id: &str, weight: usize) {
+        let before = match self.weights.get_mut(id) {
+            Some(known) => std::mem::replace(known, weight),
+            None if weight == 0 => return,
+            None => {
+                self.weights.insert(id.to_owned(), weight);
+                0
+            }
+        };
+        self.weight = self.weight.saturating_sub(before) + weight;
+        if weight == 0 {
+            self.weights.remove(id);
+        }
     }
 
     fn index(&mut self, id: &str, deadline: Option<Monotonic>) {
@@ -350,6 +380,12 @@ fn names_fit(request: &Request) -> bool {
 
 #[cfg(test)]
 impl GroupMachine {
+    /// What the groups are counted for, for tests.
+    pub(super) fn weight(&self) -> usize {
+        assert_eq!(self.weight, self.groups.values().map(Entry::weight).sum::<usize>(), "the count is off");
+        self.weight
+    }
+
     /// Every classic group, for tests.
     pub(super) fn groups(&self) -> BTreeMap<&str, &Group> {
         let classic = self.groups.iter().filter_map(|(id, entry)| match entry {

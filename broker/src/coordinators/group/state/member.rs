@@ -40,6 +40,12 @@ impl Member {
         self.protocols.iter().find(|(name, _)| name == protocol).map(|(_, metadata)| metadata)
     }
 
+    /// What it takes in memory beside its id, about.
+    pub(super) fn weight(&self) -> usize {
+        let texts = self.client_id.len() + self.client_host.len() + self.instance.as_ref().map_or(0, String::len);
+        EACH + texts + self.assignment.len() + weight_of(&self.protocols)
+    }
+
     /// True while a request of its own waits here: it cannot be expected to send heartbeats then. A new member is
     /// the exception, or those that gave up on their first join would stay for ever.
     pub(super) fn is_excused(&self) -> bool {
@@ -50,6 +56,14 @@ impl Member {
     pub(super) fn seen(&mut self, now: Monotonic) {
         self.session_deadline = Some(now.plus(self.session_timeout));
     }
+}
+
+/// What a member takes in memory beyond its texts and bytes, about.
+const EACH: usize = 512;
+
+/// What `protocols` take in memory, about.
+pub(super) fn weight_of(protocols: &[(String, Bytes)]) -> usize {
+    protocols.iter().map(|(name, metadata)| 64 + name.len() + metadata.len()).sum()
 }
 
 /// `protocols` without those whose name came before.

@@ -7,6 +7,7 @@ use super::step::Step;
 use crate::coordinators::group::records::{GroupRecord, OffsetKey, OffsetValue, RecordError};
 use crate::coordinators::group::request::{Answer, CommitPartition, CommitRequest, CommitResults, GroupState, Token};
 use esker_storage::env::Timestamp;
+use esker_storage::env::mutation::{self, Mutation};
 use kafka_protocol::error::ResponseError;
 use std::time::Duration;
 
@@ -48,6 +49,12 @@ impl Offsets {
         if commit.metadata.encode_utf16().count() > step.config.offset_metadata_max_bytes {
             return Err(ResponseError::OffsetMetadataTooLarge);
         }
+        // What is committed already can always be moved on. Beyond that, clients come back until offsets have expired.
+        let growth = self.growth(topic, commit.partition, commit.metadata.len());
+        if growth > step.room {
+            return Err(ResponseError::CoordinatorNotAvailable);
+        }
+        step.room -= growth;
         let value = OffsetValue {
             offset: commit.offset,
             // The form with an expiry has no place for the epoch: never show what a reload would forget.
@@ -157,7 +164,7 @@ impl Group {
             return Err(ResponseError::UnknownMemberId);
         }
         self.check_member(&request.member, request.instance.as_deref())?;
-        if request.generation != Some(self.generation) {
+        if request.generation != Some(self.generation) && !mutation::active(Mutation::StaleGenerationAccepted) {
             return Err(ResponseError::IllegalGeneration);
         }
         if self.state == GroupState::CompletingRebalance {

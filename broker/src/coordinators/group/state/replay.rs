@@ -88,7 +88,7 @@ impl GroupMachine {
     /// The log is replayed: sessions start anew, since nobody could reach this coordinator before.
     pub fn loaded(&mut self, now: Now, out: &mut Output) {
         let (config, topics) = self.surroundings();
-        let mut step = super::step::Step { config: &config, now, topics: topics.as_ref(), out };
+        let mut step = super::step::Step { config: &config, now, room: self.room(), topics: topics.as_ref(), out };
         self.sweep = Some(now.monotonic.plus(config.offsets_retention_check_interval));
         let ids: Vec<String> = self.groups.keys().cloned().collect();
         for id in ids {

@@ -20,6 +20,8 @@ pub struct Output {
 pub(super) struct Step<'a> {
     pub(super) config: &'a GroupConfig,
     pub(super) now: Now,
+    /// How much more memory the groups may take.
+    pub(super) room: usize,
     pub(super) topics: &'a dyn TopicsImage,
     pub(super) out: &'a mut Output,
 }

@@ -13,6 +13,10 @@ impl Group {
         if let Err(error) = self.check_sync(&request) {
             return step.reply(token, Answer::Sync(Err(error)));
         }
+        // It could not be written either: Kafka says the same once it has tried.
+        if request.assignments.iter().map(|(_, bytes)| bytes.len()).sum::<usize>() > step.config.max_record_bytes {
+            return step.reply(token, Answer::Sync(Err(ResponseError::UnknownServerError)));
+        }
         let id = request.from.member;
         let is_completing = self.state == GroupState::CompletingRebalance;
         let Some(member) = self.members.get_mut(&id) else {

@@ -7,6 +7,7 @@ use crate::coordinators::group::records::{
     RecordError, RegexValue,
 };
 use crate::coordinators::group::state::committed::Offsets;
+use crate::coordinators::group::state::member::weight_of;
 use esker_storage::env::Monotonic;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -88,7 +89,27 @@ pub(crate) struct ConsumerGroup {
     pub(crate) written: bool,
 }
 
+/// What a member or a group takes in memory beyond what it says of itself, about.
+const EACH: usize = 1024;
+/// What a partition takes where it is assigned, owned and wanted, about.
+const EACH_PARTITION: usize = 256;
+
 impl ConsumerGroup {
+    /// What it takes in memory, about.
+    pub(crate) fn weight(&self) -> usize {
+        let member = |(id, member): (&String, &Member)| {
+            let about = &member.about;
+            let topics: usize = about.topics.iter().map(|topic| 64 + topic.len()).sum();
+            let texts = about.client_id.len() + about.client_host.len() + about.regex.as_ref().map_or(0, String::len);
+            let protocols = about.classic.as_ref().map_or(0, |classic| weight_of(&classic.protocols));
+            EACH + 4 * id.len() + topics + texts + protocols
+        };
+        let members: usize = self.members.iter().map(member).sum();
+        let regexes: usize = self.regexes.keys().map(|regex| EACH + regex.len()).sum();
+        let owned = self.owners.len() * EACH_PARTITION;
+        EACH + 4 * self.id.len() + members + regexes + owned + self.offsets.weight()
+    }
+
     pub(crate) fn new(id: &str) -> ConsumerGroup {
         ConsumerGroup {
             id: id.to_owned(),

@@ -1,5 +1,6 @@
 //! The machine by calls alone: time is what the test says, and every answer is where a client would find it.
 
+mod bounds;
 mod consumers;
 mod consumers_random;
 mod lifecycle;
