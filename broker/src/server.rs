@@ -24,6 +24,7 @@ use crate::partition::{Cleaner, Hosted, Upkeep};
 use anyhow::{Context, bail};
 use esker_protocol::api::APIS;
 use esker_protocol::guard;
+use esker_storage::compaction::TierCompactor;
 use esker_storage::env::store::Store;
 use esker_storage::env::{Env, Pool, TaskHandle};
 use esker_storage::log::{LogDir, LogDirConfig};
@@ -157,6 +158,7 @@ pub async fn start(outside: Outside, mut config: BrokerConfig, gauges: Gauges) -
 
     let sources: Arc<dyn UnitSources> = Arc::clone(&hosted) as Arc<dyn UnitSources>;
     let Tier { commits, reader } = tier;
+    let compactor = TierCompactor::new(&env, Arc::clone(&store), cluster, commits.clone(), Arc::clone(&reader));
     let sweeping =
         Sweeper::new(&env, Arc::clone(&store), cluster, commits.clone(), reader, SweepConfig::default()).start();
     let upkeep = env.spawn_background("upkeep", Upkeep::new(&env, &config, &hosted, &commits).run());
@@ -183,7 +185,7 @@ pub async fn start(outside: Outside, mut config: BrokerConfig, gauges: Gauges) -
     let acceptor = Acceptor::new(env.clone(), service, budgets, per_ip_limits(&config)?);
     let addresses = listeners.iter().map(Bound::address).collect();
     let mut tasks = vec![follow, controlling, clean_up, sweeping, upkeep];
-    tasks.extend(Cleaner::new(&env, &config, &hosted, &metrics).start());
+    tasks.extend(Cleaner::new(&env, &config, &hosted, &metrics, compactor).start());
     tasks.extend(listeners.into_iter().map(|bound| acceptor.serve(bound)));
     readiness.ready("broker");
     tracing::info!(cluster = %cluster, broker = config.node_id.get(), "ready");

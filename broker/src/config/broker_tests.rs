@@ -261,14 +261,14 @@ fn local_retention_stays_within_the_total() {
 }
 
 #[test]
-fn compacted_topics_keep_everything_and_are_not_tiered() {
+fn compacted_topics_keep_every_key_and_are_tiered() {
     let resolved = TopicConfig::resolve(&values(&[("cleanup.policy", "compact")]), &Layers::default());
     assert_eq!(resolved.cleanup, CleanupPolicy { delete: false, compact: true });
     assert_eq!((resolved.retention_ms, resolved.retention_bytes), (None, None));
-    assert!(!resolved.is_tiered());
+    assert!(resolved.is_tiered());
     let both = TopicConfig::resolve(&values(&[("cleanup.policy", "compact, delete")]), &Layers::default());
     assert_eq!(both.retention_ms, Some(604_800_000));
-    assert!(!both.is_tiered());
+    assert!(both.is_tiered());
 }
 
 proptest! {

@@ -52,6 +52,8 @@ pub enum Mutation {
     SwapWithoutSync,
     /// A tombstone goes at once, not after `delete.retention.ms`. (Compaction's filter.)
     TombstoneRemovedEarly,
+    /// A local tombstone goes although the tier may still have what it hides. (Compaction's filter.)
+    TierNotAwaited,
     /// Of two records of a key the newer one goes. (Compaction's filter.)
     NewestRecordDropped,
     /// Compaction goes on beyond what was committed, up to the active segment. (Compaction's planner.)
@@ -82,6 +84,7 @@ impl Mutation {
         Mutation::LogStartNotSaved,
         Mutation::SwapWithoutSync,
         Mutation::TombstoneRemovedEarly,
+        Mutation::TierNotAwaited,
         Mutation::NewestRecordDropped,
         Mutation::CleanedBeyondStable,
         Mutation::ChangedUnitSwapped,
@@ -108,6 +111,7 @@ impl Mutation {
             Mutation::LogStartNotSaved => "log-start-not-saved",
             Mutation::SwapWithoutSync => "swap-without-sync",
             Mutation::TombstoneRemovedEarly => "tombstone-removed-early",
+            Mutation::TierNotAwaited => "tier-not-awaited",
             Mutation::NewestRecordDropped => "newest-record-dropped",
             Mutation::CleanedBeyondStable => "cleaned-beyond-stable",
             Mutation::ChangedUnitSwapped => "changed-unit-swapped",

@@ -50,6 +50,10 @@ impl UnitSource for LocalSource {
         Ok(SourceChunk { bytes: chunk.bytes, next })
     }
 
+    fn is_sparse(&self) -> bool {
+        self.0.segments().iter().any(|segment| segment.name.is_cleaned())
+    }
+
     fn state_at(&self, start: Offset, end: Offset) -> Result<UnitState, TierError> {
         let producers = self.0.encoded_producers_at(end).map_err(|error| tier_error(error.into()))?;
         let epochs = self.0.epochs_before(end).into_iter().map(|start| (start.epoch, start.start)).collect();

@@ -29,6 +29,11 @@ pub trait UnitSource: Send + Sync {
     /// [`TierError::Retry`] for what may pass.
     fn read_chunk(&self, from: Offset, upto: Offset, max_bytes: usize) -> Result<SourceChunk, TierError>;
 
+    /// Whether the log was compacted: then whole batches may be missing.
+    fn is_sparse(&self) -> bool {
+        false
+    }
+
     /// The state that a replica needs which starts at `end`: producers and epochs as of there, and the aborted
     /// transactions that overlap `start..end`.
     ///
