@@ -60,6 +60,12 @@ pub enum Mutation {
     CleanedBeyondStable,
     /// Units are replaced by a rewrite although one of them was replaced since it was made. (The tier log's replay.)
     ChangedUnitSwapped,
+    /// A partition whose log directory failed before the start is made anew in another. (The hosted partitions.)
+    LostMadeAnew,
+    /// Appends are taken although the disk is nearly full. (The log directory's mark.)
+    MarkIgnored,
+    /// Rot that was found is served all the same. (The log's damaged ranges.)
+    RotServed,
     /// An object that was replaced is deleted while readers may still be on it. (The sweeper.)
     ReplacedDeletedAtOnce,
 }
@@ -89,6 +95,9 @@ impl Mutation {
         Mutation::CleanedBeyondStable,
         Mutation::ChangedUnitSwapped,
         Mutation::ReplacedDeletedAtOnce,
+        Mutation::LostMadeAnew,
+        Mutation::MarkIgnored,
+        Mutation::RotServed,
     ];
 
     /// Its name, as `ESKER_MUTATION` and reports write it.
@@ -116,6 +125,9 @@ impl Mutation {
             Mutation::CleanedBeyondStable => "cleaned-beyond-stable",
             Mutation::ChangedUnitSwapped => "changed-unit-swapped",
             Mutation::ReplacedDeletedAtOnce => "replaced-deleted-at-once",
+            Mutation::LostMadeAnew => "lost-made-anew",
+            Mutation::MarkIgnored => "mark-ignored",
+            Mutation::RotServed => "rot-served",
         }
     }
 

@@ -141,6 +141,23 @@ impl SyncedRecord {
         !self.unwritten.is_empty() || !self.erased.is_empty()
     }
 
+    /// Takes back what could not be written, for the next time.
+    pub fn put_back(&mut self, writing: Writing) {
+        for (index, slot) in writing.slots {
+            match self.slots.iter().find(|(_, (at, _))| *at == index).map(|(id, _)| *id) {
+                Some(id) => {
+                    self.unwritten.insert(id);
+                }
+                // An erased slot, free by now: nobody may have it before it is erased.
+                None if slot == [0; SLOT] => {
+                    self.free.retain(|free| *free != index);
+                    self.erased.push(index);
+                }
+                None => {}
+            }
+        }
+    }
+
     /// Takes what is to be written, to be given to [`Writing::write`] elsewhere.
     pub fn take(&mut self) -> Writing {
         let mut slots = Vec::new();

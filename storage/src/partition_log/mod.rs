@@ -15,6 +15,7 @@ mod lookup;
 mod open;
 mod read;
 mod retention;
+mod scrub;
 mod upload;
 
 pub use error::{LookupError, ReadError};
@@ -23,6 +24,7 @@ pub use lookup::Found;
 pub use open::OpenError;
 pub use read::{Read, Records, Source, Want};
 pub use retention::Retention;
+pub use scrub::Finding;
 
 use crate::compaction::EVERYTHING;
 use crate::env::{Env, Timestamp};
