@@ -11,12 +11,13 @@
 //! esker-bench isolation --store-rate 3000      a store as fast as the machine: its cores have no gap left
 //! ```
 //!
-//! Measured, 2 cores (Zen 4) shared by everything, median ratio [lowest-highest] of 5 rounds:
+//! Measured, 2 cores (Zen 4) shared by everything and compiling meanwhile, median ratio [lowest-highest] of 2 rounds:
 //!
-//! | records/s | replaying | MB/s replayed | p99 of acknowledgement | p99 of reading |
+//! | 1,000 records/s | replaying | MB/s replayed | p99 of acknowledgement | p99 of reading |
 //! | --- | --- | --- | --- | --- |
-//! | 1,000, `--set log.durability=os`, both cores compiling meanwhile, 2 rounds | 1 | 184 | 1.07x [0.78-1.07] | 1.07x [0.78-1.07] |
-//! | the same | 10 | 648 | 0.76x [0.36-0.76] | 0.77x [0.62-0.77] |
+//! | `--set log.durability=os` | 1 | 50-172 | 1.06x [0.86-1.06] | 1.08x [0.85-1.08] |
+//! | `--set log.durability=os` | 10 | 272-312 | 0.71x [0.28-0.71] | 0.68x [0.63-0.68] |
+//! | `fsync` | 10 | 186-259 | 1.20x [0.56-1.20] | 1.19x [0.45-1.19] |
 //!
 //! What it cannot show: with `log.durability=fsync` an acknowledgement waits for the kernel's threads behind the disk as
 //! well (jbd2, kblockd). They know nothing of a broker's priorities, and where every core is busy without a gap they
