@@ -34,7 +34,3 @@ fuzz TARGET *ARGS:
 memcheck:
     CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER="valgrind --error-exitcode=9 --leak-check=full --errors-for-leak-kinds=definite" \
         cargo test -p esker-storage --lib env::real_map
-
-# What of it Miri can run: a map in memory, and the slices of it.
-miri:
-    MIRIFLAGS=-Zmiri-disable-isolation cargo +nightly miri test -p esker-storage --lib env::real_map

@@ -4,12 +4,14 @@ use crate::admin;
 use crate::config::{BrokerConfig, LogLevel, Values, parse_properties, parse_set};
 use crate::net::env::{Network, RealNetwork};
 use crate::server::{self, Gauges, Outside, Server};
+use crate::tools::{self, Explained, ScrubOptions, Scrubbed};
 use anyhow::{Context, anyhow};
 use clap::{Args, Parser, Subcommand};
 use esker_storage::env::store;
 use esker_storage::env::{Disk, Env, RealClock, RealDisk, RealRandom, RealTasks};
+use esker_storage::tier::ScrubDepth;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -24,6 +26,8 @@ use url::Url;
 /// How long a stop may take before the process ends anyway: everything acknowledged is safe at any moment, a clean
 /// end only makes the next start faster.
 const STOP_LIMIT: Duration = Duration::from_secs(20);
+/// How long `scrub` lets an object be without an entry, in seconds: a sweeper's grace, two of its passes, and some more.
+const SCRUB_GRACE: u64 = 3600;
 
 /// A Kafka-compatible log broker with tiered storage.
 ///
@@ -49,6 +53,35 @@ enum Command {
         #[command(flatten)]
         options: Options,
     },
+    /// Prove that a store is whole: every entry has its object, every checksum is right, nothing is without an entry.
+    ///
+    /// Ends with 0 if nothing is wrong, with 1 if something is, and with 2 if the store could not be asked.
+    Scrub {
+        /// The store, as in the key `store`.
+        #[arg(long, value_name = "URL")]
+        store: String,
+
+        /// Delete what nothing names.
+        #[arg(long)]
+        repair: bool,
+
+        /// Look whether the objects are there, and do not read the batches.
+        #[arg(long)]
+        quick: bool,
+
+        /// How long, in seconds, an object may be without an entry: brokers that run need theirs to finish with it.
+        #[arg(long, value_name = "SECONDS", default_value_t = SCRUB_GRACE)]
+        grace: u64,
+    },
+    /// Explain a file of a log directory, or an object of a store, and check it.
+    Inspect {
+        /// The file; or, with --store, the object's key.
+        path: PathBuf,
+
+        /// The store that the object is in, as in the key `store`.
+        #[arg(long, value_name = "URL")]
+        store: Option<String>,
+    },
 }
 
 #[derive(Clone, Debug, Args)]
@@ -67,6 +100,12 @@ pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let (config, options) = match cli.command {
         None => (None, cli.options),
+        Some(Command::Scrub { store, repair, quick, grace }) => {
+            let depth = if quick { ScrubDepth::Presence } else { ScrubDepth::Everything };
+            let options = ScrubOptions { depth, grace: Duration::from_secs(grace), repair };
+            return tell(scrub(&store, options));
+        }
+        Some(Command::Inspect { path, store }) => return tell(inspect(&path, store.as_deref())),
         Some(Command::Serve { config, mut options }) => {
             let mut set = cli.options.set;
             set.append(&mut options.set);
@@ -91,6 +130,54 @@ pub fn main() -> ExitCode {
     }
 }
 
+/// What a tool has to say, and whether all is well. Without an answer, the process ends with 2.
+fn tell(told: anyhow::Result<(Vec<String>, bool)>) -> ExitCode {
+    let (lines, well) = match told {
+        Ok(told) => told,
+        Err(error) => {
+            let _ = writeln!(std::io::stderr(), "{error:#}");
+            return ExitCode::from(2);
+        }
+    };
+    // Whoever reads this may have gone.
+    let _ = std::io::stdout().write_all((lines.join("\n") + "\n").as_bytes());
+    if well { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn scrub(url: &str, options: ScrubOptions) -> anyhow::Result<(Vec<String>, bool)> {
+    let (env, tasks) = machine(1)?;
+    let store = store::open(url, &env).with_context(|| format!("--store={url}"))?;
+    let Scrubbed { seen, findings, mended } = tasks.background().block_on(tools::scrub_store(&env, store, options))?;
+    let well = findings.is_empty();
+    let verdict = if well { "nothing is wrong".to_owned() } else { format!("{} findings", findings.len()) };
+    Ok(([seen, mended, findings, vec![verdict]].concat(), well))
+}
+
+fn inspect(path: &Path, url: Option<&str>) -> anyhow::Result<(Vec<String>, bool)> {
+    let (env, tasks) = machine(1)?;
+    let Explained { lines, whole } = match url {
+        None => tasks.background().block_on(tools::inspect_file(&env, path))?,
+        Some(url) => {
+            let store = store::open(url, &env).with_context(|| format!("--store={url}"))?;
+            let key = path.to_str().context("the key is not UTF-8")?;
+            tasks.background().block_on(tools::inspect_object(&env, &*store, key))?
+        }
+    };
+    Ok((lines, whole))
+}
+
+/// This machine, with so many runtimes.
+fn machine(runtimes: usize) -> anyhow::Result<(Env, Arc<RealTasks>)> {
+    let tasks = Arc::new(RealTasks::start(runtimes).context("could not start threads")?);
+    let env = Env {
+        clock: Arc::new(RealClock::start()),
+        random: Arc::new(RealRandom::seeded().context("the operating system gave no randomness")?),
+        tasks: Arc::clone(&tasks) as Arc<_>,
+        disk: Arc::new(RealDisk),
+    };
+    Ok((env, tasks))
+}
+
 fn serve(file: Option<&Path>, set: &[String], log_level: LogLevel) -> anyhow::Result<()> {
     let disk = RealDisk;
     let mut values = match file {
@@ -108,13 +195,7 @@ fn serve(file: Option<&Path>, set: &[String], log_level: LogLevel) -> anyhow::Re
         Some(threads) => usize::try_from(threads)?,
         None => available_parallelism().map_or(1, std::num::NonZeroUsize::get),
     };
-    let tasks = Arc::new(RealTasks::start(runtimes).context("could not start threads")?);
-    let env = Env {
-        clock: Arc::new(RealClock::start()),
-        random: Arc::new(RealRandom::seeded().context("the operating system gave no randomness")?),
-        tasks: Arc::clone(&tasks) as Arc<_>,
-        disk: Arc::new(disk),
-    };
+    let (env, tasks) = machine(runtimes)?;
     tasks.background().block_on(run(env, config, log_level))
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Layers, each importing only those to its left:
 //! [`config`], [`metrics`] -> [`metadata`] -> [`controller`] -> [`partition`] -> [`coordinators`] -> [`net`] -> [`handlers`],
-//! [`admin`] -> [`server`] -> [`cli`].
+//! [`admin`] -> [`tools`] -> [`server`] -> [`cli`].
 
 pub mod admin;
 pub mod cli;
@@ -15,6 +15,7 @@ pub mod metrics;
 pub mod net;
 pub mod partition;
 pub mod server;
+pub mod tools;
 
 /// Every fuzz target of this crate.
 #[cfg(feature = "fuzz")]

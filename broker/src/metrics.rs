@@ -21,6 +21,11 @@ struct Request {
     request: String,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Directory {
+    directory: String,
+}
+
 /// The broker's metrics.
 #[derive(Debug)]
 pub struct Metrics {
@@ -43,6 +48,15 @@ pub struct Metrics {
     pub leaders: Gauge,
     /// Log directories that failed.
     pub offline_log_directories: Gauge,
+    /// Log directories that refuse produce for want of room.
+    pub full_log_directories: Gauge,
+    /// Bytes of local segments that were read to find rot.
+    pub scrubbed: Counter,
+    /// Rotten local segments that the tier stands in for.
+    pub quarantined: Counter,
+    /// Damaged ranges of local logs that the tier does not have.
+    pub damaged: Gauge,
+    available: Family<Directory, Gauge>,
     /// Partitions that cannot be compacted, since a batch of theirs is damaged.
     pub uncleanable_partitions: Gauge,
     /// The dirty share of the dirtiest log.
@@ -85,6 +99,8 @@ impl Metrics {
             "kafka_server_brokertopicmetrics_remotecopyerrors",
             "Uploads and tier commits that failed and are tried again",
         );
+        let scrubbed = counter("esker_scrubbed_bytes", "Bytes of local segments that were read to find rot");
+        let quarantined = counter("esker_quarantined_segments", "Rotten local segments that the tier stands in for");
         let cleaner_passes = counter("esker_log_cleaner_passes", "Passes of compaction");
         let cleaner_bytes_removed = counter("esker_log_cleaner_removed_bytes", "Bytes that compaction took away");
         let mut gauge = |name: &str, help: &str| {
@@ -96,6 +112,9 @@ impl Metrics {
         let leaders = gauge("kafka_server_replicamanager_leadercount", "Partitions led by this broker");
         let offline_log_directories =
             gauge("kafka_log_logmanager_offlinelogdirectorycount", "Log directories that failed");
+        let full_log_directories =
+            gauge("esker_log_directories_refusing", "Log directories that refuse produce for want of room");
+        let damaged = gauge("esker_damaged_ranges", "Damaged ranges of local logs that the tier does not have");
         let uncleanable_partitions = gauge(
             "kafka_log_logcleanermanager_uncleanable_partitions_count",
             "Partitions that cannot be compacted, since a batch is damaged",
@@ -110,6 +129,8 @@ impl Metrics {
             gauge("kafka_log_logcleaner_cleaner_recopy_percent", "What share of what it read the last pass kept");
         let cleaner_clean_seconds =
             gauge("kafka_log_logcleaner_max_clean_time_secs", "Seconds that the last pass of compaction took");
+        let available = Family::<Directory, Gauge>::default();
+        registry.register("esker_log_directory_available_bytes", "Room in a log directory", available.clone());
         let family = Family::<Request, Counter>::default();
         registry.register("kafka_network_requestmetrics_requests", "Requests taken in", family.clone());
         let mut requests = vec![Counter::default(); API_KEYS];
@@ -129,6 +150,11 @@ impl Metrics {
             connections,
             leaders,
             offline_log_directories,
+            full_log_directories,
+            scrubbed,
+            quarantined,
+            damaged,
+            available,
             uncleanable_partitions,
             max_dirty_percent,
             cleaner_buffer_percent,
@@ -153,6 +179,12 @@ impl Metrics {
     pub fn uploaded(&self, bytes: u64, failures: u64) {
         self.tier_bytes_in.inc_by(bytes.saturating_sub(self.tier_bytes_in.get()));
         self.tier_errors.inc_by(failures.saturating_sub(self.tier_errors.get()));
+    }
+
+    /// How much room the log directory at `path` has, in bytes.
+    pub fn room(&self, path: &str, available: u64) {
+        let directory = Directory { directory: path.to_owned() };
+        self.available.get_or_create(&directory).set(i64::try_from(available).unwrap_or(i64::MAX));
     }
 
     /// Everything in Prometheus' text format.

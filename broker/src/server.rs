@@ -20,13 +20,14 @@ use crate::metadata::{Image, Publisher};
 use crate::metrics::{Metrics, Readiness};
 use crate::net::env::Network;
 use crate::net::{Acceptor, AnswerBudget, Bind, Bound, ByteBudget, Limits, PerIpLimits};
-use crate::partition::{Cleaner, Hosted, Upkeep};
+use crate::partition::{Cleaner, Hosted, Scrubber, Upkeep};
 use anyhow::{Context, bail};
 use esker_protocol::api::APIS;
 use esker_protocol::guard;
+use esker_storage::compaction::TierCompactor;
 use esker_storage::env::store::Store;
 use esker_storage::env::{Env, Pool, TaskHandle};
-use esker_storage::log::{LogDir, LogDirConfig};
+use esker_storage::log::{LogDir, LogDirConfig, OpenDirError};
 use esker_storage::numbered_log::{FormatError, LogError, open_or_format};
 use esker_storage::partition_log::Tier;
 use esker_storage::tier::{
@@ -110,7 +111,7 @@ pub async fn start(outside: Outside, mut config: BrokerConfig, gauges: Gauges) -
     let Outside { env, network, store } = outside;
     let Gauges { metrics, readiness, log_level } = gauges;
     let cluster = format_store(&env, &config, store.as_ref(), &readiness).await?;
-    let dirs = open_dirs(&env, &config, cluster).await?;
+    let (dirs, failed) = open_dirs(&env, &config, cluster).await?;
     let listeners = bind(network.as_ref(), &mut config).await?;
     let config = Arc::new(config);
     let incarnation = env.random.uuid();
@@ -119,8 +120,8 @@ pub async fn start(outside: Outside, mut config: BrokerConfig, gauges: Gauges) -
     let commits = open_tier(&env, &store, &readiness, cluster).await?;
     let reader = TierReader::new(&env, Arc::clone(&store), cluster, read_config(&config));
     let tier = Tier { commits, reader };
-    let hosted = Hosted::new(env.clone(), Arc::clone(&config), Arc::clone(&metrics), dirs.clone(), tier.clone())
-        .context("could not list a log directory")?;
+    let hosted =
+        Hosted::new(env.clone(), Arc::clone(&config), Arc::clone(&metrics), dirs.clone(), failed, tier.clone());
     let coordinators = Coordinators::new(&env, &config, &publisher, &hosted);
     let register = RegisterBroker {
         id: config.node_id,
@@ -157,9 +158,11 @@ pub async fn start(outside: Outside, mut config: BrokerConfig, gauges: Gauges) -
 
     let sources: Arc<dyn UnitSources> = Arc::clone(&hosted) as Arc<dyn UnitSources>;
     let Tier { commits, reader } = tier;
+    let compactor = TierCompactor::new(&env, Arc::clone(&store), cluster, commits.clone(), Arc::clone(&reader));
     let sweeping =
         Sweeper::new(&env, Arc::clone(&store), cluster, commits.clone(), reader, SweepConfig::default()).start();
     let upkeep = env.spawn_background("upkeep", Upkeep::new(&env, &config, &hosted, &commits).run());
+    let scrubbing = env.spawn_background("scrub", Scrubber::new(&env, &config, &hosted, &metrics).run());
     let uploader = Arc::new(Uploader::start(&env, store, cluster, commits.clone(), sources, upload_config(&config)));
 
     let producer_ids = ProducerIdPool::new(config.node_id);
@@ -182,8 +185,8 @@ pub async fn start(outside: Outside, mut config: BrokerConfig, gauges: Gauges) -
         (ByteBudget::new(config.queued_max_request_bytes), AnswerBudget::new(config.queued_max_response_bytes));
     let acceptor = Acceptor::new(env.clone(), service, budgets, per_ip_limits(&config)?);
     let addresses = listeners.iter().map(Bound::address).collect();
-    let mut tasks = vec![follow, controlling, clean_up, sweeping, upkeep];
-    tasks.extend(Cleaner::new(&env, &config, &hosted, &metrics).start());
+    let mut tasks = vec![follow, controlling, clean_up, sweeping, upkeep, scrubbing];
+    tasks.extend(Cleaner::new(&env, &config, &hosted, &metrics, compactor).start());
     tasks.extend(listeners.into_iter().map(|bound| acceptor.serve(bound)));
     readiness.ready("broker");
     tracing::info!(cluster = %cluster, broker = config.node_id.get(), "ready");
@@ -219,7 +222,9 @@ impl Server {
             loop {
                 let uploads = uploader.counts();
                 metrics.uploaded(uploads.bytes, uploads.failures);
+                metrics.damaged.set(i64::try_from(hosted.damaged_ranges()).unwrap_or(i64::MAX));
                 metrics.connections.set(i64::try_from(acceptor.connections()).unwrap_or(i64::MAX));
+                look_at_room(&env, &hosted, &metrics, &readiness).await;
                 match commits.trouble() {
                     Some(reason) => readiness.not_ready("tier", reason),
                     None => readiness.ready("tier"),
@@ -283,7 +288,8 @@ async fn format_store(
     }
 }
 
-async fn open_dirs(env: &Env, config: &BrokerConfig, cluster: Uuid) -> anyhow::Result<Vec<Arc<LogDir>>> {
+/// The log directories that work, and how many do not: what is in those is offline, as after a failure later on.
+async fn open_dirs(env: &Env, config: &BrokerConfig, cluster: Uuid) -> anyhow::Result<(Vec<Arc<LogDir>>, usize)> {
     let settings = LogDirConfig {
         cluster,
         broker: config.node_id.get(),
@@ -294,11 +300,26 @@ async fn open_dirs(env: &Env, config: &BrokerConfig, cluster: Uuid) -> anyhow::R
         open_files: OPEN_FILES,
     };
     let mut dirs = Vec::new();
+    let mut failed = 0;
     for path in config.log_dirs.clone() {
         let of_dir = env.clone();
-        dirs.push(env.blocking(Pool::Cold, move || LogDir::open(&of_dir, &path, settings)).await??);
+        match env.blocking(Pool::Cold, move || LogDir::open(&of_dir, &path, settings)).await? {
+            Ok(dir) => {
+                dir.set_min_free_bytes(config.log_dirs_min_free_bytes);
+                dirs.push(dir);
+            }
+            Err(error @ OpenDirError::Io { .. }) => {
+                failed += 1;
+                tracing::error!(%error, "a log directory failed at the start; the partitions in it are offline");
+            }
+            // Not the disk's fault: a person has mistaken something.
+            Err(error) => return Err(error.into()),
+        }
     }
-    Ok(dirs)
+    if dirs.is_empty() {
+        bail!("every log directory has failed");
+    }
+    Ok((dirs, failed))
 }
 
 async fn become_controller(
@@ -353,10 +374,37 @@ async fn open_tier(
     Ok(TierCommits::over(log, env, CommitterConfig::default()))
 }
 
+/// Looks how much room there is, which decides whether produce is refused, and tells.
+async fn look_at_room(env: &Env, hosted: &Hosted, metrics: &Metrics, readiness: &Readiness) {
+    let mut full = Vec::new();
+    for dir in hosted.dirs().iter().filter(|dir| dir.failure().is_none()) {
+        let looking = Arc::clone(dir);
+        let path = dir.path().display();
+        // Not among what may take long: whether produce is refused depends on it.
+        match env.blocking(Pool::Sync, move || looking.look_at_room()).await {
+            Ok(Ok(left)) => {
+                metrics.room(&path.to_string(), left.available);
+                if left.refusing {
+                    let (available, least) = (left.available, left.least);
+                    full.push(format!("{path} has {available} bytes left, {least} are kept free"));
+                }
+            }
+            Ok(Err(error)) => tracing::warn!(directory = %path, %error, "could not look how much room there is"),
+            Err(_) => return,
+        }
+    }
+    metrics.full_log_directories.set(i64::try_from(full.len()).unwrap_or(i64::MAX));
+    match full.is_empty() {
+        true => readiness.ready("disk"),
+        false => readiness.not_ready("disk", format!("produce is refused: {}", full.join("; "))),
+    }
+}
+
 /// Why nothing can be read or written any more: every log directory has failed.
 fn no_directory(hosted: &Hosted, metrics: &Metrics) -> Option<String> {
     let failures: Vec<_> = hosted.dirs().iter().filter_map(|dir| dir.failure()).collect();
-    metrics.offline_log_directories.set(i64::try_from(failures.len()).unwrap_or(i64::MAX));
+    let offline = failures.len() + hosted.lost_dirs();
+    metrics.offline_log_directories.set(i64::try_from(offline).unwrap_or(i64::MAX));
     if !failures.is_empty() {
         hosted.end_failed();
     }

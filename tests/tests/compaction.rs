@@ -203,3 +203,79 @@ async fn committed_offsets_outlive_the_compaction_of_their_topic() {
     }
     assert!(broker.terminate().await.success());
 }
+
+/// What makes everything go to the tier at once, and be compacted there.
+fn eager_tier() -> Options {
+    eager().eager_tier().set("offsets.topic.num.partitions", 1)
+}
+
+#[tokio::test]
+async fn a_table_is_compacted_in_the_tier_and_comes_back_without_the_disk() {
+    let mut broker = Broker::start(eager_tier()).await;
+    let client = broker.client();
+    let config = [&COMPACTED[..], &[("tail.max.ms", "300")]].concat();
+    client.create_topic(TOPIC, 1, &config).await.unwrap();
+    let mut all = Vec::new();
+    for number in 0..150 {
+        produce(&client, number, &mut all).await;
+        if number % 50 == 17 {
+            broker.kill();
+            broker.restart().await;
+        }
+    }
+    let end = client.retry(|| client.offset(TOPIC, 0, At::End)).await.unwrap().unwrap().0;
+    wait_for("everything to be in the tier", PATIENCE, || async {
+        let tiered = client.retry(|| client.offset(TOPIC, 0, At::LastTiered)).await.unwrap();
+        tiered.is_some_and(|(offset, _)| offset == end - 1).then_some(())
+    })
+    .await;
+    assert_compacted("with the disk", &read_all(&client).await, &all);
+    // The disk is lost; what the tier has is compacted while it is read.
+    broker.kill();
+    broker.wipe_disk();
+    broker.restart().await;
+    client.forget().await;
+    let left = wait_for("the tier to be compacted", PATIENCE, || async {
+        let found = read_all(&client).await;
+        assert_compacted("from the tier", &found, &all);
+        // The last record stays only until its tombstone, if it is one, has gone.
+        (found.len() <= 2 * KEYS as usize).then_some(found)
+    })
+    .await;
+    assert_compacted("from the tier, compacted", &left, &all);
+    // It goes on: what is newer supersedes what is only in the tier.
+    for number in 150..200 {
+        produce(&client, number, &mut all).await;
+    }
+    assert_compacted("having gone on", &read_all(&client).await, &all);
+    assert!(broker.terminate().await.success());
+}
+
+#[tokio::test]
+async fn committed_offsets_come_back_without_the_disk() {
+    let mut broker = Broker::start(eager_tier()).await;
+    let client = broker.client();
+    client.create_topic(TOPIC, 2, &[]).await.unwrap();
+    let mut expected = BTreeMap::new();
+    for n in 1..120i64 {
+        let (group, partition) = (format!("group-{}", n % 7), (n % 2) as i32);
+        client.retry(|| client.commit(&group, TOPIC, partition, n)).await.unwrap();
+        expected.insert((group, partition), n);
+    }
+    let offsets = "__consumer_offsets";
+    let end = client.retry(|| client.offset(offsets, 0, At::End)).await.unwrap().unwrap().0;
+    wait_for("the offsets to be in the tier", PATIENCE, || async {
+        let tiered = client.retry(|| client.offset(offsets, 0, At::LastTiered)).await.unwrap();
+        tiered.is_some_and(|(offset, _)| offset == end - 1).then_some(())
+    })
+    .await;
+    broker.kill();
+    broker.wipe_disk();
+    broker.restart().await;
+    client.forget().await;
+    for ((group, partition), offset) in &expected {
+        let found = client.retry(|| client.committed(group, TOPIC, *partition)).await.unwrap();
+        assert_eq!(found, Some(*offset), "{group} {partition}");
+    }
+    assert!(broker.terminate().await.success());
+}

@@ -9,6 +9,7 @@ mod simulation {
     mod disk;
     mod executor;
     mod failures;
+    mod full_disk;
     mod groups;
     mod judge;
     mod log;

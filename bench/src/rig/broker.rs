@@ -1,6 +1,8 @@
 //! The broker under trial: the `esker` command in a temporary folder.
 
 use super::store::Store;
+use rustix::process::Pid;
+use rustix::thread::{CpuSet, sched_getaffinity};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -74,6 +76,23 @@ impl Broker {
     /// The process id.
     pub fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// The cores that it reads history on; all of them if it makes no difference.
+    ///
+    /// # Errors
+    /// If it has ended.
+    pub fn history_cores(&self) -> anyhow::Result<CpuSet> {
+        let mut reader = None;
+        for thread in std::fs::read_dir(format!("/proc/{}/task", self.pid()))? {
+            let thread = thread?.path();
+            let name = std::fs::read_to_string(thread.join("comm")).unwrap_or_default();
+            if name.starts_with("esker-history") {
+                let number = thread.file_name().and_then(|name| name.to_str()?.parse().ok());
+                reader = number.and_then(Pid::from_raw);
+            }
+        }
+        Ok(sched_getaffinity(reader)?)
     }
 
     /// Everything that it logged.

@@ -3,7 +3,7 @@
 //!
 //! Whatever plays another machine's part (the store, those who replay) is a process of its own. While clients are
 //! measured beside it, it *gives way*: it gets the processor when neither the broker nor who is measured wants it, and
-//! keeps to the last half of the cores. On a machine that all of them share, it would be that process that is measured
+//! keeps to the cores where the broker reads history. On a machine that all of them share, it would be that process that is measured
 //! otherwise. Everything listens at ports of the system's choosing, lives in a temporary folder, and ends with the trial.
 
 pub mod broker;

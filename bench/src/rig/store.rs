@@ -4,6 +4,7 @@ use super::Subprocess;
 use crate::load::runtime;
 use crate::store::{Plan, Server, Speed};
 use clap::Args;
+use rustix::thread::CpuSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -120,6 +121,14 @@ impl Store {
     /// If the store has ended.
     pub fn fail(&mut self, fault: Plan) -> anyhow::Result<()> {
         self.process.say(&fault.map(|(fault, percent)| format!("{} {percent}", fault.name())).unwrap_or_default())
+    }
+
+    /// Keeps it to `cores`.
+    ///
+    /// # Errors
+    /// If it has ended.
+    pub fn keep_to(&self, cores: &CpuSet) -> anyhow::Result<()> {
+        self.process.keep_to(cores)
     }
 
     /// `host:port`.

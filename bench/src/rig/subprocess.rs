@@ -1,6 +1,7 @@
 //! A command of ours in a process of its own, which ends when its standard input does.
 
-use rustix::thread::{CpuSet, sched_getaffinity};
+use rustix::process::Pid;
+use rustix::thread::{CpuSet, sched_setaffinity};
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
@@ -19,13 +20,12 @@ impl Subprocess {
     /// If it cannot be started.
     pub fn start<S: AsRef<str>>(arguments: &[S], gives_way: bool) -> anyhow::Result<Self> {
         let own = std::env::current_exe()?;
-        let cores = last_half()?;
         let start = |command: &mut Command| {
             command.args(arguments.iter().map(AsRef::as_ref)).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()
         };
         let mut child = if gives_way {
             // Others preempt it at once. Without the commands for that, it has the lowest priority.
-            match start(Command::new("chrt").args(["--idle", "0", "taskset", "-c", &cores]).arg(&own)) {
+            match start(Command::new("chrt").args(["--idle", "0"]).arg(&own)) {
                 Err(error) if error.kind() == ErrorKind::NotFound => start(Command::new("nice").arg("-n19").arg(&own))?,
                 started => started?,
             }
@@ -35,6 +35,19 @@ impl Subprocess {
         let input = child.stdin.take();
         let output = child.stdout.take().ok_or_else(|| anyhow::anyhow!("no output of a process of ours"))?;
         Ok(Self { child, input, output: BufReader::new(output) })
+    }
+
+    /// Keeps it, and what threads it starts from now on, to `cores`.
+    ///
+    /// # Errors
+    /// If it has ended.
+    pub fn keep_to(&self, cores: &CpuSet) -> anyhow::Result<()> {
+        for thread in std::fs::read_dir(format!("/proc/{}/task", self.child.id()))? {
+            let thread = thread?.file_name().to_string_lossy().parse().ok().and_then(Pid::from_raw);
+            // A thread may end meanwhile.
+            let _ = thread.map(|thread| sched_setaffinity(Some(thread), cores));
+        }
+        Ok(())
     }
 
     /// Says a line to it.
@@ -69,13 +82,6 @@ impl Subprocess {
         anyhow::ensure!(status.success(), "a process of ours ended with {status}: see above");
         Ok(rest)
     }
-}
-
-/// The last half of the cores that we may use, as `taskset` lists them.
-fn last_half() -> anyhow::Result<String> {
-    let allowed = sched_getaffinity(None)?;
-    let cores: Vec<String> = (0..CpuSet::MAX_CPU).filter(|core| allowed.is_set(*core)).map(|c| c.to_string()).collect();
-    Ok(cores[cores.len() / 2..].join(","))
 }
 
 impl Drop for Subprocess {

@@ -24,6 +24,8 @@ use tokio::time::Sleep;
 const PIECE: usize = 64 << 10;
 /// Bytes a second of an answer that is slow by a fault.
 const SLOW: f64 = 64e3;
+/// What timers cannot tell apart.
+const TICK: Duration = Duration::from_millis(1);
 /// Keys of a page of a listing.
 const PAGE: usize = 1_000;
 /// The largest request body.
@@ -328,7 +330,8 @@ impl Body for Paced {
             self.taken = true;
             let now = Instant::now();
             let due = self.paces.iter().map(|pace| pace.take(length, now)).max();
-            self.waits = due.filter(|due| *due > now).map(|due| Box::pin(tokio::time::sleep_until(due.into())));
+            // Timers count milliseconds: a shorter wait is made up for by the next one.
+            self.waits = due.filter(|due| *due > now + TICK).map(|due| Box::pin(tokio::time::sleep_until(due.into())));
         }
         if let Some(waits) = &mut self.waits {
             ready!(waits.as_mut().poll(cx));

@@ -10,9 +10,15 @@
 //! connection.
 //!
 //! ```text
-//! esker-bench cold
-//! esker-bench cold --store-delay 5
+//! esker-bench cold                      half a minute
+//! esker-bench cold --store-delay 50
 //! ```
+//!
+//! Measured, 2 cores (Zen 4) shared by broker, store and reader, median [lowest-highest]:
+//!
+//! | store delay | first record p50 / p95, of what is allowed | a reader's part of the store |
+//! | --- | --- | --- |
+//! | 20 ms, both cores compiling meanwhile | not to be told | 1.01x [0.94-1.01] of 384 MB/s |
 
 use super::plain::{self, Plain};
 use super::ratio::Ratios;
@@ -45,7 +51,7 @@ pub struct Cold {
     #[arg(long)]
     pub esker: Option<PathBuf>,
     /// Cold reads, each in a unit of its own.
-    #[arg(long, default_value_t = 50)]
+    #[arg(long, default_value_t = 25)]
     pub reads: usize,
     /// Times that the partition is read from end to end.
     #[arg(long, default_value_t = 5)]
@@ -120,7 +126,8 @@ async fn first_records(
     let objects = plain.list().await?;
     let object = objects.iter().max_by_key(|object| object.size).ok_or_else(|| anyhow::anyhow!("an empty store"))?;
     let apart = whole.end as u64 * history.size as u64 / options.reads.max(1) as u64;
-    anyhow::ensure!(apart > history.segment_bytes, "{} reads are more than there are units", options.reads);
+    // A unit may have the end of one segment and most of the next.
+    anyhow::ensure!(apart > 2 * history.segment_bytes, "{} reads are more than there are units", options.reads);
     let (mut trips, mut reads) = (Vec::new(), Vec::new());
     let reads_wanted = options.reads.max(1) as i64;
     for read in 0..reads_wanted {

@@ -10,6 +10,10 @@
 //! esker-bench faults                                   every fault, in 60 of 100 requests (an outage in all)
 //! esker-bench faults --faults hanging --seconds 12 --rounds 2     longer than the broker waits for a commit
 //! ```
+//!
+//! Measured, 2 cores (Zen 4) shared by everything, p99 of acknowledgement beside the neighbours, one round, both cores
+//! compiling meanwhile: unavailable 1.05x, throttled 1.00x, conflict 0.83x, hanging 1.25x, lost 0.67x, slow 0.98x,
+//! truncated 0.93x, outage 0.75x; nothing lost; at most 80 MiB of the broker's own memory.
 
 use super::hot;
 use super::ratio::Ratios;
@@ -82,6 +86,7 @@ pub fn run(options: &Faults) -> anyhow::Result<()> {
     let mut settings = vec![("log.retention.check.interval.ms", "200")];
     settings.extend(options.settings.iter().filter_map(|pair| pair.split_once('=')));
     let broker = Broker::start(&binary, &store, &settings)?;
+    store.keep_to(&broker.history_cores()?)?;
     println!("{} records/s of {} bytes, acks=all; {}", options.rate, options.size, options.store);
     let load = hot::load(&broker, options.rate, options.size, &CONFIGS);
     produce::prepare(&load)?;

@@ -44,6 +44,7 @@ pub struct BrokerConfig {
     pub advertised_listeners: Vec<Listener>,
     pub admin_listeners: Vec<String>,
     pub log_dirs: Vec<PathBuf>,
+    pub log_dirs_min_free_bytes: u64,
     pub store: Option<String>,
     pub durability: Durability,
     pub validation: Validation,
@@ -73,6 +74,8 @@ pub struct BrokerConfig {
     pub fetch_session_partitions: u32,
     pub max_request_partition_size_limit: u32,
     pub retention_check_interval_ms: u64,
+    pub scrub_bytes_per_second: u64,
+    pub scrub_interval_ms: u64,
 
     pub log_cleaner_enable: bool,
     pub log_cleaner_threads: u32,
@@ -145,6 +148,7 @@ impl BrokerConfig {
             advertised_listeners,
             admin_listeners: list_items(&read.text("admin.listeners").unwrap_or_default()).map(str::to_owned).collect(),
             log_dirs,
+            log_dirs_min_free_bytes: read.count("log.dirs.min.free.bytes"),
             store: read.text("store"),
             durability: match read.text("log.durability").as_deref().map(str::trim) {
                 Some("os") => Durability::Os,
@@ -179,6 +183,8 @@ impl BrokerConfig {
             fetch_session_slots: read.small("max.incremental.fetch.session.cache.slots"),
             max_request_partition_size_limit: read.small("max.request.partition.size.limit"),
             retention_check_interval_ms: read.count("log.retention.check.interval.ms"),
+            scrub_bytes_per_second: read.count("log.scrub.bytes.per.second"),
+            scrub_interval_ms: read.count("log.scrub.interval.ms"),
             log_cleaner_enable: read.flag("log.cleaner.enable"),
             log_cleaner_threads: read.small("log.cleaner.threads"),
             log_cleaner_dedupe_buffer_size: read.count("log.cleaner.dedupe.buffer.size"),

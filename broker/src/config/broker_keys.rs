@@ -171,6 +171,13 @@ pub static BROKER_KEYS: &[Key] = &[
     unset(Kind::List, "log.dirs", "The directories of the logs, separated by commas; partitions are spread over them.")
         .check(Check::NotEmpty)
         .falls_back_to(&[("log.dir", 1)]),
+    long(
+        "log.dirs.min.free.bytes",
+        "268435456",
+        "Bytes that are kept free in the file system of each log directory: below them produce is refused, for clients to \
+         try again, until retention has made room. 0 refuses nothing.",
+    )
+    .check(Check::AtLeast(0)),
     string(
         "log.durability",
         "fsync",
@@ -236,6 +243,18 @@ pub static BROKER_KEYS: &[Key] = &[
         .check(Check::AtLeast(1))
         .dynamic()
         .falls_back_to(&[("log.roll.hours", 3_600_000)]),
+    long(
+        "log.scrub.bytes.per.second",
+        "16777216",
+        "Bytes of sealed local segments that are read in a second, at most, to find what has rotted.",
+    )
+    .check(Check::AtLeast(1024)),
+    long(
+        "log.scrub.interval.ms",
+        "604800000",
+        "Milliseconds from the begin of one scrub of the local segments to that of the next.",
+    )
+    .check(Check::AtLeast(1)),
     int("log.segment.bytes", "1073741824", "The default of topics' segment.bytes.")
         .check(Check::AtLeast(1024))
         .dynamic(),

@@ -18,7 +18,7 @@ fn config(pairs: &[(&str, &str)]) -> Result<BrokerConfig, ConfigError> {
 
 #[test]
 fn tables_are_sorted_documented_and_their_defaults_are_valid() {
-    for scope in [Scope::Topic, Scope::Broker] {
+    for scope in [Scope::Topic, Scope::Group, Scope::Broker] {
         let keys = scope.keys();
         for pair in keys.windows(2) {
             assert!(pair[0].name < pair[1].name, "{} must come before {}", pair[1].name, pair[0].name);
@@ -261,14 +261,14 @@ fn local_retention_stays_within_the_total() {
 }
 
 #[test]
-fn compacted_topics_keep_everything_and_are_not_tiered() {
+fn compacted_topics_keep_every_key_and_are_tiered() {
     let resolved = TopicConfig::resolve(&values(&[("cleanup.policy", "compact")]), &Layers::default());
     assert_eq!(resolved.cleanup, CleanupPolicy { delete: false, compact: true });
     assert_eq!((resolved.retention_ms, resolved.retention_bytes), (None, None));
-    assert!(!resolved.is_tiered());
+    assert!(resolved.is_tiered());
     let both = TopicConfig::resolve(&values(&[("cleanup.policy", "compact, delete")]), &Layers::default());
     assert_eq!(both.retention_ms, Some(604_800_000));
-    assert!(!both.is_tiered());
+    assert!(both.is_tiered());
 }
 
 proptest! {
@@ -289,7 +289,7 @@ proptest! {
     #[test]
     fn any_text_is_taken_or_refused(name in "[a-z.]{0,30}", value in "\\PC{0,30}") {
         let _ = config(&[(&name, &value)]);
-        for key in Scope::Broker.keys().iter().chain(Scope::Topic.keys()) {
+        for key in Scope::Broker.keys().iter().chain(Scope::Topic.keys()).chain(Scope::Group.keys()) {
             let _ = key.validate(&value);
         }
     }

@@ -1,6 +1,7 @@
 //! Describing: every key of a topic or a broker with its value, its source and the chain of its synonyms, as
 //! DescribeConfigs answers it (KIP-133, KIP-226, KIP-569).
 
+use super::group::candidates;
 use super::key::Key;
 use super::layers::{Candidate, Layers, Source, Values, effective};
 use super::registry::Scope;
@@ -34,6 +35,11 @@ pub struct Described {
 /// Every key of a topic that has these `overrides`, in the order of their names.
 pub fn describe_topic(overrides: &Values, layers: &Layers) -> Vec<Described> {
     Scope::Topic.keys().iter().map(|key| describe(key, false, &layers.topic_candidates(key, overrides))).collect()
+}
+
+/// Every key of a group that has these `overrides`, in the order of their names.
+pub fn describe_group(overrides: &Values, layers: &Layers) -> Vec<Described> {
+    Scope::Group.keys().iter().map(|key| describe(key, false, &candidates(key, overrides, layers))).collect()
 }
 
 /// Every key of a broker, in the order of their names.

@@ -20,6 +20,8 @@ pub enum Source {
     Static = 4,
     /// Nobody set it.
     Default = 5,
+    /// Set for this group.
+    Group = 8,
 }
 
 /// Texts by key.
@@ -66,9 +68,19 @@ impl Layers {
 
     /// Everything that could be the value of topic key `key` of a topic with these `overrides`.
     pub(super) fn topic_candidates<'a>(&'a self, key: &'static Key, overrides: &'a Values) -> Vec<Candidate<'a>> {
+        self.candidates(key, overrides, Source::Topic)
+    }
+
+    /// Everything that could be the value of `key` of something with these `overrides`, which count as `source`.
+    pub(super) fn candidates<'a>(
+        &'a self,
+        key: &'static Key,
+        overrides: &'a Values,
+        source: Source,
+    ) -> Vec<Candidate<'a>> {
         let mut candidates = Vec::new();
         if let Some(value) = overrides.get(key.name) {
-            candidates.push(Candidate { key, value: Some(value), source: Source::Topic, factor: 1 });
+            candidates.push(Candidate { key, value: Some(value), source, factor: 1 });
         }
         for (synonym, factor) in key.synonyms {
             if let Ok(synonym) = find(Scope::Broker, synonym) {

@@ -1,7 +1,7 @@
 //! Configuration: the keys a broker honours, where their values come from, and the typed settings they resolve to.
 //!
 //! Four nouns. A [`Key`] is a name with Kafka's type, a default, a check and a sentence of documentation; there is one
-//! table of them for topics and one for brokers, and what is in neither table is refused with the nearest name.
+//! table of them for topics, one for groups and one for brokers, and what is in none of the tables is refused with the nearest name.
 //! [`Values`] are texts by key, as a file, a command line or the metadata log holds them. [`Layers`] stack the values
 //! of a broker, the most specific first. A [`BrokerConfig`] or a [`TopicConfig`] is what they resolve to, typed: the
 //! rest of the broker sees no text and no sentinel.
@@ -25,6 +25,8 @@ mod describe;
 mod error;
 #[cfg(feature = "fuzz")]
 pub mod fuzz;
+mod group;
+mod group_keys;
 mod id_text;
 mod key;
 mod layers;
@@ -40,8 +42,9 @@ mod topic_keys;
 pub use broker::{BrokerConfig, Durability, Validation};
 pub use broker_id::BrokerId;
 pub use broker_keys::BROKER_KEYS;
-pub use describe::{Described, Synonym, describe_broker, describe_topic};
+pub use describe::{Described, Synonym, describe_broker, describe_group, describe_topic};
 pub use error::ConfigError;
+pub use group::{GroupTimeouts, check_group_values};
 pub use id_text::{id_text, parse_id};
 pub use key::{Check, Key, Kind, list_items};
 pub use layers::{Layers, Source, Values};

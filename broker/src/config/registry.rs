@@ -1,7 +1,8 @@
-//! The registry: the two tables of keys, and looking a name up in them.
+//! The registry: the three tables of keys, and looking a name up in them.
 
 use super::ConfigError;
 use super::broker_keys::BROKER_KEYS;
+use super::group_keys::GROUP_KEYS;
 use super::key::Key;
 use super::nearest::nearest;
 use super::topic_keys::TOPIC_KEYS;
@@ -11,6 +12,8 @@ use super::topic_keys::TOPIC_KEYS;
 pub enum Scope {
     /// One topic.
     Topic,
+    /// One group.
+    Group,
     /// A broker, or all of them.
     Broker,
 }
@@ -20,6 +23,7 @@ impl Scope {
     pub const fn keys(self) -> &'static [Key] {
         match self {
             Scope::Topic => TOPIC_KEYS,
+            Scope::Group => GROUP_KEYS,
             Scope::Broker => BROKER_KEYS,
         }
     }
@@ -28,6 +32,7 @@ impl Scope {
     pub const fn name(self) -> &'static str {
         match self {
             Scope::Topic => "topic",
+            Scope::Group => "group",
             Scope::Broker => "broker",
         }
     }

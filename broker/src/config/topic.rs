@@ -179,10 +179,9 @@ impl TopicConfig {
         !self.remote_storage_enable && self.remote_log_delete_on_disable
     }
 
-    /// Whether the topic's records go to the object store. Compacted topics do not until compaction runs: what is
-    /// tiered could not be compacted any more.
+    /// Whether the topic's records go to the object store.
     pub fn is_tiered(&self) -> bool {
-        self.remote_storage_enable && !self.cleanup.compact
+        self.remote_storage_enable
     }
 }
 

@@ -67,7 +67,7 @@ pub static TOPIC_KEYS: &[Key] = &[
         "cleanup.policy",
         "delete",
         "What becomes of old records: 'delete' drops them by age and size, 'compact' keeps only the newest of each key. \
-         A compacted topic demands keys, and is not tiered yet.",
+         A compacted topic demands keys.",
     )
     .check(Check::OneOf(&["compact", "delete"]))
     .falls_back_to(&[("log.cleanup.policy", 1)]),

@@ -129,7 +129,7 @@ impl Journal {
     ) -> Result<Journal, JournalError> {
         let snapshot_every = u64::from(snapshot_every.max(1));
         let mut known: Option<Replayed> = None;
-        let Replayed { log, image, snapshot_at } = loop {
+        loop {
             let failed = match known.take() {
                 None => match Replayed::at_snapshot(&store, env, cluster, snapshot_every).await {
                     Ok(replayed) => {
@@ -139,7 +139,7 @@ impl Journal {
                     Err(error) => error,
                 },
                 Some(mut replayed) => match replayed.follow().await {
-                    Ok(true) => break replayed,
+                    Ok(true) => return Journal::over(replayed, snapshot_every),
                     // Behind a newer snapshot: begin again there.
                     Ok(false) => continue,
                     Err(error) => {
@@ -155,10 +155,31 @@ impl Journal {
                 }
                 error => return Err(error),
             }
-        };
+        }
+    }
+
+    /// The metadata log of `cluster` as it is now, to be looked at.
+    ///
+    /// # Errors
+    /// See [`JournalError`]; with [`JournalError::is_retry`], the store could not be asked.
+    pub async fn read(store: Arc<dyn Store>, env: &Env, cluster: Uuid) -> Result<Journal, JournalError> {
+        let mut replayed = Replayed::at_snapshot(&store, env, cluster, u64::MAX).await?;
+        while !replayed.follow().await? {
+            replayed = Replayed::at_snapshot(&store, env, cluster, u64::MAX).await?;
+        }
+        Journal::over(replayed, u64::MAX)
+    }
+
+    fn over(replayed: Replayed, snapshot_every: u64) -> Result<Journal, JournalError> {
+        let Replayed { log, image, snapshot_at } = replayed;
         image.check().map_err(|violation| JournalError::Broken { number: log.number(), violation })?;
         let publisher = Publisher::new(Arc::clone(&image));
         Ok(Journal { log, image, publisher, snapshot_every, snapshot_at, elected: None })
+    }
+
+    /// The number of the last commit that it has replayed or made.
+    pub fn number(&self) -> u64 {
+        self.log.number()
     }
 
     /// Replays and publishes what others have committed since.

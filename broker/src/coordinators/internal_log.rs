@@ -6,6 +6,7 @@ use bytes::Bytes;
 use esker_protocol::record::{BatchBuilder, Compression, Scratch, batches, records};
 use esker_storage::env::Env;
 use esker_storage::env::mutation::{self, Mutation};
+use esker_storage::log;
 use esker_storage::offset::{Offset, PartitionId};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
@@ -58,7 +59,10 @@ impl CoordinatorLog for InternalLog {
             // Up to here nothing waits: batches enter the log in the order of first polls.
             let appended = partition.append(batch, now).map_err(|error| {
                 tracing::warn!(partition = %partition.id(), %error, "a coordinator could not append");
-                AppendError::NotLeader
+                match error {
+                    log::AppendError::Log(log::LogError::NoSpace) => AppendError::Unavailable,
+                    _ => AppendError::NotLeader,
+                }
             })?;
             let Some(commit) = partition.committed(appended.last_offset.next(), None) else { return Ok(()) };
             if mutation::active(Mutation::CommitNotWaitedFor) {

@@ -113,7 +113,6 @@ fn group_config(config: &BrokerConfig) -> GroupConfig {
         max_size: usize::try_from(config.group_max_size).unwrap_or(usize::MAX),
         max_bytes: usize::try_from(config.group_coordinator_max_bytes).unwrap_or(usize::MAX),
         consumer_session_timeout: Duration::from_millis(config.group_consumer_session_timeout_ms),
-        consumer_heartbeat_interval: Duration::from_millis(config.group_consumer_heartbeat_interval_ms),
         consumer_max_size: usize::try_from(config.group_consumer_max_size).unwrap_or(usize::MAX),
         assignors: config.group_consumer_assignors.iter().filter_map(|name| Assignor::named(name)).collect(),
         migration_policy: MigrationPolicy::named(&config.group_consumer_migration_policy)

@@ -5,6 +5,7 @@
 
 use super::group_wire::{owned, owned_option};
 use super::wire::text;
+use crate::config::GroupTimeouts;
 use crate::coordinators::group::consumer_request::{Beat, ConsumerHeartbeat};
 use crate::coordinators::group::records::Partitions;
 use crate::coordinators::group::{Caller, GroupCoordinator};
@@ -12,13 +13,13 @@ use kafka_protocol::messages::consumer_group_heartbeat_response::{Assignment, To
 use kafka_protocol::messages::{ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse};
 use std::time::Duration;
 
-/// The answer to `request`.
+/// The answer to `request`, whose group goes by `timeouts`.
 pub async fn handle(
     coordinator: &GroupCoordinator,
     caller: &Caller,
+    timeouts: GroupTimeouts,
     request: ConsumerGroupHeartbeatRequest,
 ) -> ConsumerGroupHeartbeatResponse {
-    let (session_timeout, heartbeat_interval) = coordinator.consumer_timeouts();
     let topics = request.subscribed_topic_names.as_ref();
     let beat = ConsumerHeartbeat {
         group: owned(&request.group_id),
@@ -41,8 +42,8 @@ pub async fn handle(
         }),
         client_id: caller.client_id.clone(),
         client_host: caller.client_host.clone(),
-        session_timeout,
-        heartbeat_interval,
+        session_timeout: timeouts.session,
+        heartbeat_interval: timeouts.heartbeat,
     };
     match coordinator.beat(beat).await {
         Ok(beat) => alive(beat),

@@ -4,7 +4,7 @@ use super::answer_room::{AnswerRoom, TOO_MUCH, make_way};
 use super::loggers;
 use super::resource::{BROKER_LOGGER, resource};
 use super::wire::text;
-use crate::config::{BrokerConfig, Described, LogLevel, Source, describe_broker, describe_topic};
+use crate::config::{BrokerConfig, Described, LogLevel, Source, describe_broker, describe_group, describe_topic};
 use crate::controller::{Refusal, ResourceName, check_topic_name};
 use crate::metadata::{Image, Publisher, Resource};
 use kafka_protocol::ResponseError;
@@ -83,9 +83,10 @@ fn describe(image: &Image, config: &BrokerConfig, asked: &DescribeConfigsResourc
             })?;
             Ok(describe_topic(&topic.configs, &layers))
         }
+        ResourceName::Group(name) => Ok(describe_group(&image.configs(&Resource::Group(name)), &layers)),
         // What is set for all brokers, and nothing else: no broker's own values, no defaults.
         ResourceName::Broker(None) => {
-            let set = image.configs(Resource::Cluster);
+            let set = image.configs(&Resource::Cluster);
             let mut described = describe_broker(&layers);
             described.retain(|described| set.contains_key(described.key.name));
             for described in &mut described {

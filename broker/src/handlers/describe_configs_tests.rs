@@ -1,13 +1,14 @@
 //! Tests of DescribeConfigs, version by version.
 
 use super::*;
-use crate::config::{Scope, Values, check_topic_values};
+use crate::config::{GroupTimeouts, Scope, Values, check_topic_values};
 use crate::controller::testing::{Bench, Node, block_on};
 use crate::controller::{AlterConfigs, AlterOperation, ConfigAlteration};
 use crate::handlers::testing::{create, encodes};
 use std::future::Future;
 use std::pin::pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 fn resource_of(kind: i8, name: &str) -> DescribeConfigsResource {
     DescribeConfigsResource::default()
@@ -128,6 +129,46 @@ fn the_default_of_all_brokers_is_what_was_set_for_them() {
         let own = ask(&node, vec![resource_of(4, "1")], 4).results.remove(0);
         let own = own.configs.into_iter().find(|config| config.name.as_str() == "log.retention.ms").unwrap();
         assert_eq!((own.value.as_ref().unwrap().as_str(), own.config_source, own.read_only), ("6", 2, false));
+    });
+}
+
+#[test]
+fn groups_have_their_own_settings() {
+    block_on(async {
+        let bench = Bench::new(&[]);
+        let node = bench.start().await;
+        let alter = |pairs: &[(&str, Option<&str>)]| {
+            let operations = pairs
+                .iter()
+                .map(|(key, value)| {
+                    let operation = if value.is_some() { AlterOperation::Set } else { AlterOperation::Delete };
+                    ((*key).to_owned(), operation, value.map(str::to_owned))
+                })
+                .collect();
+            let resource = ResourceName::Group("g".to_owned());
+            let alteration = ConfigAlteration { resource, replace: false, operations };
+            node.controller.submit(AlterConfigs { resources: vec![alteration], validate_only: false }, None)
+        };
+        let session = |answer: &DescribeConfigsResponse| {
+            let config = &answer.results[0].configs[1];
+            assert_eq!(config.name.as_str(), "consumer.session.timeout.ms");
+            (config.value.clone().unwrap().to_string(), config.config_source)
+        };
+        for version in 1..=4 {
+            let answer = ask(&node, vec![resource_of(32, "g")], version);
+            assert_eq!(session(&answer), ("45000".to_owned(), 5));
+        }
+        let settled = alter(&[("consumer.session.timeout.ms", Some("50000"))]).await.unwrap();
+        assert!(settled.answer[0].is_ok());
+        assert_eq!(session(&ask(&node, vec![resource_of(32, "g")], 4)), ("50000".to_owned(), 8));
+        let own = node.publisher.image().group_configs("g").cloned().unwrap();
+        assert_eq!(GroupTimeouts::resolve(&own, &node.config.layers).session, Duration::from_millis(50_000));
+        let refused = alter(&[("consumer.session.timeout.ms", Some("60001"))]).await.unwrap();
+        assert_eq!(refused.answer[0].as_ref().unwrap_err().error, ResponseError::InvalidConfig);
+        alter(&[("consumer.session.timeout.ms", None)]).await.unwrap();
+        assert!(node.publisher.image().group_configs("g").is_none());
+        let nameless = ask(&node, vec![resource_of(32, "")], 4);
+        assert_eq!(nameless.results[0].error_code, ResponseError::InvalidRequest.code());
     });
 }
 

@@ -14,6 +14,7 @@ use super::{
     init_producer_id, join_group, leave_group, list_groups, list_offsets, list_partition_reassignments, metadata,
     offset_commit, offset_delete, offset_fetch, offset_for_leader_epoch, sync_group,
 };
+use crate::config::{GroupTimeouts, Values};
 use crate::coordinators::group::Caller;
 use crate::net::{Answer, Client, Rarely, Service};
 use bytes::Bytes;
@@ -243,6 +244,15 @@ fn without_offline(handlers: &Handlers, response: &mut MetadataResponse, version
     }
 }
 
+/// What a consumer group goes by: its own settings, or else the broker's.
+fn group_timeouts(handlers: &Handlers, group: &str) -> GroupTimeouts {
+    let Handlers { publisher, config, .. } = handlers;
+    let image = publisher.load();
+    let layers = image.layers(config.node_id, &config.layers);
+    let own = image.group_configs(group);
+    GroupTimeouts::resolve(own.map_or(&Values::new(), |values| values), &layers)
+}
+
 async fn group_request(
     handlers: &Handlers,
     client: &Client,
@@ -270,7 +280,8 @@ async fn group_request(
         RequestKind::DescribeGroups(request) => describe_groups::handle(groups, &caller, request).await.into(),
         RequestKind::ListGroups(request) => list_groups::handle(groups, &caller, request).await.into(),
         RequestKind::ConsumerGroupHeartbeat(request) => {
-            consumer_group_heartbeat::handle(groups, &caller, request).await.into()
+            let timeouts = group_timeouts(handlers, &request.group_id);
+            consumer_group_heartbeat::handle(groups, &caller, timeouts, request).await.into()
         }
         RequestKind::ConsumerGroupDescribe(request) => {
             consumer_group_describe::handle(groups, &caller, request).await.into()

@@ -6,6 +6,7 @@ use super::{
     consumer_group_describe, consumer_group_heartbeat, delete_groups, describe_groups, find_coordinator, heartbeat,
     join_group, leave_group, list_groups, offset_commit, offset_delete, offset_fetch, sync_group,
 };
+use crate::config::{GroupTimeouts, Layers, Values};
 use crate::coordinators::group::fixed_topics::topic_id;
 use crate::coordinators::group::testbed::{Bench, MemoryLog, config, coordinator};
 use crate::coordinators::group::{Caller, GroupCoordinator};
@@ -51,6 +52,14 @@ struct Stage {
 }
 
 macro_rules! call {
+    ($stage:expr, $version:expr, consumer_group_heartbeat, $request:expr) => {{
+        let (coordinator, caller, request) = (Arc::clone(&$stage.coordinator), caller($version), $request);
+        let timeouts = GroupTimeouts::resolve(&Values::new(), &Layers::default());
+        let response = $stage
+            .bench
+            .run(async move { consumer_group_heartbeat::handle(&coordinator, &caller, timeouts, request).await });
+        seen(&response, $version)
+    }};
     ($stage:expr, $version:expr, $api:ident, $request:expr) => {{
         let (coordinator, caller, request) = (Arc::clone(&$stage.coordinator), caller($version), $request);
         let response = $stage.bench.run(async move { $api::handle(&coordinator, &caller, request).await });

@@ -13,11 +13,20 @@ pub(super) const BROKER: i8 = 4;
 /// See [`TOPIC`].
 pub(super) const BROKER_LOGGER: i8 = 8;
 
+/// See [`TOPIC`].
+pub(super) const GROUP: i8 = 32;
+
+/// The longest name of a group that can have settings, in bytes.
+const LONGEST_GROUP: usize = 32_000;
+
 /// The resource that a request means.
 pub(super) fn resource(kind: i8, name: &str) -> Result<ResourceName, Refusal> {
     let invalid = |message| Err(Refusal::new(ResponseError::InvalidRequest, message));
     match kind {
         TOPIC => Ok(ResourceName::Topic(name.to_owned())),
+        GROUP if name.is_empty() => invalid("Default group resources are not allowed.".to_owned()),
+        GROUP if name.len() > LONGEST_GROUP => invalid("The group's id is too long.".to_owned()),
+        GROUP => Ok(ResourceName::Group(name.to_owned())),
         BROKER if name.is_empty() => Ok(ResourceName::Broker(None)),
         BROKER => match name.parse::<i32>().ok().and_then(BrokerId::from_wire) {
             Some(id) => Ok(ResourceName::Broker(Some(id))),

@@ -186,13 +186,18 @@ impl Delta {
     }
 
     fn set_configs(&mut self, record: &SetConfigs) -> Result<(), ReplayError> {
-        let values = match record.resource {
+        let values = match &record.resource {
             Resource::Topic(id) => {
-                self.topic_mut(id)?;
-                self.topics.insert(id);
-                &mut self.topic_mut(id)?.configs
+                self.topic_mut(*id)?;
+                self.topics.insert(*id);
+                &mut self.topic_mut(*id)?.configs
             }
-            Resource::Broker(id) => Arc::make_mut(Arc::make_mut(&mut self.image.broker_configs).entry(id).or_default()),
+            Resource::Group(group) => {
+                Arc::make_mut(Arc::make_mut(&mut self.image.group_configs).entry(group.clone()).or_default())
+            }
+            Resource::Broker(id) => {
+                Arc::make_mut(Arc::make_mut(&mut self.image.broker_configs).entry(*id).or_default())
+            }
             Resource::Cluster => Arc::make_mut(&mut self.image.cluster_configs),
         };
         for (key, value) in &record.changes {
@@ -201,11 +206,15 @@ impl Delta {
                 None => values.remove(key),
             };
         }
-        // A broker without settings is one that never had any, also in a snapshot.
-        if let Resource::Broker(id) = record.resource
-            && self.image.broker_configs.get(&id).is_some_and(|values| values.is_empty())
-        {
-            Arc::make_mut(&mut self.image.broker_configs).remove(&id);
+        // A broker or group without settings is one that never had any, also in a snapshot.
+        match &record.resource {
+            Resource::Broker(id) if self.image.broker_configs.get(id).is_some_and(|values| values.is_empty()) => {
+                Arc::make_mut(&mut self.image.broker_configs).remove(id);
+            }
+            Resource::Group(group) if self.image.group_configs.get(group).is_some_and(|values| values.is_empty()) => {
+                Arc::make_mut(&mut self.image.group_configs).remove(group);
+            }
+            _ => {}
         }
         Ok(())
     }

@@ -30,8 +30,12 @@ fn changes() -> impl Strategy<Value = BTreeMap<String, Option<String>>> {
 
 /// Records over so few topics and brokers that they meet often.
 pub(in crate::metadata) fn arbitrary_record() -> impl Strategy<Value = Record> {
-    let resource =
-        prop_oneof![topic_id().prop_map(Resource::Topic), broker().prop_map(Resource::Broker), Just(Resource::Cluster)];
+    let resource = prop_oneof![
+        topic_id().prop_map(Resource::Topic),
+        "[gh]".prop_map(Resource::Group),
+        broker().prop_map(Resource::Broker),
+        Just(Resource::Cluster)
+    ];
     let leader = (0u32..4, 0u32..5).prop_map(|(partition, epoch)| LeaderChange {
         partition,
         leader: None,

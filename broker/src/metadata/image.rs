@@ -99,6 +99,7 @@ pub struct Image {
     pub(super) topics: Arc<BTreeMap<Uuid, Arc<Topic>>>,
     pub(super) names: Arc<BTreeMap<Arc<str>, Uuid>>,
     pub(super) cluster_configs: Arc<Values>,
+    pub(super) group_configs: Arc<BTreeMap<String, Arc<Values>>>,
     pub(super) broker_configs: Arc<BTreeMap<BrokerId, Arc<Values>>>,
     pub(super) next_producer_id: u64,
     pub(super) partitions: u64,
@@ -167,14 +168,25 @@ impl Image {
     }
 
     /// What was set for a resource; empty if nothing was.
-    pub fn configs(&self, resource: Resource) -> Values {
+    pub fn configs(&self, resource: &Resource) -> Values {
         match resource {
-            Resource::Topic(id) => self.topics.get(&id).map(|topic| topic.configs.clone()).unwrap_or_default(),
+            Resource::Topic(id) => self.topics.get(id).map(|topic| topic.configs.clone()).unwrap_or_default(),
+            Resource::Group(name) => self.group_configs(name).map(|values| values.as_ref().clone()).unwrap_or_default(),
             Resource::Broker(id) => {
-                self.broker_configs.get(&id).map(|values| values.as_ref().clone()).unwrap_or_default()
+                self.broker_configs.get(id).map(|values| values.as_ref().clone()).unwrap_or_default()
             }
             Resource::Cluster => self.cluster_configs.as_ref().clone(),
         }
+    }
+
+    /// What was set for a group, if anything was.
+    pub fn group_configs(&self, group: &str) -> Option<&Arc<Values>> {
+        self.group_configs.get(group)
+    }
+
+    /// How many groups have settings of their own.
+    pub fn configured_groups(&self) -> usize {
+        self.group_configs.len()
     }
 
     /// The layers of broker `id`, which was started with what `fixed` was started with.
@@ -215,6 +227,9 @@ impl Image {
         };
         if !self.cluster_configs.is_empty() {
             records.push(set(Resource::Cluster, &self.cluster_configs));
+        }
+        for (group, values) in self.group_configs.iter() {
+            records.push(set(Resource::Group(group.clone()), values));
         }
         for (id, values) in self.broker_configs.iter() {
             records.push(set(Resource::Broker(*id), values));

@@ -123,10 +123,12 @@ pub struct AddPartitions {
 }
 
 /// What a setting is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Resource {
     /// One topic.
     Topic(Uuid),
+    /// One group, which need not exist.
+    Group(String),
     /// One broker.
     Broker(BrokerId),
     /// Every broker.

@@ -1,4 +1,5 @@
-//! The log cleaner: compacts the partitions of topics with `cleanup.policy=compact`, the dirtiest first.
+//! The log cleaner: compacts the partitions of topics with `cleanup.policy=compact`, the dirtiest first, on the disk and in
+//! the tier.
 //!
 //! `log.cleaner.threads` tasks each take the dirtiest log that no other has, and do a pass over it in steps on the
 //! maintenance pool; where nothing is due they pause for `log.cleaner.backoff.ms`. All share one throttle
@@ -9,10 +10,15 @@ use super::hosted::Hosted;
 use super::leader::Partition;
 use crate::config::{BrokerConfig, TopicConfig};
 use crate::metrics::Metrics;
-use esker_storage::compaction::{Candidate, CompactionConfig, Pass, PassConfig, PassReport, Step, dirtiest, look_at};
+use esker_storage::compaction::{
+    Candidate, CompactionConfig, Pass, PassConfig, PassReport, Progress, Step, TierCompactor, TierPartition, dirtiest,
+    look_at, read_progress, tier_candidate, write_progress,
+};
 use esker_storage::env::{Env, Monotonic, Pool, TaskHandle};
 use esker_storage::log::LogError;
 use esker_storage::offset::{LeaderEpoch, PartitionId};
+use esker_storage::tier::TierError;
+use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -26,6 +32,7 @@ pub struct Cleaner {
     env: Env,
     hosted: Arc<Hosted>,
     metrics: Arc<Metrics>,
+    tier: TierCompactor,
     threads: u32,
     /// Bytes of keys that one pass holds.
     key_bytes: usize,
@@ -43,22 +50,37 @@ struct State {
     next_step: Option<Monotonic>,
 }
 
-/// A log that is due, and how.
+/// A log, or its part in the tier, that is due, and how.
 struct Due {
     partition: Arc<Partition>,
+    place: Place,
     candidate: Candidate,
     config: CompactionConfig,
+    progress: Progress,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    Disk,
+    Tier,
 }
 
 impl Cleaner {
     /// For the partitions of `hosted`.
-    pub fn new(env: &Env, config: &BrokerConfig, hosted: &Arc<Hosted>, metrics: &Arc<Metrics>) -> Arc<Cleaner> {
+    pub fn new(
+        env: &Env,
+        config: &BrokerConfig,
+        hosted: &Arc<Hosted>,
+        metrics: &Arc<Metrics>,
+        tier: TierCompactor,
+    ) -> Arc<Cleaner> {
         let threads = if config.log_cleaner_enable { config.log_cleaner_threads } else { 0 };
         let share = config.log_cleaner_dedupe_buffer_size / u64::from(threads.max(1));
         Arc::new(Cleaner {
             env: env.clone(),
             hosted: Arc::clone(hosted),
             metrics: Arc::clone(metrics),
+            tier,
             threads,
             key_bytes: usize::try_from(share).unwrap_or(usize::MAX),
             bytes_per_second: config.log_cleaner_io_max_bytes_per_second,
@@ -71,17 +93,20 @@ impl Cleaner {
     pub fn start(self: &Arc<Self>) -> Vec<TaskHandle> {
         let run = |_| {
             let cleaner = Arc::clone(self);
-            self.env.spawn_background("log-cleaner", async move { cleaner.run().await })
+            self.env.spawn_background("log-cleaner", cleaner.run())
         };
         (0..self.threads).map(run).collect()
     }
 
-    async fn run(&self) {
+    async fn run(self: Arc<Self>) {
         loop {
             let cleaned = match self.take_dirtiest().await {
                 Some(due) => {
                     let id = due.partition.id();
-                    let cleaned = self.clean(due).await;
+                    let cleaned = match due.place {
+                        Place::Disk => self.clean(due).await,
+                        Place::Tier => self.clean_tier(due).await,
+                    };
                     self.state.lock().busy.remove(&id);
                     cleaned
                 }
@@ -97,7 +122,8 @@ impl Cleaner {
     async fn take_dirtiest(&self) -> Option<Due> {
         let compacted = self.hosted.led().into_iter().filter(|partition| {
             let log = partition.log();
-            partition.topic_config().cleanup.compact && !log.is_failed() && log.local().segments().len() > 1
+            let has_some = log.local().segments().len() > 1 || log.last_tiered().is_some();
+            partition.topic_config().cleanup.compact && !log.is_failed() && has_some
         });
         let all: Vec<Arc<Partition>> = compacted.collect();
         {
@@ -110,9 +136,11 @@ impl Cleaner {
         let now = self.env.wall();
         let looked = self.env.blocking(Pool::Maintenance, move || {
             let look = |partition: Arc<Partition>| {
-                let config = compaction_config(&partition.topic_config());
-                let stable = partition.last_stable().offset();
-                let found = look_at(partition.log().local(), stable, &config, now);
+                let topic = partition.topic_config();
+                let config = compaction_config(&topic);
+                let end = partition.log().compactable_end(partition.high_watermark(), topic.is_copied());
+                let log = partition.log().local();
+                let found = read_progress(log).and_then(|known| Ok((known, look_at(log, end, &config, now)?)));
                 (partition, config, found)
             };
             all.into_iter().map(look).collect::<Vec<_>>()
@@ -121,10 +149,16 @@ impl Cleaner {
         let mut dirtiest_percent = 0.0f64;
         for (partition, config, found) in looked.await.ok()? {
             match found {
-                Ok(candidate) => {
-                    dirtiest_percent = dirtiest_percent.max(candidate.dirty_ratio * 100.0);
-                    if candidate.is_due(&config) {
-                        due.push(Due { partition, candidate, config });
+                Ok((progress, candidate)) => {
+                    let manifest = partition.log().manifest().filter(|_| partition.topic_config().is_tiered());
+                    let in_tier =
+                        manifest.map(|manifest| tier_candidate(partition.id(), &manifest, progress.tier, &config, now));
+                    let found = [(Place::Disk, Some(candidate)), (Place::Tier, in_tier)];
+                    for (place, candidate) in found {
+                        let Some(candidate) = candidate.filter(|candidate| candidate.is_due(&config)) else { continue };
+                        dirtiest_percent = dirtiest_percent.max(candidate.dirty_ratio * 100.0);
+                        let partition = Arc::clone(&partition);
+                        due.push(Due { partition, place, candidate, config, progress });
                     }
                 }
                 Err(error) => self.cannot(&partition, &error),
@@ -137,21 +171,21 @@ impl Cleaner {
             !state.busy.contains(&id) && !state.uncleanable.contains_key(&id)
         });
         let candidates: Vec<Candidate> = due.iter().map(|due| due.candidate).collect();
-        let first = dirtiest(&candidates)?.partition;
-        state.busy.insert(first);
-        due.into_iter().find(|due| due.partition.id() == first)
+        let first = *dirtiest(&candidates)?;
+        state.busy.insert(first.partition);
+        due.into_iter().find(|due| due.candidate == first)
     }
 
     /// One pass over a log. Whether it was done.
     async fn clean(&self, due: Due) -> bool {
-        let Due { partition, candidate, config } = due;
+        let Due { partition, candidate, config, progress, .. } = due;
         let started = self.env.now();
         let log = Arc::clone(partition.log().local());
         let settings = PassConfig {
             topic: config,
             key_bytes: self.key_bytes,
             seed: self.env.random.next(),
-            deepest: partition.log().nothing_is_tiered(),
+            clean_below: partition.log().clean_below(progress.tier),
         };
         let mut pass = Pass::begin(&log, &candidate, settings, self.env.wall());
         loop {
@@ -175,6 +209,46 @@ impl Cleaner {
             }
             if !partition.topic_config().cleanup.compact || partition.ended().is_some() {
                 return false;
+            }
+        }
+    }
+
+    /// One pass over what the tier has of a log. Whether it was done.
+    async fn clean_tier(self: &Arc<Self>, due: Due) -> bool {
+        let Due { partition, candidate, config, .. } = due;
+        let started = self.env.now();
+        let log = Arc::clone(partition.log().local());
+        let of =
+            TierPartition { id: partition.id(), epoch: partition.leader_epoch(), last_batches: log.last_batches() };
+        let (key_bytes, seed) = (self.key_bytes, self.env.random.next());
+        let clean_below = partition.log().clean_below(None);
+        let settings = PassConfig { topic: config, key_bytes, seed, clean_below };
+        let cleaner = Arc::clone(self);
+        let pause = move |bytes| -> BoxFuture<'static, ()> {
+            let cleaner = Arc::clone(&cleaner);
+            Box::pin(async move { cleaner.throttle(bytes).await })
+        };
+        match self.tier.pass(&of, &candidate, settings, self.env.wall(), &pause).await {
+            Ok(Some(report)) => {
+                let written = self.env.blocking(Pool::Maintenance, move || {
+                    let before = read_progress(&log)?;
+                    write_progress(&log, Progress { tier: Some(report.cleaned_to), ..before })
+                });
+                if let Ok(Err(error)) = written.await {
+                    self.cannot(&partition, &error);
+                    return false;
+                }
+                self.done(&partition, &report, started);
+                true
+            }
+            Ok(None) | Err(TierError::Closed) => false,
+            Err(error @ TierError::Corrupt { .. }) => {
+                self.cannot_ever(&partition, &error);
+                false
+            }
+            Err(error) => {
+                tracing::info!(partition = %partition.id(), %error, "compaction in the tier was put off");
+                false
             }
         }
     }
@@ -218,14 +292,16 @@ impl Cleaner {
         match error {
             LogError::Closed | LogError::Failed(_) => {}
             _ if partition.log().local().is_closed() => {}
-            LogError::Corrupt { .. } => {
-                let before = self.state.lock().uncleanable.insert(partition.id(), partition.leader_epoch());
-                if before != Some(partition.leader_epoch()) {
-                    let topic = partition.topic();
-                    tracing::error!(partition = %partition.id(), %topic, %error, "the partition cannot be compacted");
-                }
-            }
+            LogError::Corrupt { .. } => self.cannot_ever(partition, error),
             error => tracing::warn!(partition = %partition.id(), %error, "compaction was put off"),
+        }
+    }
+
+    fn cannot_ever(&self, partition: &Partition, error: &dyn std::fmt::Display) {
+        let before = self.state.lock().uncleanable.insert(partition.id(), partition.leader_epoch());
+        if before != Some(partition.leader_epoch()) {
+            let topic = partition.topic();
+            tracing::error!(partition = %partition.id(), %topic, %error, "the partition cannot be compacted");
         }
     }
 }

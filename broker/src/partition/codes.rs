@@ -13,6 +13,8 @@ pub fn append_code(error: &AppendError) -> ErrorCode {
         AppendError::Producer(ProducerError::InvalidProducerEpoch { .. }) => ErrorCode::INVALID_PRODUCER_EPOCH,
         AppendError::Producer(ProducerError::CoordinatorFenced { .. }) => ErrorCode::TRANSACTION_COORDINATOR_FENCED,
         AppendError::Fenced { .. } => ErrorCode::NOT_LEADER_OR_FOLLOWER,
+        // Every client tries again after it, and none asks for another leader, of which there is none with more room.
+        AppendError::Log(LogError::NoSpace) => ErrorCode::NOT_ENOUGH_REPLICAS,
         AppendError::Log(error) => log_code(error),
     }
 }
@@ -21,6 +23,8 @@ pub fn append_code(error: &AppendError) -> ErrorCode {
 pub fn read_code(error: &ReadError) -> ErrorCode {
     match error {
         ReadError::OutOfRange => ErrorCode::OFFSET_OUT_OF_RANGE,
+        // Those very records are damaged, for good: to try again would be in vain, and others are served.
+        ReadError::Log(LogError::Corrupt { .. }) => ErrorCode::CORRUPT_MESSAGE,
         ReadError::Log(error) => log_code(error),
         ReadError::Tier(_) => ErrorCode::KAFKA_STORAGE_ERROR,
     }

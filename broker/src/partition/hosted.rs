@@ -10,9 +10,10 @@ use super::leader::Partition;
 use super::waiter::NotCommitted;
 use super::wakes::Wakes;
 use crate::config::{BrokerConfig, TopicConfig};
-use crate::metadata::{Image, Published, Topic};
+use crate::metadata::{Image, Published, Topic, is_internal};
 use crate::metrics::Metrics;
 use arc_swap::ArcSwap;
+use esker_storage::env::mutation::{self, Mutation};
 use esker_storage::env::{Env, Pool};
 use esker_storage::log::{LogDir, LogObserver};
 use esker_storage::offset::{LeaderEpoch, PartitionId};
@@ -51,6 +52,12 @@ pub struct Hosted {
     config: Arc<BrokerConfig>,
     metrics: Arc<Metrics>,
     dirs: Vec<Arc<LogDir>>,
+    /// How many more there should be, that failed at the start.
+    lost_dirs: usize,
+    /// Whether partitions may be in a directory of which nothing is known.
+    may_lack: bool,
+    /// Whether the first image was applied.
+    applied: AtomicBool,
     tier: Tier,
     /// Which directory has a partition's files; kept for partitions that are offline, too.
     places: Mutex<Places>,
@@ -78,6 +85,8 @@ pub struct Moved {
 struct Places {
     by_id: BTreeMap<PartitionId, usize>,
     counts: Vec<usize>,
+    /// Partitions that were there before and are in none of the directories: in one that failed at the start, perhaps.
+    lost: BTreeSet<PartitionId>,
 }
 
 impl Places {
@@ -90,6 +99,7 @@ impl Places {
     }
 
     fn remove(&mut self, id: PartitionId) -> Option<usize> {
+        self.lost.remove(&id);
         let index = self.by_id.remove(&id)?;
         if let Some(count) = self.counts.get_mut(index) {
             *count = count.saturating_sub(1);
@@ -107,36 +117,42 @@ struct Opening {
 }
 
 impl Hosted {
-    /// Nothing yet, in `dirs`.
-    ///
-    /// # Errors
-    /// If a directory cannot be listed.
+    /// Nothing yet, in `dirs`, to which `failed` more should belong.
     pub fn new(
         env: Env,
         config: Arc<BrokerConfig>,
         metrics: Arc<Metrics>,
         dirs: Vec<Arc<LogDir>>,
+        failed: usize,
         tier: Tier,
-    ) -> std::io::Result<Arc<Hosted>> {
-        let mut places = Places { by_id: BTreeMap::new(), counts: vec![0; dirs.len()] };
+    ) -> Arc<Hosted> {
+        let mut may_lack = failed > 0;
+        let mut places = Places { counts: vec![0; dirs.len()], ..Places::default() };
         for (index, dir) in dirs.iter().enumerate() {
-            for id in dir.partitions()? {
-                places.put(id, index);
+            match dir.partitions() {
+                Ok(partitions) => partitions.into_iter().for_each(|id| places.put(id, index)),
+                Err(error) => {
+                    dir.fail("listing the log directory", &error);
+                    may_lack = true;
+                }
             }
         }
-        Ok(Arc::new(Hosted {
+        Arc::new(Hosted {
             wakes: Wakes::start(&env),
             env,
             config,
             metrics,
             dirs,
+            lost_dirs: failed,
+            may_lack,
+            applied: AtomicBool::new(false),
             tier,
             places: Mutex::new(places),
             partitions: ArcSwap::default(),
             offline: AtomicBool::new(false),
             recompresses: AtomicBool::new(false),
             ending: AtomicBool::new(false),
-        }))
+        })
     }
 
     /// A partition.
@@ -162,6 +178,11 @@ impl Hosted {
     /// Whether there may be any such partition; cheap.
     pub fn has_offline(&self) -> bool {
         self.offline.load(Ordering::Acquire) || self.dirs.iter().any(|dir| dir.failure().is_some())
+    }
+
+    /// How many ranges of the partitions' local logs are damaged, and not in the tier.
+    pub fn damaged_ranges(&self) -> usize {
+        self.led().iter().map(|partition| partition.log().local().damaged().len()).sum()
     }
 
     /// Whether any partition here may have to store a batch otherwise than it came, or had to once; cheap.
@@ -198,6 +219,11 @@ impl Hosted {
         self.ending.load(Ordering::Acquire)
     }
 
+    /// How many log directories failed at the start, and are not among [`Hosted::dirs`].
+    pub fn lost_dirs(&self) -> usize {
+        self.lost_dirs
+    }
+
     /// The log directories.
     pub fn dirs(&self) -> &[Arc<LogDir>] {
         &self.dirs
@@ -220,11 +246,25 @@ impl Hosted {
         if changes.broker_configs {
             self.reconfigure(image);
         }
+        if !self.applied.swap(true, Ordering::AcqRel) && self.may_lack {
+            self.note_lost(&opening);
+        }
         let moved = Moved { opened: opening.iter().map(|opening| opening.id).collect(), left: leaving.clone() };
         self.leave(leaving).await;
         self.open(opening).await;
         self.metrics.leaders.set(i64::try_from(self.led().len()).unwrap_or(i64::MAX));
         moved
+    }
+
+    /// What was there before this start, and is in none of the directories that work, is not made anew in one of them: it
+    /// would be without its last records. It waits for the directory, or for a start without it in `log.dirs`.
+    fn note_lost(&self, opening: &[Opening]) {
+        let mut places = self.places.lock();
+        let lost: Vec<_> =
+            opening.iter().map(|opening| opening.id).filter(|id| !places.by_id.contains_key(id)).collect();
+        if !mutation::active(Mutation::LostMadeAnew) {
+            places.lost.extend(lost);
+        }
     }
 
     fn compare(&self, image: &Image, topic: &Arc<Topic>, opening: &mut Vec<Opening>) {
@@ -292,13 +332,16 @@ impl Hosted {
     async fn open_one(&self, opening: Opening) -> Here {
         let Opening { id, topic, epoch, config } = opening;
         let dir = self.place(id);
-        let Some(dir) = dir else { return Here::Offline("every log directory failed".into()) };
+        let Some(dir) = dir else { return Here::Offline("its log directory failed".into()) };
         let settings = config.log_config();
         let opened = PartitionLog::open(&self.env, &self.tier, dir, id, settings, epoch).await;
         match opened {
             Ok(log) => {
                 let log = Arc::new(log);
                 let local = Arc::clone(log.local());
+                if is_internal(&topic) {
+                    local.use_reserve();
+                }
                 let partition = Partition::lead(self.env.clone(), topic, log, epoch, config, Arc::clone(&self.wakes));
                 let observer: Weak<dyn LogObserver> = Arc::downgrade(&partition) as Weak<dyn LogObserver>;
                 local.observe(observer);
@@ -318,6 +361,9 @@ impl Hosted {
         let mut places = self.places.lock();
         if let Some(dir) = places.by_id.get(&id).and_then(|index| self.dirs.get(*index)) {
             return Some(Arc::clone(dir));
+        }
+        if places.lost.contains(&id) {
+            return None;
         }
         let working = self.dirs.iter().enumerate().filter(|(_, dir)| dir.failure().is_none());
         let (index, dir) = working.min_by_key(|(index, _)| places.counts.get(*index).copied())?;

@@ -23,7 +23,16 @@ impl UnitSources for Hosted {
 impl Partition {
     fn upload_view(&self) -> PartitionView {
         let config = self.topic_config();
-        let tail = TailLimits { max_bytes: config.tail_max_bytes, max_age: Duration::from_millis(config.tail_max_ms) };
+        // A quarter of what is kept: so long, at most, something may stay after its time.
+        let span = config.retention_ms.map_or(config.segment_ms, |kept| config.segment_ms.min(kept / 4));
+        let segment = u64::from(config.segment_bytes);
+        let bytes = config.retention_bytes.map_or(segment, |kept| segment.min(kept / 4));
+        let tail = TailLimits {
+            max_bytes: config.tail_max_bytes,
+            max_age: Duration::from_millis(config.tail_max_ms),
+            merged_max_bytes: bytes,
+            merged_max_span: Duration::from_millis(span),
+        };
         let enabled = config.is_copied() && !self.log().is_failed();
         self.log().upload_view(self.leader_epoch(), self.high_watermark(), tail, enabled)
     }

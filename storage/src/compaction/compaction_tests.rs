@@ -23,7 +23,7 @@ fn settings() -> CompactionConfig {
 }
 
 fn config(key_bytes: usize) -> PassConfig {
-    PassConfig { topic: settings(), key_bytes, seed: 11, deepest: true }
+    PassConfig { topic: settings(), key_bytes, seed: 11, clean_below: EVERYTHING }
 }
 
 /// One pass over what is sealed; `None` if nothing is dirty.

@@ -2,7 +2,7 @@
 //!
 //! See `esker_protocol::fuzz` for what a target is.
 
-use super::progress;
+use super::progress::{self, Progress};
 use crate::offset::Offset;
 use esker_protocol::fuzz::{MEMORY, PER_BYTE, Target};
 
@@ -21,13 +21,14 @@ fn cleaned(data: &[u8]) {
     let body = data.get(..data.len().saturating_sub(4)).unwrap_or_default();
     let resealed = [body, &crc32fast::hash(body).to_be_bytes()].concat();
     for bytes in [data, &resealed] {
-        if let Ok(Some(first_dirty)) = progress::decode(bytes) {
-            let again = progress::decode(&progress::encode(first_dirty));
-            assert!(again.is_ok_and(|again| again == Some(first_dirty)));
+        if let Ok(known) = progress::decode(bytes) {
+            let again = progress::decode(&progress::encode(known));
+            assert!(again.is_ok_and(|again| again == known));
         }
     }
 }
 
 fn cleaned_seeds() -> Vec<Vec<u8>> {
-    vec![progress::encode(Offset::ZERO), progress::encode(Offset::new(9000))]
+    let to = |local, tier| progress::encode(Progress { local, tier });
+    vec![to(Some(Offset::ZERO), None), to(Some(Offset::new(9000)), Some(Offset::new(8000)))]
 }

@@ -10,6 +10,9 @@
 //! records as its [`KeyMap`] holds keys; the **rules** say what stays of a batch; a **cleaned** segment stands for the run of
 //! segments that it was made of. Offsets never change: a cleaned segment is sparse.
 //!
+//! The tier is compacted by passes of its own ([`TierCompactor`]), with the same rules, unit by unit. A local tombstone goes
+//! only when such a pass has covered it: what it hides may be in the tier still.
+//!
 //! `key_map`, `transactions`, `rules` and `plan` are pure. `pass` reads and writes through the log, whose swap is what makes
 //! it safe at every point of a crash ([`crate::log`], `swap`); `progress` is what a restart knows.
 
@@ -18,15 +21,18 @@ pub mod fuzz;
 mod key_map;
 mod pass;
 mod plan;
-pub mod progress;
+mod progress;
 mod rules;
+mod tier_pass;
 mod transactions;
 mod view;
 
 pub use key_map::KeyMap;
 pub use pass::{Pass, PassConfig, PassReport, Step};
 pub use plan::{Aged, Candidate, CompactionConfig, CompactionState, candidate, dirtiest, group, only_settled};
-pub use rules::{Counts, DECOMPRESS_LIMIT, Kept, Rules, is_newest, may_go};
+pub use progress::{Progress, read as read_progress, write as write_progress};
+pub use rules::{Counts, DECOMPRESS_LIMIT, EVERYTHING, Kept, Rules, hides_nothing, is_newest, may_go};
+pub use tier_pass::{Pause, TierCompactor, TierPartition, tier_candidate};
 pub use transactions::{Aborted, Open};
 pub use view::look_at;
 

@@ -14,7 +14,7 @@
 
 use super::key_map::KeyMap;
 use super::plan::{Candidate, CompactionConfig, group};
-use super::progress;
+use super::progress::{self, Progress};
 use super::rules::{Counts, DECOMPRESS_LIMIT, Kept, Rules};
 use super::transactions::Aborted;
 use crate::env::Timestamp;
@@ -38,8 +38,8 @@ pub struct PassConfig {
     pub key_bytes: usize,
     /// A random number, for the keys' places.
     pub seed: u64,
-    /// Whether everything of the partition that is older than its local log is clean.
-    pub deepest: bool,
+    /// Below it everything of the partition that is older than its local log is clean.
+    pub clean_below: Offset,
 }
 
 /// What a pass did.
@@ -201,7 +201,7 @@ impl Pass {
             self.log.last_batches(),
             self.now,
             topic.delete_retention_ms,
-            self.config.deepest,
+            self.config.clean_below,
         );
         let before = self.segments.iter().take_while(|segment| segment.summary().name.base < covered);
         let bytes: Vec<u64> = before.map(|segment| segment.summary().data_end.get()).collect();
@@ -309,7 +309,8 @@ impl Pass {
     }
 
     fn finish(&self, rules: &Rules) -> Result<PassReport, LogError> {
-        progress::write(&self.log, rules.covered)?;
+        let before = progress::read(&self.log)?;
+        progress::write(&self.log, Progress { local: Some(rules.covered), ..before })?;
         let map_percent = (rules.newest.bytes() as u64 * 100) / (self.config.key_bytes as u64).max(1);
         Ok(PassReport {
             counts: rules.counts(),
@@ -328,7 +329,7 @@ enum Filtering {
 }
 
 /// Takes the keys of a batch's records from `from` to `upto`. Where the pass must end if they do not all fit.
-fn take_keys(
+pub(super) fn take_keys(
     newest: &mut KeyMap,
     batch: &[u8],
     from: Offset,

@@ -32,6 +32,9 @@ use std::collections::BTreeMap;
 /// The most that the records of a batch may take once decompressed: what produce admits at most.
 pub const DECOMPRESS_LIMIT: u64 = 256 << 20;
 
+/// Where there is nothing older than what a pass sees: everything that it sees may go.
+pub const EVERYTHING: Offset = Offset::new(i64::MAX as u64);
+
 /// What a pass knows when it filters.
 pub struct Rules {
     /// The newest offset of each key, of the records from where the last pass ended up to `covered`.
@@ -46,8 +49,8 @@ pub struct Rules {
     pub now: Timestamp,
     /// `delete.retention.ms`.
     pub delete_retention_ms: i64,
-    /// Whether all that is older than what the pass sees is clean: then a tombstone has nothing left to hide.
-    pub deepest: bool,
+    /// Below it everything that is older, wherever it is, is clean: a tombstone there has nothing left to hide.
+    pub clean_below: Offset,
     open: Open,
     counts: Counts,
 }
@@ -88,10 +91,10 @@ impl Rules {
         last_batches: BTreeMap<i64, LastBatch>,
         now: Timestamp,
         delete_retention_ms: i64,
-        deepest: bool,
+        clean_below: Offset,
     ) -> Rules {
         let (open, counts) = (Open::default(), Counts::default());
-        Rules { newest, covered, aborted, last_batches, now, delete_retention_ms, deepest, open, counts }
+        Rules { newest, covered, aborted, last_batches, now, delete_retention_ms, clean_below, open, counts }
     }
 
     /// What was seen so far.
@@ -145,7 +148,7 @@ impl Rules {
     }
 
     fn control(&mut self, header: &BatchHeader, batch: &[u8], scratch: &mut Scratch) -> Result<Filtered, Malformed> {
-        let alone = self.open.marker_is_alone(header) && self.deepest && self.covers_all(header);
+        let alone = self.open.marker_is_alone(header) && self.hides_nothing(header) && self.covers_all(header);
         let goes = alone && self.may_go(header);
         let horizon = NewHorizon { at: self.new_horizon(), marker: alone };
         filter(batch, scratch, DECOMPRESS_LIMIT, horizon, |_| !goes)
@@ -157,7 +160,11 @@ impl Rules {
 
     /// Whether the tombstones or the marker of a batch may go.
     fn may_go(&self, header: &BatchHeader) -> bool {
-        may_go(header.delete_horizon(), self.now, self.deepest)
+        may_go(header.delete_horizon(), self.now, self.hides_nothing(header))
+    }
+
+    fn hides_nothing(&self, header: &BatchHeader) -> bool {
+        hides_nothing(header.last_offset(), self.clean_below)
     }
 
     fn new_horizon(&self) -> i64 {
@@ -202,13 +209,18 @@ pub fn is_newest(offset: i64, newest: i64) -> bool {
     offset >= newest
 }
 
-/// A tombstone or marker goes when its horizon has passed, and only if what it hides is gone from everything that is older:
-/// `deepest`.
-pub fn may_go(horizon: Option<i64>, now: Timestamp, deepest: bool) -> bool {
+/// What a tombstone or a marker hides is gone from everything that is older, the tier included: the batch lies below where
+/// all of that was cleaned. Otherwise what it hides would be read again once the tombstone is gone.
+pub fn hides_nothing(last_offset: i64, clean_below: Offset) -> bool {
+    last_offset < clean_below.to_wire() || mutation::active(Mutation::TierNotAwaited)
+}
+
+/// A tombstone or marker goes when its horizon has passed, and only if it hides nothing any more.
+pub fn may_go(horizon: Option<i64>, now: Timestamp, hides_nothing: bool) -> bool {
     if mutation::active(Mutation::TombstoneRemovedEarly) {
         return true;
     }
-    deepest && horizon.is_some_and(|horizon| horizon <= now.millis())
+    hides_nothing && horizon.is_some_and(|horizon| horizon <= now.millis())
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ fn rules(known: &[(&[u8], u64)], covered: u64) -> Rules {
         assert!(newest.put(key, Offset::new(*offset)));
     }
     let (aborted, last) = (Aborted::default(), BTreeMap::new());
-    Rules::new(newest, Offset::new(covered), aborted, last, Timestamp::from_millis(NOW), RETENTION, true)
+    Rules::new(newest, Offset::new(covered), aborted, last, Timestamp::from_millis(NOW), RETENTION, EVERYTHING)
 }
 
 fn at(mut rules: Rules, now: i64) -> Rules {
@@ -104,7 +104,7 @@ fn a_tombstone_stays_until_its_horizon() {
     let mut late = at(rules(known, 20), NOW + RETENTION);
     assert_eq!(stays(&mut late, &first).0, [11]);
     // Something older may still have what it hides.
-    let mut above = Rules { deepest: false, ..at(rules(known, 20), NOW + RETENTION) };
+    let mut above = Rules { clean_below: Offset::new(10), ..at(rules(known, 20), NOW + RETENTION) };
     assert_eq!(stays(&mut above, &first).0, [10, 11]);
 }
 
@@ -149,7 +149,7 @@ fn aborted_records_go_and_markers_outlive_them_by_their_horizon() {
     assert_eq!(apply(&mut early, &stamped), Kept::AsIs);
     let mut late = at(rules(&[], 20), NOW + RETENTION);
     assert_eq!(apply(&mut late, &stamped), Kept::Nothing);
-    let mut above = Rules { deepest: false, ..at(rules(&[], 20), NOW + RETENTION) };
+    let mut above = Rules { clean_below: Offset::new(10), ..at(rules(&[], 20), NOW + RETENTION) };
     assert_eq!(apply(&mut above, &stamped), Kept::AsIs);
     let last = BTreeMap::from([(7, LastBatch { epoch: 1, last_offset: None })]);
     let mut fencing = Rules { last_batches: last, ..at(rules(&[], 20), NOW + RETENTION) };

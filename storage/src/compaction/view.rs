@@ -18,7 +18,7 @@ pub fn look_at(log: &Log, stable: Offset, config: &CompactionConfig, now: Timest
     // A segment's index is written before it is cleaned.
     log.finish_sealed()?;
     let finished = log.finished_segments();
-    let cleaned_to = progress::read(log)?;
+    let cleaned_to = progress::read(log)?.local;
     let segments = log.segments();
     let first = cleaned_to.unwrap_or(Offset::ZERO);
     let mut aged = Vec::with_capacity(segments.len());

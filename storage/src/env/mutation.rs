@@ -52,12 +52,20 @@ pub enum Mutation {
     SwapWithoutSync,
     /// A tombstone goes at once, not after `delete.retention.ms`. (Compaction's filter.)
     TombstoneRemovedEarly,
+    /// A local tombstone goes although the tier may still have what it hides. (Compaction's filter.)
+    TierNotAwaited,
     /// Of two records of a key the newer one goes. (Compaction's filter.)
     NewestRecordDropped,
     /// Compaction goes on beyond what was committed, up to the active segment. (Compaction's planner.)
     CleanedBeyondStable,
     /// Units are replaced by a rewrite although one of them was replaced since it was made. (The tier log's replay.)
     ChangedUnitSwapped,
+    /// A partition whose log directory failed before the start is made anew in another. (The hosted partitions.)
+    LostMadeAnew,
+    /// Appends are taken although the disk is nearly full. (The log directory's mark.)
+    MarkIgnored,
+    /// Rot that was found is served all the same. (The log's damaged ranges.)
+    RotServed,
     /// An object that was replaced is deleted while readers may still be on it. (The sweeper.)
     ReplacedDeletedAtOnce,
 }
@@ -82,10 +90,14 @@ impl Mutation {
         Mutation::LogStartNotSaved,
         Mutation::SwapWithoutSync,
         Mutation::TombstoneRemovedEarly,
+        Mutation::TierNotAwaited,
         Mutation::NewestRecordDropped,
         Mutation::CleanedBeyondStable,
         Mutation::ChangedUnitSwapped,
         Mutation::ReplacedDeletedAtOnce,
+        Mutation::LostMadeAnew,
+        Mutation::MarkIgnored,
+        Mutation::RotServed,
     ];
 
     /// Its name, as `ESKER_MUTATION` and reports write it.
@@ -108,10 +120,14 @@ impl Mutation {
             Mutation::LogStartNotSaved => "log-start-not-saved",
             Mutation::SwapWithoutSync => "swap-without-sync",
             Mutation::TombstoneRemovedEarly => "tombstone-removed-early",
+            Mutation::TierNotAwaited => "tier-not-awaited",
             Mutation::NewestRecordDropped => "newest-record-dropped",
             Mutation::CleanedBeyondStable => "cleaned-beyond-stable",
             Mutation::ChangedUnitSwapped => "changed-unit-swapped",
             Mutation::ReplacedDeletedAtOnce => "replaced-deleted-at-once",
+            Mutation::LostMadeAnew => "lost-made-anew",
+            Mutation::MarkIgnored => "mark-ignored",
+            Mutation::RotServed => "rot-served",
         }
     }
 

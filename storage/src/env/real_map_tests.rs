@@ -1,12 +1,11 @@
-//! Mappings: what slices hold on to, and ranges at every edge. Valgrind runs these (`just memcheck`), and Miri those without
-//! files.
+//! Mappings: what slices hold on to, and ranges at every edge. Valgrind runs these (`just memcheck`).
 #![allow(clippy::disallowed_methods, clippy::disallowed_types, reason = "tests drive real threads and files")]
 
 use super::*;
 
 const PAGE: u64 = 4096;
 
-/// A mapping of memory, which Miri knows.
+/// A mapping of memory without a file.
 fn in_memory(len: usize) -> Arc<RealMapping> {
     let map = MmapOptions::new().len(len).map_anon().unwrap().make_read_only().unwrap();
     Arc::new(RealMapping { map })

@@ -77,8 +77,8 @@ impl Log {
                 duplicate: true,
             });
         }
-        self.dir.check_room(now)?;
         let config = self.config();
+        self.dir.check_room(size, self.reserve.load(Ordering::Relaxed))?;
         if self.is_due(&appender, size, now, &config) {
             self.roll_locked(&mut appender, now)?;
         }

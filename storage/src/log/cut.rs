@@ -68,11 +68,21 @@ impl Log {
             self.segments.store(Arc::new(SegmentList { sealed: kept.to_vec(), active: Arc::clone(&list.active) }));
             dropped
         };
-        // The names may vanish in any order if the power goes now: the checkpoint says that none of them counts.
-        self.checkpoint_locked(&one)?;
+        self.damage.forget_before(self.local_start().offset());
+        // The names may vanish in any order if the power goes now: the checkpoint says that none of them counts. On a full
+        // disk there may be no room for it, and never will be if nothing goes; then the order is made sure of instead.
+        let recorded = self.checkpoint_locked(&one);
         let freed = dropped.iter().map(|segment| segment.summary().data_end.get()).sum();
         let now = self.dir.env().wall();
         self.dropped.lock().extend(dropped.into_iter().map(|segment| (now, segment)));
+        if matches!(recorded, Err(LogError::NoSpace)) {
+            self.remove_one_by_one()?;
+            self.checkpoint_locked(&one)?;
+        }
+        match recorded {
+            Err(LogError::NoSpace) => {}
+            recorded => recorded?,
+        }
         self.remove_dropped(now)?;
         Ok(freed)
     }
@@ -80,12 +90,24 @@ impl Log {
     /// Removes the files of segments that were dropped `file.delete.delay.ms` ago. Those that a crash or an end of the
     /// process leaves go at the next start. Blocks.
     pub(super) fn remove_dropped(&self, now: Timestamp) -> Result<(), LogError> {
-        let delay = self.config().file_delete_delay_ms;
+        // Whoever waits for room waits for nothing else.
+        let delay = if self.dir.room().refusing { 0 } else { self.config().file_delete_delay_ms };
         let mut dropped = self.dropped.lock();
         while let Some((since, segment)) = dropped.front()
             && now.millis().saturating_sub(since.millis()) >= delay
         {
             segment.remove().map_err(|error| self.dir.write_failed("removing a segment", error))?;
+            dropped.pop_front();
+        }
+        Ok(())
+    }
+
+    /// Removes the files of all dropped segments, each before the next.
+    fn remove_one_by_one(&self) -> Result<(), LogError> {
+        let mut dropped = self.dropped.lock();
+        while let Some((_, segment)) = dropped.front() {
+            segment.remove().map_err(|error| self.dir.write_failed("removing a segment", error))?;
+            self.dir.sync_names(&[&self.path])?;
             dropped.pop_front();
         }
         Ok(())
@@ -134,9 +156,9 @@ impl Log {
         let serial = next_serial(appender)?;
         let writer = self.create_writer(SegmentName::appended(at.offset, serial), now)?;
         // The record of the cut must survive before anything relies on it.
-        let disk = self.dir.env().disk.as_ref();
         let open = writer.segment().open().map_err(error)?;
-        open.file().sync_data().and_then(|()| disk.sync_dir(&self.path)).map_err(|error| self.sync_failed(&error))?;
+        self.dir.syncing(&self.syncing, || open.file().sync_data())?;
+        self.dir.sync_names(&[&self.path])?;
         let below = list.sealed.partition_point(|sealed| sealed.summary().end <= at.offset);
         let (kept, gone) = list.sealed.split_at_checked(below).unwrap_or_default();
         let mut sealed = kept.to_vec();
@@ -157,6 +179,7 @@ impl Log {
         appender.first_append = None;
         self.epochs.write().truncate_end(at.offset);
         self.unstable.reset(appender.producers.first_open_transaction(), at.offset);
+        self.damage.forget_from(at.offset);
         {
             let mut truncations = self.truncations.lock();
             *truncations += 1;

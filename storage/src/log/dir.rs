@@ -17,19 +17,19 @@
 use super::error::{DirFailed, LogError};
 use super::group_commit::{Member, SyncGroup};
 use super::identity::Identity;
+use super::room::{Room, RoomLeft};
 use super::synced_record::{SyncedMark, SyncedRecord};
-use crate::env::{Env, Lock, TaskHandle, Timestamp};
+use crate::env::mutation::{self, Mutation};
+use crate::env::{Env, Lock, TaskHandle};
 use crate::offset::PartitionId;
 use crate::segment::OpenFiles;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 
-/// How often the room is looked at, at most.
-const ROOM_EVERY_MS: i64 = 1000;
 pub(super) const DELETED: &str = ".deleted";
 
 /// What an acknowledgement with acks=all waits for: `log.durability`.
@@ -56,9 +56,9 @@ pub struct LogDir {
     pub(super) logs: Mutex<BTreeMap<PartitionId, Weak<dyn Member>>>,
     pub(super) syncing: Mutex<Option<TaskHandle>>,
     pub(super) closed: AtomicBool,
-    pub(super) min_free_bytes: AtomicU64,
-    /// When the room was looked at last, in milliseconds, and whether there was enough.
-    pub(super) room: Mutex<(Timestamp, bool)>,
+    pub(super) room: Room,
+    /// Held over a sync of directories, and until its failure was noted: see `syncing`.
+    pub(super) syncing_names: Mutex<()>,
     /// There is a log whose checkpoint may be behind.
     pub(super) unclosed: AtomicBool,
     /// Whether the file system can be synced as a whole.
@@ -142,28 +142,59 @@ impl LogDir {
         self.failed.get().cloned().unwrap_or(failed)
     }
 
-    /// Appends are refused from now on while the file system has less room than `bytes`; 0 refuses none, as at first.
+    /// Appends are refused while the file system has less room than `bytes`, as of the last look: see
+    /// [`LogDir::look_at_room`]. 0 refuses none, as at first.
     pub fn set_min_free_bytes(&self, bytes: u64) {
-        self.min_free_bytes.store(bytes, Ordering::Relaxed);
+        self.room.set_least(bytes);
     }
 
-    /// Refuses an append while there is too little room. The file system is asked once a second at most.
-    pub(super) fn check_room(&self, now: Timestamp) -> Result<(), LogError> {
-        let least = self.min_free_bytes.load(Ordering::Relaxed);
-        if least == 0 {
-            return Ok(());
-        }
-        let mut room = self.room.lock();
-        let age = now.millis().saturating_sub(room.0.millis());
-        if !(0..ROOM_EVERY_MS).contains(&age) {
-            let space = self.env.disk.space(&self.path).map_err(LogError::Io)?;
-            let enough = space.available >= least;
-            if room.1 && !enough {
-                tracing::warn!(directory = %self.path.display(), available = space.available, "refusing appends: the disk is nearly full");
+    /// Asks the file system how much room it has, which is what appends go by until the next look. Blocks briefly.
+    ///
+    /// # Errors
+    /// What the disk answers; the look before counts.
+    pub fn look_at_room(&self) -> io::Result<RoomLeft> {
+        let available = self.env.disk.space(&self.path)?.available;
+        if self.room.looked(available) {
+            let directory = self.path.display();
+            if self.room.left().refusing {
+                tracing::warn!(%directory, available, "the disk is nearly full: produce is refused until there is room");
+            } else {
+                tracing::info!(%directory, available, "there is room again: produce is accepted");
             }
-            *room = (now, enough);
         }
-        if room.1 { Ok(()) } else { Err(LogError::NoSpace) }
+        Ok(self.room.left())
+    }
+
+    /// How much room there was at the last look.
+    pub fn room(&self) -> RoomLeft {
+        self.room.left()
+    }
+
+    /// Refuses an append while there is too little room.
+    pub(super) fn check_room(&self, bytes: u64, reserve: bool) -> Result<(), LogError> {
+        let taken = self.room.take(bytes, reserve) || mutation::active(Mutation::MarkIgnored);
+        if taken { Ok(()) } else { Err(LogError::NoSpace) }
+    }
+
+    /// Syncs something, and fences the directory if that fails, before anybody else syncs what `one` stands for.
+    ///
+    /// The kernel tells of a failed write-back once. Whoever syncs the same file after that is told that all is well; so
+    /// nobody may, until the directory is fenced.
+    ///
+    /// # Errors
+    /// [`DirFailed`].
+    pub(super) fn syncing(&self, one: &Mutex<()>, sync: impl FnOnce() -> io::Result<()>) -> Result<(), DirFailed> {
+        let _one = one.lock();
+        self.check()?;
+        sync().map_err(|error| self.fail("a sync failed", &error))
+    }
+
+    /// Makes the names in directories survive, as [`LogDir::syncing`] does.
+    ///
+    /// # Errors
+    /// [`DirFailed`].
+    pub(super) fn sync_names(&self, directories: &[&Path]) -> Result<(), DirFailed> {
+        self.syncing(&self.syncing_names, || directories.iter().try_for_each(|path| self.env.disk.sync_dir(path)))
     }
 
     /// Bytes that were appended since the last round of syncs began.
@@ -173,10 +204,7 @@ impl LogDir {
 
     /// What a failed write means: no room is a passing condition, anything else fences the directory.
     pub(super) fn write_failed(&self, what: &str, error: io::Error) -> LogError {
-        match error.kind() {
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => LogError::NoSpace,
-            _ => LogError::Failed(self.fail(what, &error)),
-        }
+        if is_full(&error) { LogError::NoSpace } else { LogError::Failed(self.fail(what, &error)) }
     }
 
     /// A log was dropped without being closed, or did not open: its checkpoint may be behind.
@@ -206,7 +234,7 @@ impl LogDir {
         &self.group
     }
 
-    pub(super) fn synced_mark(&self, id: PartitionId) -> Option<SyncedMark> {
+    pub(crate) fn synced_mark(&self, id: PartitionId) -> Option<SyncedMark> {
         self.synced.lock().mark(id)
     }
 
@@ -227,6 +255,11 @@ impl LogDir {
     pub(super) fn is_open(&self, id: PartitionId) -> bool {
         self.logs.lock().get(&id).and_then(Weak::upgrade).is_some_and(|open| !open.is_closed())
     }
+}
+
+/// No room: a condition that passes, and that tears nothing which is not written again.
+pub(super) fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 impl std::fmt::Debug for LogDir {

@@ -1,10 +1,10 @@
 //! What an acknowledgement may rely on: rounds of syncs, their observers, and what happens when one fails.
 
-use super::faulty_disk::{Faults, FaultyDisk};
+use super::faulty_disk::{Faults, FaultyDisk, Lingering};
 use super::test_support::*;
 use super::*;
-use crate::env::Env;
-use crate::offset::{LeaderEpoch, Offset, PartitionId};
+use crate::env::{Env, Pool};
+use crate::offset::{LeaderEpoch, LogStart, Offset, PartitionId};
 use std::io::ErrorKind;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
@@ -109,13 +109,99 @@ fn a_full_disk_refuses_and_then_goes_on() {
 
 #[test]
 fn writes_are_refused_before_the_disk_is_full() {
-    let disk = TestDisk::new();
-    let config = LogDirConfig { cluster: Uuid::from_u128(1), broker: 1, durability: Durability::Fsync, open_files: 16 };
-    let dir = LogDir::open(disk.env(), disk.path(), config).unwrap();
+    let (_root, faults, dir) = faulty(Durability::Fsync);
     let log = open(&dir, LogConfig::default());
-    dir.set_min_free_bytes(u64::MAX);
+    let group = PartitionId { partition: 7, ..id() };
+    let own = Log::open(&dir, group, LogConfig::default(), OpenFrom::default()).unwrap().0;
+    own.use_reserve();
+    append(&log).unwrap();
+    dir.set_min_free_bytes(1 << 20);
+    *faults.available.lock() = Some((1 << 20) - 1);
+    assert!(dir.look_at_room().unwrap().refusing);
     assert!(matches!(append(&log), Err(AppendError::Log(LogError::NoSpace))));
+    append(&own).unwrap();
+    assert_eq!(read_all(&log, Offset::ZERO).len(), log.local_bytes() as usize - 64, "reads go on");
+    log.checkpoint().unwrap();
+    *faults.available.lock() = Some(1 << 20);
+    assert!(dir.look_at_room().unwrap().refusing, "not to and fro at the mark");
+    *faults.available.lock() = Some((1 << 20) + (1 << 18));
+    assert!(!dir.look_at_room().unwrap().refusing);
+    append(&log).unwrap();
     assert!(dir.failure().is_none());
+}
+
+#[test]
+fn a_full_disk_lets_go_of_what_may_go() {
+    let (_root, faults, dir) = faulty(Durability::Fsync);
+    let log = open(&dir, LogConfig { segment_bytes: 300, ..LogConfig::default() });
+    append_all(&log, &[4, 4, 4, 4, 4]);
+    wait_synced(&log);
+    log.maintain();
+    let second = log.segments()[1].name.base;
+    *faults.write.lock() = Some(ErrorKind::StorageFull);
+    assert!(matches!(log.advance_log_start(LogStart::at(second)), Err(LogError::NoSpace)));
+    // There is no room for the last checkpoint either, which the next one makes up for.
+    assert!(matches!(log.drop_local_before(second), Err(LogError::NoSpace)));
+    assert_eq!(log.local_start().offset(), second);
+    *faults.write.lock() = None;
+    assert!(dir.failure().is_none());
+    let third = log.segments()[1].name.base;
+    assert!(log.drop_local_before(third).unwrap() > 0);
+    append(&log).unwrap();
+}
+
+#[test]
+fn marks_that_found_no_room_are_written_later() {
+    let (root, faults, dir) = faulty(Durability::Fsync);
+    let log = open(&dir, LogConfig::default());
+    append(&log).unwrap();
+    *faults.write.lock() = Some(ErrorKind::StorageFull);
+    wait_synced(&log);
+    // Longer than the record is written late.
+    let path = root.path().join("synced");
+    let empty = dir.env().disk.read(&path).unwrap();
+    for _ in 0..400 {
+        std::thread::yield_now();
+        assert!(dir.failure().is_none(), "{:?}", dir.failure());
+        pause();
+    }
+    assert!(dir.env().disk.read(&path).unwrap().len() <= empty.len() + 64);
+    *faults.write.lock() = None;
+    let mark = dir.synced_mark(id()).unwrap();
+    eventually(|| {
+        let record = super::synced_record::SyncedRecord::open(&crate::env::RealDisk, root.path()).unwrap();
+        record.mark(id()) == Some(mark)
+    });
+}
+
+#[test]
+fn a_sync_that_fails_is_known_before_another_of_the_same_file() {
+    let (_root, faults, dir) = faulty(Durability::Fsync);
+    let log = open(&dir, LogConfig::default());
+    append(&log).unwrap();
+    wait_synced(&log);
+    // The kernel tells a checkpoint of a failed write-back, and tells it once.
+    let lingering = Arc::new(Lingering::default());
+    *faults.lingering.lock() = Some(Arc::clone(&lingering));
+    let (env, checkpointing) = (real_env(), Arc::clone(&log));
+    let checkpoint = real_env().spawn("checkpoint", async move {
+        assert!(env.blocking(Pool::Maintenance, move || checkpointing.checkpoint().is_err()).await.unwrap());
+    });
+    eventually(|| lingering.told.load(Ordering::Acquire));
+    append(&log).unwrap();
+    for _ in 0..40 {
+        assert_eq!(log.synced_end().offset(), Offset::new(2), "what followed is not known to be on the disk");
+        pause();
+    }
+    lingering.go_on.store(true, Ordering::Release);
+    block_on(checkpoint.ended());
+    eventually(|| dir.failure().is_some());
+    assert_eq!(log.synced_end().offset(), Offset::new(2));
+}
+
+#[allow(clippy::disallowed_methods, reason = "a test waits for real threads")]
+fn pause() {
+    std::thread::sleep(std::time::Duration::from_millis(2));
 }
 
 #[test]
@@ -329,4 +415,34 @@ fn duplicates_get_the_original_answer() {
     let again = log.append(batch_from(5, 0, 0, 3), LeaderEpoch::new(1), later).unwrap();
     assert_eq!(again, Appended { duplicate: true, ..first }, "after a restart too");
     assert!(log.append(batch(1), epoch, NOW).is_ok(), "nothing was appended in epoch 1");
+}
+
+#[test]
+fn a_read_that_fails_concerns_one_partition() {
+    let (_root, faults, dir) = faulty(Durability::Fsync);
+    let config = LogConfig { segment_bytes: 300, ..LogConfig::default() };
+    let log = open(&dir, config);
+    append_all(&log, &[4, 4, 4, 4]);
+    wait_synced(&log);
+    log.maintain();
+    let end = log.log_end().offset();
+    *faults.read.lock() = Some(ErrorKind::Other);
+    // The second batch of a sealed segment is looked for on the disk.
+    let middle = Offset::new(2);
+    assert!(matches!(log.read(middle, middle.next(), 100, true), Err(ReadError::Log(LogError::Io(_)))));
+    assert!(matches!(log.upload_chunk(Offset::ZERO, end, 1000), Err(ReadError::Log(LogError::Io(_)))));
+    let sealed = log.segments()[1].name;
+    let Scrubbed::Rotten(rot) = log.scrub_step(sealed, None, 1000).unwrap() else { panic!("it cannot be read") };
+    assert_eq!((rot.segment, rot.at.offset), (sealed, sealed.base));
+    append(&log).unwrap();
+    wait_synced(&log);
+    let other = PartitionId { partition: 8, ..id() };
+    let opened = Log::open(&dir, other, config, OpenFrom::default()).unwrap().0;
+    append(&opened).unwrap();
+    block_on(async { opened.close() }).unwrap();
+    drop(opened);
+    assert!(matches!(Log::open(&dir, other, config, OpenFrom::default()), Err(LogError::Io(_))));
+    assert!(dir.failure().is_none(), "a bad sector is no failure of the directory");
+    *faults.read.lock() = None;
+    assert_eq!(Log::open(&dir, other, config, OpenFrom::default()).unwrap().0.log_end().offset(), Offset::new(2));
 }

@@ -6,14 +6,28 @@ use std::io::{self, IoSlice};
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 #[derive(Default)]
 pub(crate) struct Faults {
+    pub(crate) read: Mutex<Option<io::ErrorKind>>,
     pub(crate) write: Mutex<Option<io::ErrorKind>>,
     pub(crate) sync: Mutex<Option<io::ErrorKind>>,
     pub(crate) syncs: AtomicU64,
     pub(crate) whole_syncs: AtomicU64,
+    /// The next sync of a file fails, once, as the kernel tells it once; and its caller hears of it a while later.
+    pub(crate) lingering: Mutex<Option<Arc<Lingering>>>,
+    /// What the file system says it has room for, if that is not the truth.
+    pub(crate) available: Mutex<Option<u64>>,
+}
+
+/// A sync that fails.
+#[derive(Default)]
+pub(crate) struct Lingering {
+    /// The kernel has told.
+    pub(crate) told: AtomicBool,
+    /// The caller may hear of it.
+    pub(crate) go_on: AtomicBool,
 }
 
 pub(crate) struct FaultyDisk(pub(crate) Arc<Faults>);
@@ -29,6 +43,11 @@ impl Faults {
         self.syncs.fetch_add(1, Ordering::Relaxed);
         Faults::fail(&self.sync)
     }
+}
+
+#[allow(clippy::disallowed_methods, reason = "a test waits for real threads")]
+fn pause() {
+    std::thread::sleep(std::time::Duration::from_millis(5));
 }
 
 impl Disk for FaultyDisk {
@@ -63,7 +82,8 @@ impl Disk for FaultyDisk {
         RealDisk.lock(path)
     }
     fn space(&self, path: &Path) -> io::Result<Space> {
-        RealDisk.space(path)
+        let space = RealDisk.space(path)?;
+        Ok(Space { available: self.0.available.lock().unwrap_or(space.available), ..space })
     }
 }
 
@@ -72,6 +92,7 @@ impl File for FaultyFile {
         self.0.len()
     }
     fn read_exact_at(&self, buffer: &mut [u8], position: u64) -> io::Result<()> {
+        Faults::fail(&self.1.read)?;
         self.0.read_exact_at(buffer, position)
     }
     fn write_all_at(&self, buffers: &[IoSlice<'_>], position: u64) -> io::Result<()> {
@@ -92,6 +113,17 @@ impl File for FaultyFile {
     }
     fn sync_data(&self) -> io::Result<()> {
         self.1.sync()?;
+        let lingering = self.1.lingering.lock().take();
+        if let Some(lingering) = lingering {
+            lingering.told.store(true, Ordering::Release);
+            for _ in 0..200 {
+                if lingering.go_on.load(Ordering::Acquire) {
+                    break;
+                }
+                pause();
+            }
+            return Err(io::ErrorKind::Other.into());
+        }
         self.0.sync_data()
     }
     fn start_writeback(&self, range: Range<u64>) -> io::Result<()> {

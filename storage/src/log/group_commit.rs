@@ -42,6 +42,9 @@ pub(super) trait Member: Send + Sync {
     /// The directory has failed: the log's observer hears of it.
     fn tell_failed(&self);
 
+    /// What is held over a sync of the log's files: see `LogDir::syncing`.
+    fn syncing(&self) -> &Mutex<()>;
+
     /// Whether segments are to be finished or a checkpoint is due; asked once for each time.
     fn take_wants_maintenance(&self) -> bool;
 
@@ -156,11 +159,11 @@ impl SyncGroup {
 }
 
 impl Capture {
-    /// Syncs the files and the names.
+    /// Syncs the files.
     ///
     /// # Errors
     /// What the disk answers; it must not be tried again.
-    pub(super) fn sync(&self, disk: &dyn Disk) -> io::Result<()> {
+    pub(super) fn sync(&self) -> io::Result<()> {
         if mutation::active(Mutation::SyncLeftOut) {
             return Ok(());
         }
@@ -170,12 +173,17 @@ impl Capture {
                 synced => synced?,
             }
         }
-        if mutation::active(Mutation::DirectorySyncLeftOut) {
+        Ok(())
+    }
+
+    /// Syncs the names.
+    ///
+    /// # Errors
+    /// As [`Capture::sync`].
+    pub(super) fn sync_names(&self, disk: &dyn Disk) -> io::Result<()> {
+        if mutation::active(Mutation::SyncLeftOut) || mutation::active(Mutation::DirectorySyncLeftOut) {
             return Ok(());
         }
-        for directory in &self.directories {
-            disk.sync_dir(directory)?;
-        }
-        Ok(())
+        self.directories.iter().try_for_each(|directory| disk.sync_dir(directory))
     }
 }

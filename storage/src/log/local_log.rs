@@ -20,6 +20,7 @@
 
 use super::appender::Appender;
 use super::config::LogConfig;
+use super::damage::Damage;
 use super::dir::{Durability, LogDir};
 use super::epochs::{EpochEnd, EpochStart};
 use super::error::LogError;
@@ -59,12 +60,17 @@ pub struct Log {
     pub(super) log_end: AtomicU64,
     pub(super) synced_end: AtomicU64,
     pub(super) unstable: Unstable,
+    pub(super) damage: Damage,
+    /// Whether it may use half of what the directory keeps free.
+    pub(super) reserve: AtomicBool,
     pub(super) wants_maintenance: AtomicBool,
     pub(super) closed: AtomicBool,
     pub(super) abandoned: AtomicBool,
     /// Held while segments are finished, dropped, cut or swapped, and while a checkpoint is taken and written, so that an
     /// older one never replaces a newer one.
     pub(super) upkeep: Mutex<()>,
+    /// Held over a sync of its files, and until its failure was noted: see `LogDir::syncing`.
+    pub(super) syncing: Mutex<()>,
     /// The serial of the file in which the recovery point of the last checkpoint lies; 0 before the first.
     pub(super) checkpointed: AtomicU32,
     /// How often the log was truncated: a sync that was under way then says nothing about the log as it is now.
@@ -148,12 +154,15 @@ impl Log {
             log_end: AtomicU64::new(end.get()),
             synced_end: AtomicU64::new(end.get()),
             unstable: Unstable::new(open),
+            damage: Damage::default(),
+            reserve: AtomicBool::new(false),
             wants_maintenance: AtomicBool::new(false),
             closed: AtomicBool::new(false),
             abandoned: AtomicBool::new(false),
             upkeep: Mutex::new(()),
             checkpointed: AtomicU32::new(0),
             truncations: Mutex::new(0),
+            syncing: Mutex::new(()),
             dropped: Mutex::new(VecDeque::new()),
             log_start_saved: AtomicU64::new(0),
             observer: RwLock::new(None),
@@ -185,6 +194,11 @@ impl Log {
     /// Changes its settings, from the next append on.
     pub fn set_config(&self, config: LogConfig) {
         self.config.store(Arc::new(config));
+    }
+
+    /// Lets it use half of what its directory keeps free: a log of the broker's own.
+    pub fn use_reserve(&self) {
+        self.reserve.store(true, Ordering::Relaxed);
     }
 
     /// Names who hears of the log's progress; nobody is kept alive by it. The observer before is replaced.
@@ -324,6 +338,10 @@ impl Member for Log {
         if let Some(observer) = self.observer() {
             observer.durable(self);
         }
+    }
+
+    fn syncing(&self) -> &Mutex<()> {
+        &self.syncing
     }
 
     fn flush_within(&self) -> Duration {

@@ -10,6 +10,27 @@
 //!           `-- segments      the bytes (crate::segment); compaction swaps runs of them (swap)
 //! ```
 //!
+//! What a disk can do to it, and what comes of that (`rot_tests`, `durability_tests` and the simulation hold it to this):
+//!
+//! | what | where | outcome |
+//! | --- | --- | --- |
+//! | a flipped bit | `identity` | the directory does not open: its partitions are offline, those of others are not |
+//! | | `synced` | that mark claims nothing: rot in that tail would pass for a torn one |
+//! | | `checkpoint` | everything is scanned |
+//! | | an index | made again from the data, with what was aborted |
+//! | | a data file's header | written again from the file's name, if the first batch is good; else named |
+//! | | a batch of a sealed segment | found by the scrub, an upload or a compaction, never uploaded; the tier stands in for the segment, or the range is named and refused (CORRUPT_MESSAGE), nothing else is |
+//! | | a batch beyond the checkpoint | found by the open; below what was synced the tier stands in if it has all, or else the partition is offline by name |
+//! | | `cleaned` | the log is cleaned once more |
+//! | | `lock`, `clean`, `*.rot` | nothing: their names count |
+//! | a torn write | a batch, `*.tmp`, a slot of `synced` | cut, removed, claims nothing |
+//! | EIO of a write or a sync | anywhere | the directory is fenced: its partitions are offline |
+//! | EIO of a read | a fetch | KAFKA_STORAGE_ERROR for that partition |
+//! | | the scrub | as a flipped bit there |
+//! | | the start | as a flipped bit in `identity`; in a partition, that partition is offline |
+//! | no room | above the mark | produce is refused (NOT_ENOUGH_REPLICAS) until there is room |
+//! | | before that | the append, roll, index or checkpoint is done later; nothing is fenced, retention goes on |
+//!
 //! A [`Log`] is appended to under one lock and read without any. What is appended becomes durable in rounds that cover
 //! every partition of a directory, and a log's [`LogObserver`] hears of each. What a planner may delete is said by
 //! [`retention`]; nothing here decides by itself to drop a record.
@@ -19,6 +40,7 @@ mod appender;
 pub mod checkpoint;
 pub mod config;
 mod cut;
+mod damage;
 pub mod dir;
 pub mod epochs;
 mod error;
@@ -34,7 +56,9 @@ mod read;
 mod recovery;
 mod recovery_scan;
 pub mod retention;
+mod room;
 mod rounds;
+mod scrub;
 mod survey;
 mod swap;
 pub mod synced_record;
@@ -45,6 +69,7 @@ mod upkeep;
 
 pub use append::Appended;
 pub use config::{LogConfig, OpenFrom};
+pub use damage::DamagedRange;
 pub use dir::{Durability, LogDir};
 pub use epochs::{EpochEnd, EpochStart, LeaderEpochs};
 pub use error::{AppendError, DirFailed, LogError, ReadError};
@@ -54,6 +79,8 @@ pub use open_dir::{LogDirConfig, OpenDirError};
 pub use producers::{LastBatch, ProducerError, Producers};
 pub use read::LocalRead;
 pub use recovery_scan::OpenReport;
+pub use room::RoomLeft;
+pub use scrub::{Rot, Scrubbed};
 pub use swap::{stands_for, tiles};
 pub use transactions::EndTransaction;
 pub use unit_source::UploadChunk;
@@ -66,6 +93,8 @@ mod faulty_disk;
 mod log_tests;
 #[cfg(test)]
 mod model_tests;
+#[cfg(test)]
+mod rot_tests;
 #[cfg(test)]
 mod settings_tests;
 #[cfg(test)]

@@ -13,15 +13,16 @@ use super::dir::{DELETED, Durability, LogDir};
 use super::error::LogError;
 use super::group_commit::SyncGroup;
 use super::identity::{self, Identity};
+use super::room::Room;
 use super::rounds;
 use super::synced_record::SyncedRecord;
-use crate::env::{Env, Open, Pool, Timestamp, create_dir_durably};
+use crate::env::{Env, Open, Pool, create_dir_durably};
 use crate::segment::OpenFiles;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use uuid::Uuid;
 
@@ -114,8 +115,8 @@ impl LogDir {
             logs: Mutex::new(BTreeMap::new()),
             syncing: Mutex::new(None),
             closed: AtomicBool::new(false),
-            min_free_bytes: AtomicU64::new(0),
-            room: Mutex::new((Timestamp::from_millis(i64::MIN), true)),
+            room: Room::default(),
+            syncing_names: Mutex::new(()),
             unclosed: AtomicBool::new(false),
             syncs_together,
             _lock: lock,
@@ -154,14 +155,14 @@ impl LogDir {
             && self.is_each_accounted_for().map_err(|error| LogError::Failed(self.fail("listing logs", &error)))?;
         if !all_closed {
             tracing::info!(directory = %self.path.display(), "a log was not closed: the next start checks all");
-            return writing.write().map_err(|error| LogError::Failed(self.fail("writing what was synced", &error)));
+            return writing.write().map_err(|error| self.write_failed("writing what was synced", error));
         }
         let clean = self.path.join(CLEAN);
         writing
             .write()
             .and_then(|()| self.env.disk.open(&clean, Open::Replace))
             .and_then(|_| self.env.disk.sync_dir(&self.path))
-            .map_err(|error| LogError::Failed(self.fail("marking a clean shutdown", &error)))
+            .map_err(|error| self.write_failed("marking a clean shutdown", error))
     }
 }
 

@@ -5,6 +5,7 @@
 //! pool first, a window at a time. To find the range, an index and some batch headers may have to be read from the
 //! disk as well: [`Log::read_in_memory`] does not, and says so, and [`Log::read`] is for the cold pool then.
 
+use super::damage::DamagedRange;
 use super::error::{LogError, ReadError, segment_error};
 use super::local_log::{Log, SegmentList};
 use crate::env::Timestamp;
@@ -125,15 +126,16 @@ impl Log {
             let Some(segment) = list.holding(at) else { return Err(ReadError::BelowLocalStart { local_start }) };
             let recent = segment.name() == list.active.name() && list.active.is_recent(at);
             let patience = if recent { Patience::Waits } else { patience };
-            match find(segment.as_ref(), at, upto, max_bytes, at_least_one, patience) {
+            let published = self.good_end(segment.as_ref(), at)?;
+            match find(segment.as_ref(), published, at, upto, max_bytes, at_least_one, patience) {
                 Ok(Find::Range(start, end, mapped)) => {
                     return Ok(Some(LocalRead { base: start.offset, next: end.offset, recent, mapped: Some(mapped) }));
                 }
                 Ok(Find::TooLarge) => return Ok(Some(LocalRead::empty(at))),
                 Ok(Find::NotInMemory) => return Ok(None),
                 // Compaction left nothing from here to the segment's end: what follows is in the next one.
-                Ok(Find::Nothing) if segment.name() != list.active.name() && segment.end().offset < upto => {
-                    at = segment.end().offset;
+                Ok(Find::Nothing) if segment.name() != list.active.name() && published.offset < upto => {
+                    at = published.offset;
                 }
                 // The segment was sealed, and a new one has what was asked for.
                 Ok(Find::Nothing) if self.segments.load().active.name() != list.active.name() => {}
@@ -229,6 +231,20 @@ impl Log {
         Ok(None)
     }
 
+    /// Where `segment` ends for who comes to `at`: where damage begins that is known, as if nothing followed.
+    ///
+    /// # Errors
+    /// [`LogError::Corrupt`] within the damage.
+    pub(super) fn good_end(&self, segment: &dyn Segment, at: Offset) -> Result<Boundary, LogError> {
+        let Some(damaged) = self.damage.ahead(at) else { return Ok(segment.end()) };
+        let DamagedRange { segment: name, from, to } = damaged;
+        if from.offset <= at {
+            let reason = format!("offsets {} to {to} are damaged", from.offset);
+            return Err(LogError::Corrupt { partition: self.id, segment: name, position: from.position.get(), reason });
+        }
+        Ok(if name == segment.name() { from } else { segment.end() })
+    }
+
     fn malformed(&self, segment: &dyn Segment, at: Boundary, why: &dyn std::fmt::Display) -> LogError {
         LogError::Corrupt {
             partition: self.id,
@@ -270,13 +286,13 @@ enum Find {
 
 fn find(
     segment: &dyn Segment,
+    published: Boundary,
     from: Offset,
     upto: Offset,
     max_bytes: u64,
     at_least_one: bool,
     patience: Patience,
 ) -> Result<Find, SegmentError> {
-    let published = segment.end();
     let must_wait = |target| patience == Patience::InMemory && !segment.is_in_memory(target, published);
     if must_wait(Target::Offset(from)) || upto < published.offset && must_wait(Target::Offset(upto)) {
         return Ok(Find::NotInMemory);

@@ -32,7 +32,7 @@ use super::recovery_scan::{Behind, Follow, Indexes, OpenReport, Recovery, start_
 use super::survey::{DataFile, Survey, survey};
 use crate::offset::{LogStart, Offset, PartitionId};
 use crate::segment::scan::Stop;
-use crate::segment::{ActiveWriter, Boundary, DataHeader, HEADER_LEN, SealedSegment, Segment, SegmentName};
+use crate::segment::{ActiveWriter, Boundary, DataHeader, FileName, HEADER_LEN, SealedSegment, Segment, SegmentName};
 use std::io;
 use std::sync::{Arc, Weak};
 
@@ -72,6 +72,7 @@ impl Log {
             now: dir.env().wall(),
             mark: dir.synced_mark(id),
             newest_epoch: from.newest_epoch,
+            tier_end: from.tier_end,
             producers: Producers::default(),
             epochs: LeaderEpochs::default(),
             sealed: Vec::new(),
@@ -133,7 +134,18 @@ impl Recovery<'_> {
             }
         }
         let mut files = found.files;
-        let recovered = self.recover_files(&mut files, found.checkpoint)?;
+        let all = files.clone();
+        let recovered = match self.recover_files(&mut files, found.checkpoint) {
+            // Rot below what was synced: nothing is lost if the tier has all that there was.
+            Err(LogError::Corrupt { segment, position, reason, .. }) if self.tier_has_all(&all) => {
+                tracing::error!(partition = %self.id, %segment, position, reason, "the local log is rotten; the tier has all of it");
+                self.keep_rotten(segment)?;
+                self.drop_all(all)?;
+                self.report.needs_state = first > Offset::ZERO;
+                return self.create(first, highest);
+            }
+            recovered => recovered?,
+        };
         // Only now: had one of these held synced records, the others would have had a hole, which is an error.
         for name in &found.headless {
             self.remove(*name)?;
@@ -285,6 +297,16 @@ impl Recovery<'_> {
         let header = DataHeader { partition: self.id, name, created: self.now, stands_to: None };
         ActiveWriter::create(self.dir.files(), &self.path, header, self.config.file_plan())
             .map_err(|error| self.dir.write_failed("making a data file", error))
+    }
+
+    /// A rotten data file stays under another name, for a person to look at.
+    fn keep_rotten(&self, segment: SegmentName) -> Result<(), LogError> {
+        let data = self.path.join(FileName::Data(segment).to_string());
+        let kept = self.path.join(FileName::Rotten(segment).to_string());
+        match self.dir.env().disk.rename(&data, &kept) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(LogError::Io(error)),
+            _ => Ok(()),
+        }
     }
 
     fn drop_all(&mut self, files: Vec<DataFile>) -> Result<(), LogError> {

@@ -14,7 +14,7 @@ use super::survey::DataFile;
 use super::synced_record::SyncedMark;
 use super::unstable::{note, note_in};
 use crate::env::{File, Timestamp};
-use crate::offset::{FilePosition, LeaderEpoch, Offset, PartitionId};
+use crate::offset::{FilePosition, LeaderEpoch, Offset, PartitionId, TierEnd};
 use crate::segment::scan::{ScanEnd, Stop, scan};
 use crate::segment::{
     AbortedTransaction, Boundary, HEADER_LEN, SealedSegment, Segment, SegmentName, Spacing, SparseIndex, Walk,
@@ -70,6 +70,7 @@ pub(super) struct Recovery<'a> {
     pub(super) now: Timestamp,
     pub(super) mark: Option<SyncedMark>,
     pub(super) newest_epoch: Option<LeaderEpoch>,
+    pub(super) tier_end: Option<TierEnd>,
     pub(super) producers: Producers,
     pub(super) epochs: LeaderEpochs,
     pub(super) sealed: Vec<Arc<SealedSegment>>,
@@ -100,6 +101,24 @@ impl Recovery<'_> {
             note_in(file.file().as_ref(), &mut self.producers, (&mark, &header), self.now).map_err(error)?;
         }
         Ok(())
+    }
+
+    /// Whether the tier has everything that these files had, by the headers of the newest one's batches: they tell where it
+    /// ended if they follow each other up to what was synced, and on to where nothing follows.
+    pub(super) fn tier_has_all(&self, files: &[DataFile]) -> bool {
+        let (Some(tier_end), Some(mark), Some(last)) = (self.tier_end, self.mark, files.last()) else { return false };
+        let path = self.path.join(crate::segment::FileName::Data(last.name).to_string());
+        let Ok(data) = self.dir.env().disk.open(&path, crate::env::Open::Read) else { return false };
+        let start = start_of(last.name);
+        let spacing = crate::segment::Spacing::of(last.name);
+        let mut walk = Walk::new(data, start.position, FilePosition::new(last.len), spacing).expecting(start.offset);
+        let mut end = start.offset;
+        while let Ok(Some(mark)) = walk.next_mark() {
+            end = mark.next;
+        }
+        let reached =
+            mark.serial < last.name.serial || mark.serial == last.name.serial && walk.position() >= mark.position;
+        reached && end <= tier_end.offset()
     }
 
     /// The producers at the end of the last segment that was recovered, as well as they are known: whoever has written

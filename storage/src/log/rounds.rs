@@ -38,7 +38,7 @@
 //! the data files are synced, and of a second log to recover from; it would take the place of [`sync_together`] and nothing else.
 //! `syncfs` also waits for what others write to the same file system, which is why few logs do not use it.
 
-use super::dir::{Durability, LogDir};
+use super::dir::{Durability, LogDir, is_full};
 use super::group_commit::{Capture, Member, OS_BYTES};
 use crate::env::{Monotonic, Pool};
 use std::io;
@@ -144,8 +144,19 @@ fn sync_logs(dir: &LogDir, logs: &[Arc<dyn Member>]) {
             continue;
         }
         let capture = log.capture();
-        let done = capture.sync(dir.env().disk.as_ref());
-        conclude(dir, log.as_ref(), &capture, done);
+        // Its directory may be deleted meanwhile.
+        let gone = |error: &io::Error| log.is_abandoned() && error.kind() == io::ErrorKind::NotFound;
+        let unless_gone = |done: io::Result<()>| match done {
+            Err(error) if gone(&error) => Ok(()),
+            done => done,
+        };
+        let disk = dir.env().disk.as_ref();
+        let files = dir.syncing(log.syncing(), || unless_gone(capture.sync()));
+        let done = files.and_then(|()| match capture.directories.is_empty() {
+            true => Ok(()),
+            false => dir.syncing(&dir.syncing_names, || unless_gone(capture.sync_names(disk))),
+        });
+        conclude(dir, log.as_ref(), &capture, done.is_ok());
     }
 }
 
@@ -156,39 +167,29 @@ fn sync_together(dir: &LogDir, logs: &[Arc<dyn Member>]) -> bool {
     }
     let captures: Vec<_> = logs.iter().map(|log| (log, log.capture())).collect();
     let done = dir.env().disk.sync_file_system(dir.path());
+    if let Err(error) = &done {
+        dir.fail("a sync failed", error);
+    }
     for (log, capture) in captures {
-        let done = match &done {
-            Ok(()) => Ok(()),
-            Err(error) => Err(io::Error::new(error.kind(), error.to_string())),
-        };
-        conclude(dir, log.as_ref(), &capture, done);
+        conclude(dir, log.as_ref(), &capture, done.is_ok());
     }
     true
 }
 
-/// Publishes what was synced, or fences the directory.
-fn conclude(dir: &LogDir, log: &dyn Member, capture: &Capture, done: io::Result<()>) {
-    match done {
-        // Another sync failed meanwhile, of the same file perhaps: the disk tells that once, and whoever syncs after it hears
-        // that all is well.
-        Ok(()) if dir.check().is_err() => log.tell_failed(),
-        Ok(()) => {
-            {
-                let mut record = dir.synced_record().lock();
-                // Of a deleted partition nothing is claimed: whoever deletes it forgets its mark after this lock.
-                if !log.is_abandoned() {
-                    record.note(log.id(), capture.mark);
-                }
-            }
-            log.publish_synced(capture);
-        }
-        // Its directory was deleted meanwhile.
-        Err(error) if log.is_abandoned() && error.kind() == io::ErrorKind::NotFound => {}
-        Err(error) => {
-            dir.fail("a sync failed", &error);
-            log.tell_failed();
+/// Publishes what was synced, or tells that it was not. A directory that failed is fenced by now.
+fn conclude(dir: &LogDir, log: &dyn Member, capture: &Capture, done: bool) {
+    if !done || dir.check().is_err() {
+        log.tell_failed();
+        return;
+    }
+    {
+        let mut record = dir.synced_record().lock();
+        // Of a deleted partition nothing is claimed: whoever deletes it forgets its mark after this lock.
+        if !log.is_abandoned() {
+            record.note(log.id(), capture.mark);
         }
     }
+    log.publish_synced(capture);
 }
 
 /// Writes the record of what was synced in the background, unless the last writing still goes on.
@@ -201,8 +202,13 @@ fn write_record(dir: &Arc<LogDir>, writing: &Arc<AtomicBool>) {
     let env = dir.env().clone();
     let work = move || {
         let slots = dir.synced_record().lock().take();
-        if let Err(error) = slots.write() {
-            dir.fail("writing the record of what was synced", &error);
+        match slots.write() {
+            Ok(()) => {}
+            // It claims less than is true, which is allowed, until there is room.
+            Err(error) if is_full(&error) => dir.synced_record().lock().put_back(slots),
+            Err(error) => {
+                dir.fail("writing the record of what was synced", &error);
+            }
         }
         writing.store(false, Ordering::Release);
     };

@@ -192,7 +192,7 @@ fn a_log_start_is_answered_for_only_once_it_is_saved() {
     assert!(matches!(log.advance_log_start(to), Err(LogError::NoSpace)), "it moved, and nobody saved it");
     *faults.write.lock() = None;
     log.advance_log_start(to).unwrap();
-    let checkpoint = std::fs::read(root.path().join(id().to_string()).join("checkpoint")).unwrap();
+    let checkpoint = dir.env().disk.read(&root.path().join(id().to_string()).join("checkpoint")).unwrap();
     assert_eq!(checkpoint::Checkpoint::decode(&checkpoint).unwrap().log_start, to);
     log.advance_log_start(LogStart::at(Offset::new(1))).unwrap();
     assert_eq!(log.log_start(), to);

@@ -1,12 +1,13 @@
 //! What a partition's directory holds, before any of it is believed.
 
 use super::checkpoint::Checkpoint;
-use crate::env::{Disk, Open};
-use crate::offset::{Offset, PartitionId};
+use crate::env::{Disk, Open, Timestamp};
+use crate::offset::{FilePosition, Offset, PartitionId};
 use crate::segment::header::header_matches_name;
 use crate::segment::name::{is_replaced, superseded_end};
-use crate::segment::{DataHeader, FileName, HEADER_LEN, SegmentName};
-use std::io;
+use crate::segment::{DataHeader, FileName, HEADER_LEN, SegmentName, parse_mark};
+use esker_protocol::record::{BatchHeader, check_stored};
+use std::io::{self, IoSlice};
 use std::path::Path;
 
 /// A data file.
@@ -40,12 +41,16 @@ pub(super) fn survey(disk: &dyn Disk, path: &Path, id: PartitionId) -> io::Resul
         match entry.name.parse() {
             Ok(FileName::Data(name)) => {
                 found.highest_serial = found.highest_serial.max(name.serial);
-                let header = read_header(disk, &path.join(&entry.name), id, name, entry.len)?;
+                let data = path.join(&entry.name);
+                let header = match read_header(disk, &data, id, name, entry.len)? {
+                    None => rebuild_header(disk, &data, id, name, entry.len)?,
+                    header => header,
+                };
                 files.push(DataFile { name, len: entry.len, header });
             }
             Ok(FileName::Index(name)) => indexes.push(name),
-            // Compaction's own; it concerns no record.
-            Ok(FileName::Cleaned) => {}
+            // Compaction's own, and what is kept of rotten segments; neither concerns any record.
+            Ok(FileName::Cleaned | FileName::Rotten(_)) => {}
             Ok(FileName::Checkpoint) => found.checkpoint = read_checkpoint(disk, &path.join(&entry.name), id)?,
             // Half of an atomic replacement.
             Err(()) if entry.name.ends_with(".tmp") => disk.remove_file(&path.join(&entry.name))?,
@@ -94,6 +99,36 @@ fn read_header(
         }
         Err(_) => Ok(None),
     }
+}
+
+/// The header of a file that has a good first batch where its name says, and so had one: what it said is in the name.
+fn rebuild_header(
+    disk: &dyn Disk,
+    path: &Path,
+    id: PartitionId,
+    name: SegmentName,
+    len: u64,
+) -> io::Result<Option<DataHeader>> {
+    if name.is_cleaned() || len < HEADER_LEN + BatchHeader::SIZE as u64 {
+        return Ok(None);
+    }
+    let file = disk.open(path, Open::Write)?;
+    let mut head = [0; BatchHeader::SIZE];
+    file.read_exact_at(&mut head, HEADER_LEN)?;
+    let Ok((mark, _)) = parse_mark(&head, FilePosition::new(HEADER_LEN)) else { return Ok(None) };
+    if mark.base != name.base || mark.end().get() > len {
+        return Ok(None);
+    }
+    let mut batch = vec![0; mark.len as usize];
+    file.read_exact_at(&mut batch, HEADER_LEN)?;
+    if check_stored(&batch).is_err() {
+        return Ok(None);
+    }
+    tracing::warn!(partition = %id, segment = %name, "the header of a data file is damaged; it is written again");
+    let header = DataHeader { partition: id, name, created: Timestamp::from_millis(0), stands_to: None };
+    file.write_all_at(&[IoSlice::new(&header.encode())], 0)?;
+    file.sync_data()?;
+    Ok(Some(header))
 }
 
 fn read_checkpoint(disk: &dyn Disk, path: &Path, id: PartitionId) -> io::Result<Option<Checkpoint>> {

@@ -141,6 +141,23 @@ impl SyncedRecord {
         !self.unwritten.is_empty() || !self.erased.is_empty()
     }
 
+    /// Takes back what could not be written, for the next time.
+    pub fn put_back(&mut self, writing: Writing) {
+        for (index, slot) in writing.slots {
+            match self.slots.iter().find(|(_, (at, _))| *at == index).map(|(id, _)| *id) {
+                Some(id) => {
+                    self.unwritten.insert(id);
+                }
+                // An erased slot, free by now: nobody may have it before it is erased.
+                None if slot == [0; SLOT] => {
+                    self.free.retain(|free| *free != index);
+                    self.erased.push(index);
+                }
+                None => {}
+            }
+        }
+    }
+
     /// Takes what is to be written, to be given to [`Writing::write`] elsewhere.
     pub fn take(&mut self) -> Writing {
         let mut slots = Vec::new();
@@ -190,6 +207,12 @@ fn sealed(mut bytes: [u8; SLOT]) -> [u8; SLOT] {
     let crc = crc32fast::hash(&bytes[..SLOT - 4]);
     bytes[SLOT - 4..].copy_from_slice(&crc.to_be_bytes());
     bytes
+}
+
+/// The marks in a record's bytes; `None` if its header is damaged or of another version.
+pub fn marks(bytes: &[u8]) -> Option<Vec<(PartitionId, SyncedMark)>> {
+    let slots = bytes.get(SLOT..).filter(|_| bytes.starts_with(&header()))?;
+    Some(slots.chunks_exact(SLOT).filter_map(decode).collect())
 }
 
 pub(super) fn decode(slot: &[u8]) -> Option<(PartitionId, SyncedMark)> {

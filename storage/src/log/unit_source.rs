@@ -61,7 +61,7 @@ impl Log {
                 return Err(ReadError::BelowLocalStart { local_start: self.local_start() });
             };
             let error = |error| segment_error(self.id, segment.name(), error);
-            let published = segment.end();
+            let published = self.good_end(segment.as_ref(), from)?;
             let start = segment.boundary_at_offset(from, published).map_err(error)?;
             let mut end = segment.boundary_at_offset(upto, published).map_err(error)?;
             if start.position >= end.position {
@@ -169,7 +169,7 @@ impl Log {
                 return Err(LogError::Invalid("the offset is not on this disk"));
             };
             let error = |error| segment_error(self.id, segment.name(), error);
-            let published = segment.end();
+            let published = self.good_end(segment.as_ref(), at)?;
             let start = segment.boundary_at_offset(at, published).map_err(error)?;
             let end = segment.boundary_at_offset(offset, published).map_err(error)?;
             let mut walk = segment.walk(start.position, end).map_err(error)?;

@@ -12,9 +12,8 @@ use super::group_commit::Member;
 use super::local_log::{Log, SegmentList};
 use super::producers_codec;
 use crate::env::{Timestamp, write_atomically};
-use crate::offset::{FilePosition, LocalStart};
-use crate::segment::scan::{Stop, scan};
-use crate::segment::{ActiveWriter, Boundary, DataHeader, FileName, HEADER_LEN, Segment, SegmentName, Spacing};
+use crate::offset::LocalStart;
+use crate::segment::{ActiveWriter, DataHeader, FileName, Segment, SegmentName};
 use parking_lot::MutexGuard;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -125,7 +124,7 @@ impl Log {
         let unfinished = self.appender.lock().unfinished.clone();
         for (segment, producers) in unfinished {
             let producers = producers.map_or_else(Vec::new, |producers| producers_codec::encode(&producers));
-            segment.sync().map_err(|error| self.sync_failed(&error))?;
+            self.dir.syncing(&self.syncing, || segment.sync())?;
             segment.finish(&producers).map_err(|error| self.dir.write_failed("sealing a segment", error))?;
         }
         self.appender.lock().unfinished.retain(|(segment, _)| segment.is_unfinished() && !segment.is_removed());
@@ -158,59 +157,19 @@ impl Log {
             (checkpoint, active, appender.unfinished.clone())
         };
         // A round may have taken these from the lists of what is unsynced and be at it still: that is no promise yet.
-        let failed = |error| self.sync_failed(&error);
         for (segment, _) in unfinished {
-            segment.sync().map_err(failed)?;
+            self.dir.syncing(&self.syncing, || segment.sync())?;
         }
         let file = active.open().map_err(|error| segment_error(self.id, active.name(), error))?;
-        file.file().sync_data().map_err(failed)?;
+        self.dir.syncing(&self.syncing, || file.file().sync_data())?;
+        self.dir.sync_names(&[&self.path, self.dir.path()])?;
         let disk = self.dir.env().disk.as_ref();
-        disk.sync_dir(&self.path).and_then(|()| disk.sync_dir(self.dir.path())).map_err(failed)?;
         let path = self.path.join(FileName::Checkpoint.to_string());
         write_atomically(disk, &path, &checkpoint.encode())
             .map_err(|error| self.dir.write_failed("writing a checkpoint", error))?;
         self.log_start_saved.fetch_max(checkpoint.log_start.offset().get(), Ordering::AcqRel);
         self.checkpointed.store(checkpoint.point.serial, Ordering::Release);
         Ok(())
-    }
-
-    /// Reads a sealed segment from the disk and checks every batch of it; how many bytes those were. `None` if there is no
-    /// such sealed segment (any more). Reads it whole: for the maintenance pool.
-    ///
-    /// # Errors
-    /// [`LogError::Corrupt`] names the first rotten batch.
-    pub fn scrub(&self, name: SegmentName) -> Result<Option<u64>, LogError> {
-        self.dir.check()?;
-        let list = self.segments.load_full();
-        let Some(segment) = list.sealed.iter().find(|segment| segment.name() == name) else { return Ok(None) };
-        let start = Boundary { offset: name.base, position: FilePosition::new(HEADER_LEN) };
-        let checked = match segment.open() {
-            Ok(open) => {
-                let (spacing, limit) = (Spacing::of(name), Some(segment.end().offset));
-                scan(open.file().as_ref(), start, spacing, limit, (None, None), |_, _, _| {})
-            }
-            Err(_) if segment.is_removed() => return Ok(None),
-            Err(error) => return Err(segment_error(self.id, name, error)),
-        };
-        let checked = checked.map_err(LogError::Io)?;
-        let whole = if name.is_cleaned() {
-            checked.end.position == segment.end().position
-        } else {
-            checked.end == segment.end()
-        };
-        if whole {
-            return Ok(Some(checked.end.position.get() - HEADER_LEN));
-        }
-        let reason = match checked.stop {
-            Stop::Broken(reason) => reason,
-            _ => "the segment ends before it did when it was sealed",
-        };
-        let position = checked.end.position.get();
-        Err(LogError::Corrupt { partition: self.id, segment: name, position, reason: reason.to_owned() })
-    }
-
-    pub(super) fn sync_failed(&self, error: &std::io::Error) -> LogError {
-        LogError::Failed(self.dir.fail("a sync failed", error))
     }
 
     /// Ends appending and takes a last checkpoint, so that the next start scans nothing. Blocks.

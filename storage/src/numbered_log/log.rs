@@ -83,6 +83,20 @@ impl<R: Record, S: Record> NumberedLog<R, S> {
     /// [`LogError::Retry`], [`LogError::Refused`], and [`LogError::Corrupt`] or [`LogError::Incompatible`] for the
     /// snapshot.
     pub async fn open(store: Arc<dyn Store>, env: Env, name: LogName) -> Result<Opened<R, S>, LogError> {
+        NumberedLog::open_before(store, env, name, Timestamp::from_millis(i64::MAX)).await
+    }
+
+    /// As [`NumberedLog::open`], at the newest of the snapshots that were written by `horizon`: to look at the log as it
+    /// was then.
+    ///
+    /// # Errors
+    /// As [`NumberedLog::open`].
+    pub async fn open_before(
+        store: Arc<dyn Store>,
+        env: Env,
+        name: LogName,
+        horizon: Timestamp,
+    ) -> Result<Opened<R, S>, LogError> {
         let writer = env.random.uuid();
         let mut log = NumberedLog {
             store,
@@ -95,7 +109,9 @@ impl<R: Record, S: Record> NumberedLog<R, S> {
             pending: None,
             lines: PhantomData,
         };
-        let snapshot = match log.newest_snapshot(0).await? {
+        let snapshots = list_snapshots(&*log.store, &log.name, 0).await?;
+        let old = snapshots.into_iter().filter(|(_, modified)| *modified <= horizon);
+        let snapshot = match old.map(|(number, _)| number).max() {
             Some(number) => {
                 let (writers, lines) = read_snapshot(&*log.store, &log.name, number).await?;
                 log.number = number;

@@ -15,6 +15,7 @@ mod lookup;
 mod open;
 mod read;
 mod retention;
+mod scrub;
 mod upload;
 
 pub use error::{LookupError, ReadError};
@@ -23,7 +24,9 @@ pub use lookup::Found;
 pub use open::OpenError;
 pub use read::{Read, Records, Source, Want};
 pub use retention::Retention;
+pub use scrub::Finding;
 
+use crate::compaction::EVERYTHING;
 use crate::env::{Env, Timestamp};
 use crate::log::{AppendError, Appended, Log, LogConfig};
 use crate::offset::{
@@ -75,11 +78,25 @@ impl PartitionLog {
         self.log.set_config(config);
     }
 
-    /// Whether the tier has nothing of the partition. Where it has, an older record that a local tombstone hides may be there
-    /// still, and be read again once the local copy of it is gone: the tombstone must stay.
-    pub fn nothing_is_tiered(&self) -> bool {
-        self.manifest().is_none_or(|manifest| manifest.last().is_none() && manifest.pages().is_empty())
-            && self.local_start().offset() <= self.log_start().offset()
+    /// Below which offset local tombstones have nothing left to hide. Where the tier has something of the partition, an
+    /// older record may be there still, and be read again once the local copy of it is gone: a local tombstone waits until
+    /// passes over the tier have come as far as `tier_cleaned_to`.
+    pub fn clean_below(&self, tier_cleaned_to: Option<Offset>) -> Offset {
+        let tiered = self.manifest().is_some_and(|manifest| manifest.last().is_some() || !manifest.pages().is_empty());
+        if tiered || self.local_start().offset() > self.log_start().offset() {
+            return tier_cleaned_to.unwrap_or(Offset::ZERO);
+        }
+        EVERYTHING
+    }
+
+    /// Up to where the local log may be compacted: what is committed and stable; and where it is copied to the tier, only
+    /// what the tier has as well, so that uploads read what was appended.
+    pub fn compactable_end(&self, committed: HighWatermark, copied: bool) -> Offset {
+        let stable = self.last_stable(committed).offset();
+        if !copied {
+            return stable;
+        }
+        stable.min(self.manifest().map_or(Offset::ZERO, |manifest| manifest.end().offset()))
     }
 
     /// Appends a batch as the leader of `epoch`.

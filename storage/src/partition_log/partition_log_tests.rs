@@ -65,7 +65,12 @@ struct One(Arc<PartitionLog>, LeaderEpoch);
 impl UnitSources for One {
     fn views(&self) -> Vec<PartitionView> {
         let committed = HighWatermark::at(self.0.synced_end().offset());
-        vec![self.0.upload_view(self.1, committed, TailLimits { max_bytes: 0, max_age: Duration::ZERO }, true)]
+        vec![self.0.upload_view(
+            self.1,
+            committed,
+            TailLimits { max_bytes: 0, max_age: Duration::ZERO, ..TailLimits::default() },
+            true,
+        )]
     }
 
     fn source(&self, _: &PartitionId) -> Option<Arc<dyn UnitSource>> {
@@ -380,4 +385,155 @@ fn a_reader_passes_over_what_is_lost() {
     let want = Want { from: Offset::ZERO, upto: lost.end, max_bytes: 300, at_least_one: true, committed: false };
     let Read::Cold(source) = log.read(want).unwrap() else { panic!("it is not here") };
     assert!(block_on(log.complete(source, LIMIT)).unwrap().unwrap().is_empty());
+}
+
+/// Turns the bits of one byte around, and forgets what was read of the file.
+fn damage(disk: &TestDisk, segment: crate::segment::SegmentName, at: u64) {
+    let path = disk.path().join(id().to_string()).join(format!("{segment}.log"));
+    let file = disk.env().disk.open(&path, crate::env::Open::Write).unwrap();
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, at).unwrap();
+    file.write_all_at(&[std::io::IoSlice::new(&[!byte[0]])], at).unwrap();
+}
+
+fn scrub(log: &PartitionLog) -> Vec<Finding> {
+    let sealed = log.local().segments().into_iter().filter(|segment| segment.sealed);
+    sealed.map(|segment| block_on(log.scrub(segment.name, u64::MAX, |_| {})).unwrap()).collect()
+}
+
+#[test]
+fn the_tier_stands_in_for_what_is_rotten() {
+    let (bench, disk) = (Bench::new(), TestDisk::new());
+    let dir = disk.open();
+    let log = bench.open(&dir, 0);
+    let mut sent = fill(&log, 0, 0..30);
+    bench.upload(&log, 0);
+    log.local().finish_sealed().unwrap();
+    assert!(scrub(&log).iter().all(|finding| *finding == Finding::Sound));
+    let third = log.local().segments()[2];
+    damage(&disk, third.name, third.bytes / 2);
+    assert!(read_all(&log, Offset::ZERO).0 != sent, "nobody has noticed yet");
+    let findings = scrub(&log);
+    assert!(matches!(findings[2], Finding::Quarantined(rot) if rot.segment == third.name), "{findings:?}");
+    assert_eq!(log.local_start().offset(), third.end);
+    sent.extend(fill(&log, 0, 30..32));
+    assert!(read_all(&log, Offset::ZERO).0 == sent, "byte for byte, from the tier");
+    assert!(log.local().damaged().is_empty());
+    let local = Arc::clone(log.local());
+    drop(log);
+    disk.close(dir, local);
+    let partition = disk.path().join(id().to_string());
+    assert!(disk.env().disk.exists(&partition.join(format!("{}.rot", third.name))).unwrap());
+    let log = bench.open(&disk.open(), 1);
+    assert!(read_all(&log, Offset::ZERO).0 == sent);
+}
+
+#[test]
+fn rot_that_the_tier_lacks_is_named_and_nothing_else_is_refused() {
+    for in_header in [false, true] {
+        let (bench, disk) = (Bench::new(), TestDisk::new());
+        let log = bench.open(&disk.open(), 0);
+        let sent = fill(&log, 0, 0..30);
+        synced(&log);
+        log.local().finish_sealed().unwrap();
+        let third = log.local().segments()[2];
+        let batch = (third.bytes - 64) / (third.end.get() - third.name.base.get()) * 3;
+        // The second batch of the segment: its length field, or its records.
+        damage(&disk, third.name, 64 + batch + if in_header { 9 } else { 80 });
+        let findings = scrub(&log);
+        let Finding::Damaged(range) = findings[2] else { panic!("{findings:?}") };
+        assert_eq!(range.from.offset, third.name.base.plus(3));
+        assert_eq!(range.to, if in_header { third.end } else { third.name.base.plus(6) });
+        assert_eq!(log.local().damaged(), [range]);
+        let want = |from| Want {
+            from,
+            upto: log.log_end().offset(),
+            max_bytes: 1 << 20,
+            at_least_one: true,
+            committed: false,
+        };
+        let read = |from: Offset| match log.read(want(from)) {
+            Ok(Read::Nothing) => panic!("nothing"),
+            Ok(Read::Hot(records)) => Ok(records),
+            Ok(Read::Cold(source)) => block_on(log.complete(source, LIMIT)).map(Option::unwrap),
+            Err(error) => Err(error),
+        };
+        let (mut at, mut bytes) = (Offset::ZERO, Vec::new());
+        while at < log.log_end().offset() {
+            match read(at) {
+                Ok(records) => {
+                    at = records.next().unwrap();
+                    bytes.extend_from_slice(&records.bytes);
+                }
+                Err(ReadError::Log(crate::log::LogError::Corrupt { segment, .. })) => {
+                    assert_eq!((segment, at), (third.name, range.from.offset));
+                    at = range.to;
+                }
+                Err(error) => panic!("{error}"),
+            }
+        }
+        let cut = sent.len() / 30 * ((range.to.get() - range.from.offset.get()) / 3) as usize;
+        assert_eq!(bytes.len(), sent.len() - cut, "all but the damaged range");
+        assert!(matches!(read(range.from.offset.plus(1)), Err(ReadError::Log(_))), "in the middle of it as well");
+
+        // What is good before it goes to the tier, and nothing else.
+        let sources: Arc<dyn UnitSources> = Arc::new(One(Arc::clone(&log), LeaderEpoch::new(0)));
+        let commits = bench.tier.commits.clone();
+        let store = Arc::clone(&bench.store);
+        let uploader =
+            Uploader::start(&real_env(), store, Uuid::from_u128(1), commits, sources, UploadConfig::default());
+        eventually(|| log.manifest().is_some_and(|manifest| manifest.end().offset() == range.from.offset));
+        uploader.stop();
+    }
+}
+
+#[test]
+fn an_upload_finds_rot_and_goes_up_to_it() {
+    let (bench, disk) = (Bench::new(), TestDisk::new());
+    let log = bench.open(&disk.open(), 0);
+    fill(&log, 0, 0..30);
+    synced(&log);
+    log.local().finish_sealed().unwrap();
+    let third = log.local().segments()[2];
+    damage(&disk, third.name, third.bytes / 2);
+    let sources: Arc<dyn UnitSources> = Arc::new(One(Arc::clone(&log), LeaderEpoch::new(0)));
+    let (commits, store) = (bench.tier.commits.clone(), Arc::clone(&bench.store));
+    let uploader = Uploader::start(&real_env(), store, Uuid::from_u128(1), commits, sources, UploadConfig::default());
+    eventually(|| {
+        let rot = log.local().damaged().first().map(|range| range.from.offset);
+        rot.is_some() && log.manifest().map(|manifest| manifest.end().offset()) == rot
+    });
+    uploader.stop();
+    assert!(log.local().damaged()[0].from.offset > third.name.base);
+}
+
+#[test]
+fn rot_that_a_restart_finds_is_no_loss_if_the_tier_has_all() {
+    let (bench, disk) = (Bench::new(), TestDisk::new());
+    let dir = disk.open();
+    let log = bench.open(&dir, 0);
+    let mut sent = fill(&log, 0, 0..30);
+    let idempotent = batch_from(7, 0, 0, 3);
+    let original = log.append(idempotent.clone(), LeaderEpoch::new(0), NOW).unwrap();
+    sent.extend_from_slice(&idempotent.clone().stamp(original.base_offset.to_wire(), 0, None).to_bytes());
+    bench.upload(&log, 0);
+    // Until the record of what was synced tells of it.
+    let mark = log.local().dir().synced_mark(id()).unwrap();
+    eventually(|| {
+        let record = crate::log::synced_record::SyncedRecord::open(&crate::env::RealDisk, disk.path()).unwrap();
+        record.mark(id()) == Some(mark)
+    });
+    let newest = *log.local().segments().last().unwrap();
+    assert!(newest.bytes > 64 + 80);
+    let local = Arc::clone(log.local());
+    drop(log);
+    disk.kill(dir, local);
+    let partition = disk.path().join(id().to_string());
+    disk.env().disk.remove_file(&partition.join("checkpoint")).unwrap();
+    damage(&disk, newest.name, 64 + 80);
+    let log = bench.open(&disk.open(), 1);
+    assert_eq!(log.local_start().offset(), newest.end, "it starts at the tier's end");
+    assert!(read_all(&log, Offset::ZERO).0 == sent);
+    assert!(log.append(idempotent, LeaderEpoch::new(1), NOW).unwrap().duplicate);
+    assert!(disk.env().disk.exists(&partition.join(format!("{}.rot", newest.name))).unwrap());
 }

@@ -10,8 +10,8 @@
 use super::{LookupError, PartitionLog};
 use crate::env::mutation::{self, Mutation};
 use crate::env::{Pool, Timestamp};
-use crate::log::SegmentInfo;
 use crate::log::retention::{RetentionConfig, RetentionState, active_is_expired, plan};
+use crate::log::{LogError, SegmentInfo};
 use crate::offset::{HighWatermark, LeaderEpoch, LogStart, Offset, TierEnd};
 use crate::tier::{Manifest, TierError, TierRecord, TotalRetention, Verdict, expired_before};
 use std::sync::Arc;
@@ -156,7 +156,13 @@ impl PartitionLog {
     /// Moves the log start of the local part after the tier's.
     async fn move_local_start(&self, start: LogStart) -> Result<(), LookupError> {
         let log = Arc::clone(&self.log);
-        self.env.blocking(Pool::Maintenance, move || log.advance_log_start(start)).await??;
+        match self.env.blocking(Pool::Maintenance, move || log.advance_log_start(start)).await? {
+            // The tier log has it already. Who waited for room here would wait for what only retention makes.
+            Err(LogError::NoSpace) => {
+                tracing::warn!(partition = %self.id(), log_start = %start, "no room to record the log start");
+            }
+            moved => moved?,
+        }
         tracing::debug!(partition = %self.id(), log_start = %start, "the log start moved");
         Ok(())
     }

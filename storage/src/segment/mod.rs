@@ -40,4 +40,5 @@ pub use lookup::{Boundary, MappedRange, Segment, Target};
 pub use name::{FileName, SegmentName};
 pub use open_files::OpenFiles;
 pub use sealed::SealedSegment;
+pub use walk::parse_mark;
 pub use walk::{SegmentError, Spacing, Walk};

@@ -6,6 +6,7 @@
 //!     00000000000000000000-00000001.index          its index, written when it was sealed
 //!     00000000000000000000-00000004-00000001.log   a cleaned data file: base - serial - generation, 8 digits
 //!     00000000000000000000-00000004-00000001.index its index
+//!     00000000000000000000-00000001.rot            a data file that was found rotten, for a person to look at
 //!     checkpoint                                   see `log::checkpoint`
 //!     cleaned                                      see `compaction::progress`
 //! ```
@@ -53,6 +54,8 @@ pub enum FileName {
     Data(SegmentName),
     /// A sealed segment's index.
     Index(SegmentName),
+    /// What is kept of a rotten segment.
+    Rotten(SegmentName),
     /// The partition's checkpoint.
     Checkpoint,
     /// Up to where the partition was cleaned.
@@ -71,6 +74,7 @@ impl fmt::Display for FileName {
         match self {
             FileName::Data(name) => write!(f, "{name}.log"),
             FileName::Index(name) => write!(f, "{name}.index"),
+            FileName::Rotten(name) => write!(f, "{name}.rot"),
             FileName::Checkpoint => f.write_str("checkpoint"),
             FileName::Cleaned => f.write_str("cleaned"),
         }
@@ -84,6 +88,7 @@ impl FromStr for FileName {
         let name = match text.split_once('.') {
             Some((stem, "log")) => FileName::Data(parse_stem(stem)?),
             Some((stem, "index")) => FileName::Index(parse_stem(stem)?),
+            Some((stem, "rot")) => FileName::Rotten(parse_stem(stem)?),
             None if text == "checkpoint" => FileName::Checkpoint,
             None if text == "cleaned" => FileName::Cleaned,
             _ => return Err(()),
@@ -135,7 +140,7 @@ mod tests {
         #[test]
         fn names_parse_back(base in 0..=i64::MAX as u64, serial: u32, generation: u32) {
             let name = SegmentName { base: Offset::new(base), serial, generation };
-            for name in [FileName::Data(name), FileName::Index(name), FileName::Checkpoint, FileName::Cleaned] {
+            for name in [FileName::Data(name), FileName::Index(name), FileName::Rotten(name), FileName::Checkpoint, FileName::Cleaned] {
                 prop_assert_eq!(name.to_string().parse(), Ok(name));
             }
         }

@@ -33,6 +33,8 @@ pub struct SealedSegment {
     /// Until they are in their file.
     unwritten: Mutex<Option<Indexes>>,
     removed: AtomicBool,
+    /// Whether its data file stays, under another name, when it is removed.
+    condemned: AtomicBool,
 }
 
 /// What is looked up in a segment, and the transactions that were aborted in it.
@@ -58,6 +60,7 @@ impl SealedSegment {
             trim: true,
             unwritten: Mutex::new(Some(Indexes { sparse: Arc::new(index), aborted: aborted.into() })),
             removed: AtomicBool::new(false),
+            condemned: AtomicBool::new(false),
         }
     }
 
@@ -70,6 +73,7 @@ impl SealedSegment {
             trim: false,
             unwritten: Mutex::new(None),
             removed: AtomicBool::new(false),
+            condemned: AtomicBool::new(false),
         }
     }
 
@@ -236,6 +240,11 @@ impl SealedSegment {
         Ok(index)
     }
 
+    /// It is rotten: when it is removed its data file stays, under another name, for a person to look at.
+    pub fn condemn(&self) {
+        self.condemned.store(true, Ordering::Release);
+    }
+
     /// Removes its files. What is mapped of them stays readable.
     ///
     /// # Errors
@@ -243,6 +252,13 @@ impl SealedSegment {
     pub fn remove(&self) -> io::Result<()> {
         self.removed.store(true, Ordering::Release);
         self.file.let_go();
+        if self.condemned.load(Ordering::Acquire) {
+            let kept = self.file.path().with_file_name(FileName::Rotten(self.summary.name).to_string());
+            match self.file.files().disk().rename(self.file.path(), &kept) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+        }
         remove_segment_files(self.file.files().disk().as_ref(), self.file.path(), &self.index_path)
     }
 }

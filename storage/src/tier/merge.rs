@@ -27,6 +27,7 @@ use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Units of one run at most.
 const MAX_RUN: usize = 256;
@@ -44,11 +45,13 @@ pub struct MergeConfig {
     pub fan_in: usize,
     /// Objects that one plan reads from.
     pub max_objects: usize,
+    /// How far apart the latest timestamps of what is merged may be.
+    pub max_span: Duration,
 }
 
 impl Default for MergeConfig {
     fn default() -> MergeConfig {
-        MergeConfig { small_bytes: 4 << 20, max_bytes: 16 << 20, fan_in: 16, max_objects: 256 }
+        MergeConfig { small_bytes: 4 << 20, max_bytes: 16 << 20, fan_in: 16, max_objects: 256, max_span: Duration::MAX }
     }
 }
 
@@ -61,7 +64,8 @@ pub fn run_to_merge(config: &MergeConfig, units: &[Arc<UnitMeta>]) -> Option<Ran
     (0..units.len()).find_map(|first| {
         let (mut bytes, mut largest, mut count) = (0u64, 0u64, 0usize);
         for unit in units.iter().skip(first).take(MAX_RUN).take_while(|unit| is_small(unit)) {
-            if bytes.saturating_add(unit.data.len()) > config.max_bytes {
+            let span = units.get(first).map_or(0, |first| millis_between(first, unit));
+            if bytes.saturating_add(unit.data.len()) > config.max_bytes || span > config.max_span.as_millis() {
                 break;
             }
             bytes = bytes.saturating_add(unit.data.len());
@@ -72,6 +76,11 @@ pub fn run_to_merge(config: &MergeConfig, units: &[Arc<UnitMeta>]) -> Option<Ran
         let much = bytes >= config.max_bytes / 2 && largest.saturating_mul(2) <= bytes;
         (many || much).then(|| first..first + count)
     })
+}
+
+fn millis_between(a: &UnitMeta, b: &UnitMeta) -> u128 {
+    let both = a.max_timestamp.zip(b.max_timestamp);
+    both.map_or(0, |(a, b)| u128::from(a.millis().abs_diff(b.millis())))
 }
 
 /// The runs to merge now, of the partitions that this broker leads: together at most `budget` bytes.
@@ -86,7 +95,14 @@ pub fn plan_merges(
     for view in views.iter().filter(|view| view.enabled && !busy.contains(&view.partition)) {
         let manifest = image.get(&view.partition).filter(|manifest| manifest.open_epoch() == Some(view.leader_epoch));
         let Some(manifest) = manifest else { continue };
-        let Some(run) = run_to_merge(config, manifest.recent()) else { continue };
+        let max_bytes = config.max_bytes.min(view.tail.merged_max_bytes);
+        let of_view = MergeConfig {
+            max_bytes,
+            small_bytes: config.small_bytes.min(max_bytes / 4),
+            max_span: config.max_span.min(view.tail.merged_max_span),
+            ..*config
+        };
+        let Some(run) = run_to_merge(&of_view, manifest.recent()) else { continue };
         let Some(run) = Stretch::recent(view.partition, manifest, view.leader_epoch).run(run) else { continue };
         let new = run.units().iter().filter(|unit| !objects.contains(&unit.key));
         let keys: BTreeSet<Arc<str>> = new.map(|unit| Arc::clone(&unit.key)).collect();

@@ -11,7 +11,7 @@ use crate::env::store::testing::{Faults, block_on};
 use proptest::prelude::*;
 
 fn config() -> MergeConfig {
-    MergeConfig { small_bytes: 1000, max_bytes: 4000, fan_in: 4, max_objects: 8 }
+    MergeConfig { small_bytes: 1000, max_bytes: 4000, fan_in: 4, max_objects: 8, max_span: Duration::MAX }
 }
 
 /// Adjacent units of so many bytes.
@@ -39,6 +39,29 @@ fn a_run_is_merged_when_it_has_enough_units_or_bytes_and_no_giant() {
     assert_eq!(chosen(&[900, 900, 900]), Some(0..3), "half of the greatest size");
     assert_eq!(chosen(&[900, 900, 900, 900, 900, 900]), Some(0..4), "and no more than that");
     assert_eq!(chosen(&[900, 900, 10]), None);
+}
+
+#[test]
+fn units_do_not_become_coarser_than_segments() {
+    let units = units(&[10; 40]);
+    // The latest timestamps are a hundred apart.
+    let span = |millis| MergeConfig { max_span: Duration::from_millis(millis), ..config() };
+    assert_eq!(run_to_merge(&span(1000), &units), Some(0..11));
+    assert_eq!(run_to_merge(&span(200), &units), None);
+    let (image, _) = TierImage::default().replay(
+        1,
+        &std::iter::once(open(0, 1))
+            .chain((0..9).map(|at| TierRecord::Unit(unit(0, 1, at * 10, at * 10 + 10, u128::from(at)))))
+            .collect::<Vec<_>>(),
+    );
+    let bounded = |merged_max_bytes| {
+        let tail = TailLimits { merged_max_bytes, ..TailLimits::default() };
+        let config = MergeConfig { max_objects: 99, ..config() };
+        let runs = plan_merges(&config, &image, &[PartitionView { tail, ..view(0) }], &BTreeSet::new(), 1 << 20);
+        runs.iter().map(|run| run.units().len()).collect::<Vec<_>>()
+    };
+    // Units of 110 bytes.
+    assert_eq!((bounded(10_000), bounded(600), bounded(300)), (vec![9], vec![5], vec![]));
 }
 
 proptest! {

@@ -81,7 +81,7 @@ pub use read::{ReadConfig, TierRead, TierReader};
 pub use record::{TierRecord, Verdict};
 pub use retention::{TotalRetention, expired_before};
 pub use rewrite::{Rewriter, Run, Stretch, joined_state};
-pub use scrub::{Finding, ScrubDepth, ScrubReport, scrub};
+pub use scrub::{Finding, ScrubDepth, ScrubReport, scrub, scrub_settled};
 pub use sections::{Epochs, UnitIndex, UnitIndexEntry, decode_aborted, decode_epochs};
 pub use source::{PartitionView, SegmentView, SourceChunk, TailLimits, UnitSource, UnitSources};
 pub use swap::{Change, MAX_SWAPPED, RunMark, Swap, swap_fits};

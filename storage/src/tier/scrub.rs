@@ -4,18 +4,23 @@
 //! tier without findings has every unit's object, with every checksum right, tiling every partition from its log
 //! start to its tier's end, and nothing else. Orphans are no harm while they are young: the sweeper comes for them.
 //!
+//! An object that was named a moment ago is none yet: its readers have a grace. So [`scrub_settled`] is told what was
+//! named at a *horizon*, and takes for an orphan only what is older and was not named then either.
+//!
 //! It keeps the keys of all objects in memory; it is a tool, not a part of the broker's life.
 
 use super::TierError;
 use super::image::TierImage;
-use super::key::DATA_PREFIX;
+use super::key::{DATA_PREFIX, PAGE_PREFIX};
 use super::manifest::Manifest;
 use super::object::{check_unit, read_section};
 use super::persist::read_page;
 use super::unit::UnitMeta;
+use crate::env::Timestamp;
 use crate::env::store::Store;
 use crate::offset::{Offset, PartitionId};
 use std::collections::BTreeSet;
+use std::fmt;
 use std::sync::Arc;
 use uuid::Uuid;
 
@@ -58,6 +63,17 @@ pub enum Finding {
     },
 }
 
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Finding::Missing { key } => write!(f, "missing: {key} is named and not there"),
+            Finding::Damaged { reason } => write!(f, "damaged: {reason}"),
+            Finding::Hole { partition, at } => write!(f, "hole: partition {partition} has no unit from {at} on"),
+            Finding::Orphan { key } => write!(f, "orphan: {key} is named by nothing"),
+        }
+    }
+}
+
 /// What a scrub saw.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ScrubReport {
@@ -65,6 +81,8 @@ pub struct ScrubReport {
     pub units: u64,
     /// The bytes of their batches.
     pub bytes: u64,
+    /// Objects that nothing names, too young to be orphans.
+    pub young: u64,
     /// Everything that is wrong.
     pub findings: Vec<Finding>,
 }
@@ -80,9 +98,26 @@ pub async fn scrub(
     image: &TierImage,
     depth: ScrubDepth,
 ) -> Result<ScrubReport, TierError> {
+    let horizon = Timestamp::from_millis(i64::MAX);
+    scrub_settled(store, cluster, image, depth, horizon, &TierImage::default()).await
+}
+
+/// As [`scrub`], but what was written after `horizon`, or was named by the image of `then`, may be an orphan.
+///
+/// # Errors
+/// As [`scrub`].
+pub async fn scrub_settled(
+    store: &dyn Store,
+    cluster: Uuid,
+    image: &TierImage,
+    depth: ScrubDepth,
+    horizon: Timestamp,
+    then: &TierImage,
+) -> Result<ScrubReport, TierError> {
     let mut report = ScrubReport::default();
     let mut named: BTreeSet<Arc<str>> = BTreeSet::new();
     for (partition, manifest) in image.partitions() {
+        named.extend(manifest.pages().iter().map(|page| Arc::clone(&page.key)));
         let units = units_of(store, cluster, manifest, &mut report).await?;
         let mut expected = None;
         for unit in &units {
@@ -104,7 +139,17 @@ pub async fn scrub(
             report.findings.push(Finding::Hole { partition: *partition, at: manifest.end().offset() });
         }
     }
-    find_orphans(store, &named, &mut report).await?;
+    // Pages that are gone meanwhile tell nothing, and what they named is younger than they.
+    let mut unreadable = ScrubReport::default();
+    for (_, manifest) in then.partitions() {
+        named.extend(manifest.pages().iter().map(|page| Arc::clone(&page.key)));
+        let units = units_of(store, cluster, manifest, &mut unreadable).await?;
+        named.extend(units.iter().map(|unit| Arc::clone(&unit.key)));
+    }
+    for prefix in [DATA_PREFIX, PAGE_PREFIX] {
+        find_orphans(store, prefix, &named, horizon, &mut report).await?;
+    }
+    report.findings.dedup();
     Ok(report)
 }
 
@@ -127,14 +172,21 @@ async fn units_of(
 
 async fn find_orphans(
     store: &dyn Store,
+    prefix: &str,
     named: &BTreeSet<Arc<str>>,
+    horizon: Timestamp,
     report: &mut ScrubReport,
 ) -> Result<(), TierError> {
     let mut after: Option<String> = None;
     loop {
-        let page = store.list(DATA_PREFIX, after.as_deref(), PAGE).await?;
-        let orphans = page.iter().filter(|entry| !named.contains(entry.key.as_str()));
-        report.findings.extend(orphans.map(|entry| Finding::Orphan { key: entry.key.clone() }));
+        let page = store.list(prefix, after.as_deref(), PAGE).await?;
+        for entry in page.iter().filter(|entry| !named.contains(entry.key.as_str())) {
+            if entry.modified <= horizon {
+                report.findings.push(Finding::Orphan { key: entry.key.clone() });
+            } else {
+                report.young += 1;
+            }
+        }
         match page.last() {
             Some(last) if page.len() == PAGE => after = Some(last.key.clone()),
             _ => return Ok(()),

@@ -29,6 +29,11 @@ pub trait UnitSource: Send + Sync {
     /// [`TierError::Retry`] for what may pass.
     fn read_chunk(&self, from: Offset, upto: Offset, max_bytes: usize) -> Result<SourceChunk, TierError>;
 
+    /// Whether the log was compacted: then whole batches may be missing.
+    fn is_sparse(&self) -> bool {
+        false
+    }
+
     /// The state that a replica needs which starts at `end`: producers and epochs as of there, and the aborted
     /// transactions that overlap `start..end`.
     ///
@@ -57,11 +62,22 @@ pub struct TailLimits {
     pub max_bytes: u64,
     /// `tail.max.ms`: how long anything may be missing.
     pub max_age: Duration,
+    /// The greatest unit that small ones are merged into, and how far apart its latest timestamps may be: retention takes
+    /// whole units, so they must not become coarser than segments are.
+    pub merged_max_bytes: u64,
+    /// See [`TailLimits::merged_max_bytes`].
+    pub merged_max_span: Duration,
 }
 
 impl Default for TailLimits {
     fn default() -> TailLimits {
-        TailLimits { max_bytes: 64 << 20, max_age: Duration::from_secs(300) }
+        let week = Duration::from_secs(7 * 24 * 3600);
+        TailLimits {
+            max_bytes: 64 << 20,
+            max_age: Duration::from_secs(300),
+            merged_max_bytes: 1 << 30,
+            merged_max_span: week,
+        }
     }
 }
 

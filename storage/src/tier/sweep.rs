@@ -118,6 +118,8 @@ pub struct Sweeper {
     reader: Arc<TierReader>,
     config: SweepConfig,
     suspects: BTreeMap<String, Suspect>,
+    /// The only keys to look at.
+    only: Option<BTreeSet<String>>,
 }
 
 impl Sweeper {
@@ -130,7 +132,7 @@ impl Sweeper {
         reader: Arc<TierReader>,
         config: SweepConfig,
     ) -> Sweeper {
-        Sweeper { env: env.clone(), store, cluster, commits, reader, config, suspects: BTreeMap::new() }
+        Sweeper { env: env.clone(), store, cluster, commits, reader, config, suspects: BTreeMap::new(), only: None }
     }
 
     /// Sweeps now and then, in the background, until the handle is aborted.
@@ -150,6 +152,13 @@ impl Sweeper {
         })
     }
 
+    /// Looks at nothing but these keys from now on: to mend what a scrub has found.
+    #[must_use]
+    pub fn only(mut self, keys: BTreeSet<String>) -> Sweeper {
+        self.only = Some(keys);
+        self
+    }
+
     /// Looks at every object once, and deletes the orphans whose grace has passed.
     ///
     /// # Errors
@@ -162,7 +171,9 @@ impl Sweeper {
             let mut after: Option<String> = None;
             loop {
                 let page = self.store.list(prefix, after.as_deref(), PAGE).await?;
-                for entry in &page {
+                let looked_at = |entry: &&ObjectEntry| self.only.as_ref().is_none_or(|only| only.contains(&entry.key));
+                let entries: Vec<&ObjectEntry> = page.iter().filter(looked_at).collect();
+                for entry in entries {
                     counts.seen += 1;
                     self.look_at(entry, &named, &mut orphans, &mut counts).await?;
                 }

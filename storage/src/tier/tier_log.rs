@@ -8,8 +8,8 @@ use super::image::{Shard, TierImage};
 use super::manifest::Manifest;
 use super::persist::{PackWriter, RootLine, ShardRef, read_image, write_page};
 use super::record::{TierRecord, Verdict};
-use crate::env::Env;
 use crate::env::store::Store;
+use crate::env::{Env, Timestamp};
 use crate::numbered_log::{LogName, NumberedLog, Outcome, SnapshotOutcome};
 use std::sync::Arc;
 use std::time::Duration;
@@ -118,6 +118,29 @@ impl TierLog {
             saved = Some(Saved::of(log.number(), &image, &root));
         }
         Ok(TierLog { store, env, cluster, log, image, saved, since_snapshot: 0 })
+    }
+
+    /// What the tier held at `horizon`, as far as commits and snapshots tell that are still there.
+    ///
+    /// # Errors
+    /// As [`TierLog::open`].
+    pub async fn image_at(
+        store: Arc<dyn Store>,
+        env: Env,
+        cluster: Uuid,
+        horizon: Timestamp,
+    ) -> Result<TierImage, TierError> {
+        let name = LogName::new(TIER_LOG, cluster);
+        let opened =
+            NumberedLog::<TierRecord, RootLine>::open_before(Arc::clone(&store), env.clone(), name, horizon).await?;
+        let (mut log, mut image) = (opened.log, TierImage::default());
+        if let Some(root) = opened.snapshot {
+            image = read_image(&*store, &env, cluster, log.number(), &root).await?;
+        }
+        while let Some(commit) = log.next().await?.filter(|commit| commit.at <= horizon) {
+            image = image.replay(commit.number, &commit.records).0;
+        }
+        Ok(image)
     }
 
     /// Replays to the tail; whether it is the tail. It is not where the next commit has been deleted since, because a

@@ -409,7 +409,8 @@ impl Shared {
                 return Err(own(TierError::Invalid { reason }));
             }
             if bytes == 0 {
-                writer.begin_unit(range).map_err(common)?;
+                let begun = if source.is_sparse() { writer.begin_sparse_unit(range) } else { writer.begin_unit(range) };
+                begun.map_err(common)?;
             }
             writer.data(&chunk.bytes).await.map_err(common)?;
             bytes += chunk.bytes.len() as u64;

@@ -34,7 +34,7 @@ pub const PART_LEN: usize = 8 << 20;
 pub struct UnitRange {
     /// The partition.
     pub partition: PartitionId,
-    /// The first offset: in the first batch, or, for a rewrite, in it or before it.
+    /// The first offset: in the first batch, or before it where compaction left records out.
     pub start: Offset,
     /// No batch reaches beyond it; the unit may end before.
     pub upto: Offset,
@@ -57,6 +57,8 @@ pub struct UnitState {
 
 struct OpenUnit {
     range: UnitRange,
+    /// Whether records may be missing before its first batch.
+    sparse: bool,
     position: u64,
     hasher: crc32fast::Hasher,
     index: UnitIndex,
@@ -129,10 +131,22 @@ impl ObjectWriter {
     /// # Errors
     /// [`TierError::Invalid`] if a unit is open.
     pub fn begin_unit(&mut self, range: UnitRange) -> Result<(), TierError> {
+        self.begin(range, range.revision.is_some())
+    }
+
+    /// As [`ObjectWriter::begin_unit`], of a log that was compacted: its first records may be missing.
+    ///
+    /// # Errors
+    /// [`TierError::Invalid`] if a unit is open.
+    pub fn begin_sparse_unit(&mut self, range: UnitRange) -> Result<(), TierError> {
+        self.begin(range, true)
+    }
+
+    fn begin(&mut self, range: UnitRange, sparse: bool) -> Result<(), TierError> {
         if self.unit.is_some() {
             return Err(TierError::Invalid { reason: "a unit is open".to_owned() });
         }
-        self.unit = Some(OpenUnit::at(range, self.position));
+        self.unit = Some(OpenUnit { sparse, ..OpenUnit::at(range, self.position) });
         Ok(())
     }
 
@@ -269,7 +283,8 @@ pub(super) fn check_batches<'a>(range: UnitRange, chunks: impl Iterator<Item = &
 impl OpenUnit {
     fn at(range: UnitRange, position: u64) -> OpenUnit {
         let (hasher, index) = (crc32fast::Hasher::new(), UnitIndex::default());
-        OpenUnit { range, position, hasher, index, next: None, last_epoch: None, max_timestamp: None }
+        let sparse = range.revision.is_some();
+        OpenUnit { range, sparse, position, hasher, index, next: None, last_epoch: None, max_timestamp: None }
     }
 
     /// Checks the batches of a chunk that starts at `position` of the unit's data, and notes them.
@@ -288,8 +303,8 @@ impl OpenUnit {
                 return Err(TierError::corrupt(&what(header.base_offset), "its offsets or epoch are impossible"));
             };
             let follows = match self.next {
-                // What a rewrite left out may have been its first records.
-                None => (base <= self.range.start || self.range.revision.is_some()) && self.range.start < next,
+                // What compaction left out may have been its first records.
+                None => (base <= self.range.start || self.sparse) && self.range.start < next,
                 Some(expected) => expected <= base,
             };
             if !follows || next > self.range.upto || self.last_epoch.is_some_and(|last| epoch < last) {

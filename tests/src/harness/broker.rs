@@ -79,6 +79,7 @@ pub struct Broker {
     child: Option<Child>,
     starts: usize,
     announced: Vec<String>,
+    store_is_damaged: bool,
 }
 
 impl Broker {
@@ -108,6 +109,7 @@ impl Broker {
             child: None,
             starts: 0,
             announced: Vec::new(),
+            store_is_damaged: false,
         }
     }
 
@@ -172,10 +174,7 @@ impl Broker {
     /// If it runs already.
     pub fn launch(&mut self) {
         assert!(self.child.is_none(), "the broker runs already");
-        let store = match &self.options.store {
-            Some(url) => url.clone(),
-            None => format!("file://{}", self.store_folder().display()),
-        };
+        let store = self.store_url();
         self.starts += 1;
         let log = File::create(self.log_path(self.starts)).expect("a log file");
         let errors = log.try_clone().expect("a log file");
@@ -244,6 +243,29 @@ impl Broker {
         std::fs::remove_dir_all(self.data()).expect("the data can be deleted");
     }
 
+    /// What `esker scrub` ends with, and says, of the broker's store; `None` if it was killed.
+    ///
+    /// # Panics
+    /// If it cannot be run.
+    pub fn scrub(&self, arguments: &[&str]) -> (Option<i32>, String) {
+        let mut command = Command::new(binary::esker());
+        command.args(["scrub", "--store", &self.store_url()]).args(arguments);
+        command.envs(self.options.env.iter().map(|(k, v)| (k, v))).env_remove("ESKER_MUTATION");
+        let output = command.output().expect("esker scrub runs");
+        let said = [output.stdout, output.stderr].concat();
+        (output.status.code(), String::from_utf8_lossy(&said).into_owned())
+    }
+
+    /// The test has damaged the store, so that it is not expected to be whole at the end.
+    pub fn damaged_store(&mut self) {
+        self.store_is_damaged = true;
+    }
+
+    /// The URL of its store.
+    pub fn store_url(&self) -> String {
+        self.options.store.clone().unwrap_or_else(|| format!("file://{}", self.store_folder().display()))
+    }
+
     /// Everything that it logged in its last start.
     pub fn log(&self) -> String {
         read(&self.log_path(self.starts))
@@ -290,6 +312,11 @@ impl Drop for Broker {
             let log = read(&self.log_path(start));
             let lines = log_lines::unannounced(&log, &self.announced);
             assert!(lines.is_empty(), "start {start} logged what nobody announced:\n{}", lines.join("\n"));
+        }
+        if !self.store_is_damaged {
+            let (status, said) = self.scrub(&[]);
+            // 2: the store is away, or was never formatted.
+            assert!(matches!(status, Some(0 | 2)), "the store is not whole:\n{said}");
         }
     }
 }

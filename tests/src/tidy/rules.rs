@@ -25,6 +25,7 @@ pub const ORDER: [(&str, &[&str]); 2] = [
             "net",
             "handlers",
             "admin",
+            "tools",
             "server",
             "cli",
         ],

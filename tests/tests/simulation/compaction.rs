@@ -3,7 +3,7 @@
 //! Brokers do not take transactions yet, so this is a story of a log alone.
 
 use esker_protocol::record::{BatchBuilder, Compression, Producer, ValidatedBatch, batches};
-use esker_storage::compaction::{CompactionConfig, Pass, PassConfig, Step, look_at};
+use esker_storage::compaction::{CompactionConfig, EVERYTHING, Pass, PassConfig, Step, look_at};
 use esker_storage::env::mutation::{Mutation, switch_on};
 use esker_storage::log::{Durability, EndTransaction, Log, LogConfig, LogDir, LogDirConfig, OpenFrom};
 use esker_storage::offset::{HighWatermark, LeaderEpoch, Offset, PartitionId};
@@ -44,7 +44,7 @@ fn compact(world: &World, log: &Arc<Log>, stable: Offset) {
     if !candidate.is_due(&topic) {
         return;
     }
-    let config = PassConfig { topic, key_bytes: 1 << 20, seed: world.seed(), deepest: true };
+    let config = PassConfig { topic, key_bytes: 1 << 20, seed: world.seed(), clean_below: EVERYTHING };
     let mut pass = Pass::begin(log, &candidate, config, now);
     while let Step::More(_) = pass.step(1 << 10).unwrap() {}
 }

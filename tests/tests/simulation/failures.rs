@@ -10,17 +10,18 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-const TOPIC: &str = "events";
+pub const TOPIC: &str = "events";
 const KAFKA_STORAGE_ERROR: CallError = CallError::Kafka(56);
 
 /// Serves until it is asked to end, or cannot go on: as the `esker` process does.
-async fn serve(node: NodeEnv, dirs: &str) {
+async fn serve(node: NodeEnv, dirs: &str, more: &[&str]) {
     let settings = [
         format!("listeners=PLAINTEXT://{}:{}", node.ip, broker::PORT),
         format!("log.dirs={dirs}"),
         format!("node.id={}", node.number()),
     ];
-    let values = settings.iter().map(|setting| parse_set(setting)).collect::<Result<_, _>>().unwrap();
+    let settings = settings.iter().map(String::as_str).chain(more.iter().copied());
+    let values = settings.map(parse_set).collect::<Result<_, _>>().unwrap();
     let config = BrokerConfig::from_values(values, "simulated").unwrap();
     let outside =
         Outside { env: node.env.clone(), network: Arc::new(node.net.clone()), store: Arc::clone(&node.store) };
@@ -34,18 +35,23 @@ async fn serve(node: NodeEnv, dirs: &str) {
 }
 
 fn start(world: &World, dirs: &'static str) -> (NodeId, SocketAddr) {
-    let node = world.add_node("broker", move |node| Box::pin(serve(node, dirs)));
+    start_with(world, dirs, &[])
+}
+
+/// A broker with these log directories and settings, started.
+pub fn start_with(world: &World, dirs: &'static str, settings: &'static [&'static str]) -> (NodeId, SocketAddr) {
+    let node = world.add_node("broker", move |node| Box::pin(serve(node, dirs, settings)));
     world.disk(node).create_dir_all("/data".as_ref()).unwrap();
     world.disk(node).sync_dir("/".as_ref()).unwrap();
     world.start(node);
     (node, SocketAddr::new(world.ip(node), broker::PORT))
 }
 
-fn client(world: &World, address: SocketAddr) -> SimClient {
+pub fn client(world: &World, address: SocketAddr) -> SimClient {
     SimClient::new(world.net().clone(), world.env().clone(), address)
 }
 
-async fn create(world: &World, address: SocketAddr, partitions: i32) {
+pub async fn create(world: &World, address: SocketAddr, partitions: i32) {
     let mut client = client(world, address);
     while client.create_topic(TOPIC, partitions, &[]).await.is_err() {
         world.sleep(Duration::from_millis(100)).await;

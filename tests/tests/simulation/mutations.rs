@@ -108,6 +108,32 @@ fn mutation_newest_record_dropped_is_caught() {
     catches(Mutation::NewestRecordDropped, STORM_SEEDS, |world| story(world, STORM));
 }
 
+/// The tier still has the record that a local tombstone hides, and no pass over the tier has covered it.
+#[test]
+fn mutation_tier_not_awaited_is_caught() {
+    use esker_protocol::record::{BatchBuilder, BatchHeader, Scratch};
+    use esker_storage::compaction::{Aborted, Kept, KeyMap, Rules};
+    use esker_storage::env::Timestamp;
+    use esker_storage::offset::Offset;
+    let clean = |now: i64, batch: &[u8]| {
+        let mut newest = KeyMap::new(1 << 16, 1);
+        assert!(newest.put(b"key", Offset::new(10)));
+        let (aborted, last) = (Aborted::default(), std::collections::BTreeMap::new());
+        let now = Timestamp::from_millis(now);
+        let mut rules = Rules::new(newest, Offset::new(20), aborted, last, now, 100, Offset::ZERO);
+        rules.apply(&BatchHeader::parse(batch).unwrap(), batch, &mut Scratch::default()).unwrap()
+    };
+    let mut tombstone = BatchBuilder::default();
+    tombstone.push(1, Some(b"key"), None, &[]);
+    let tombstone = tombstone.build_trusted().unwrap().stamp(10, 0, None).to_bytes();
+    let Kept::As(stamped) = clean(1000, &tombstone) else { panic!("it gets its horizon") };
+    // A reader whose older part comes from the tier reads the record, and then its tombstone or nothing.
+    let hidden = |kept: Kept| kept != Kept::Nothing;
+    assert!(hidden(clean(2000, &stamped)));
+    let _on = switch_on(Mutation::TierNotAwaited);
+    assert!(!hidden(clean(2000, &stamped)), "tier-not-awaited is not caught");
+}
+
 /// A mistake that no simulation is asked to find proves nothing: whoever adds one shows it caught, here or beside its story.
 #[test]
 fn every_mutation_has_a_test_that_catches_it() {

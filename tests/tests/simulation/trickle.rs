@@ -193,7 +193,13 @@ const TRICKLE: Trickle = Trickle {
         shared_below_bytes: 16 << 20,
         shared_max_bytes: 64 << 20,
         concurrency: 4,
-        merge: MergeConfig { small_bytes: 4 << 20, max_bytes: 16 << 20, fan_in: 16, max_objects: 256 },
+        merge: MergeConfig {
+            small_bytes: 4 << 20,
+            max_bytes: 16 << 20,
+            fan_in: 16,
+            max_objects: 256,
+            max_span: Duration::MAX,
+        },
     },
     hundred_megabytes: 100e6,
 };
@@ -219,7 +225,13 @@ fn with_more_data_it_is_ten_puts_per_hundred_megabytes() {
         shared_below_bytes: 160 << 10,
         shared_max_bytes: 640 << 10,
         concurrency: 4,
-        merge: MergeConfig { small_bytes: 40 << 10, max_bytes: 160 << 10, fan_in: 16, max_objects: 256 },
+        merge: MergeConfig {
+            small_bytes: 40 << 10,
+            max_bytes: 160 << 10,
+            fan_in: 16,
+            max_objects: 256,
+            max_span: Duration::MAX,
+        },
     };
     for (partitions, records, record) in [(200, 1, 1000), (100, 3, 3000)] {
         cost(Trickle { partitions, record, records, periods: 30, upload, hundred_megabytes: 1e6, ..TRICKLE });

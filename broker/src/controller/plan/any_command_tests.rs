@@ -38,18 +38,27 @@ fn replicas() -> impl Strategy<Value = Replicas> {
 }
 
 fn key() -> impl Strategy<Value = String> {
-    prop::sample::select(vec!["retention.ms", "cleanup.policy", "log.retention.ms", "num.partitions", "flush.ms"])
-        .prop_map(str::to_owned)
+    prop::sample::select(vec![
+        "retention.ms",
+        "cleanup.policy",
+        "log.retention.ms",
+        "num.partitions",
+        "flush.ms",
+        "consumer.session.timeout.ms",
+    ])
+    .prop_map(str::to_owned)
 }
 
 fn value() -> impl Strategy<Value = String> {
-    prop::sample::select(vec!["1", "-1", "delete", "compact", "compact,delete", "", "x"]).prop_map(str::to_owned)
+    prop::sample::select(vec!["1", "-1", "50000", "delete", "compact", "compact,delete", "", "x"])
+        .prop_map(str::to_owned)
 }
 
 fn alteration() -> impl Strategy<Value = ConfigAlteration> {
     use AlterOperation::*;
     let resource = prop_oneof![
         3 => name().prop_map(ResourceName::Topic),
+        1 => name().prop_map(ResourceName::Group),
         1 => prop::option::of((0u32..4).prop_map(BrokerId::new)).prop_map(ResourceName::Broker),
     ];
     let operation = prop::sample::select(vec![Set, Delete, Append, Subtract]);

@@ -2,13 +2,16 @@
 
 use super::{Command, Plan, Rules};
 use crate::config::{
-    BrokerId, ConfigError, Described, Kind, Scope, Values, check_topic_values, describe_broker, describe_topic, find,
-    list_items,
+    BrokerId, ConfigError, Described, Kind, Scope, Values, check_group_values, check_topic_values, describe_broker,
+    describe_group, describe_topic, find, list_items,
 };
 use crate::controller::Refusal;
 use crate::metadata::{Image, Record, Resource, SetConfigs};
 use kafka_protocol::ResponseError;
 use std::collections::{BTreeMap, BTreeSet};
+
+/// Groups that may have settings of their own: they are kept whether or not the group exists.
+const MOST_CONFIGURED_GROUPS: usize = 10_000;
 
 /// Change settings, or say what would come of it.
 #[derive(Clone, Debug)]
@@ -35,6 +38,8 @@ pub struct ConfigAlteration {
 pub enum ResourceName {
     /// A topic.
     Topic(String),
+    /// A group, which need not exist.
+    Group(String),
     /// A broker, or all of them for `None`.
     Broker(Option<BrokerId>),
 }
@@ -84,13 +89,24 @@ fn alter(image: &Image, rules: &Rules, alteration: &ConfigAlteration) -> Result<
             })?;
             (Resource::Topic(topic.id), Scope::Topic, topic.configs.clone(), describe_topic(&topic.configs, &layers))
         }
+        ResourceName::Group(name) => {
+            let resource = Resource::Group(name.clone());
+            let old = image.configs(&resource);
+            if old.is_empty() && image.configured_groups() >= MOST_CONFIGURED_GROUPS {
+                let message = format!("{MOST_CONFIGURED_GROUPS} groups have settings of their own already.");
+                return Err(Refusal::new(ResponseError::PolicyViolation, message));
+            }
+            let described = describe_group(&old, &layers);
+            (resource, Scope::Group, old, described)
+        }
         ResourceName::Broker(id) => {
             let resource = id.map_or(Resource::Cluster, Resource::Broker);
             if let Some(id) = id.filter(|id| image.broker(*id).is_none()) {
                 let message = format!("There is no broker {id}.");
                 return Err(Refusal::new(ResponseError::InvalidRequest, message));
             }
-            (resource, Scope::Broker, image.configs(resource), describe_broker(&layers))
+            let old = image.configs(&resource);
+            (resource, Scope::Broker, old, describe_broker(&layers))
         }
     };
     let mut new = if alteration.replace { Values::new() } else { old.clone() };
@@ -103,6 +119,7 @@ fn alter(image: &Image, rules: &Rules, alteration: &ConfigAlteration) -> Result<
     }
     match scope {
         Scope::Topic => check_topic_values(&new, &layers)?,
+        Scope::Group => check_group_values(&new, &layers)?,
         Scope::Broker => {
             for (name, value) in &new {
                 find(scope, name)?.validate(value)?;

@@ -308,7 +308,7 @@ fn brokers_have_settings_too() {
     };
     let plan = set(None, "log.retention.ms", "9");
     let changed = after(&image, &plan.records);
-    assert_eq!(changed.configs(Resource::Cluster), values(&[("log.retention.ms", "9")]));
+    assert_eq!(changed.configs(&Resource::Cluster), values(&[("log.retention.ms", "9")]));
     let (changed, _) = create(&changed, vec![topic("a", None, None)]);
     let a = changed.topic("a").unwrap();
     assert_eq!(changed.topic_config(a, broker(1), &rules().layers).retention_ms, Some(9));

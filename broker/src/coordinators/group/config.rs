@@ -16,10 +16,9 @@ pub struct GroupConfig {
     pub max_size: usize,
     /// `group.coordinator.max.bytes`: what the groups of one partition may take in memory, about.
     pub max_bytes: usize,
-    /// `group.consumer.session.timeout.ms`: how long a member of a consumer group may be silent.
+    /// `group.consumer.session.timeout.ms`: how long a member of a consumer group may be silent until its first heartbeat
+    /// after a load, each of which says what is true of its group.
     pub consumer_session_timeout: Duration,
-    /// `group.consumer.heartbeat.interval.ms`: how often it is asked to say that it is alive.
-    pub consumer_heartbeat_interval: Duration,
     /// `group.consumer.max.size`: members of one consumer group.
     pub consumer_max_size: usize,
     /// `group.consumer.assignors`: those that members may choose from, the default first.
@@ -85,7 +84,6 @@ impl Default for GroupConfig {
             max_size: i32::MAX as usize,
             max_bytes: 64 << 20,
             consumer_session_timeout: Duration::from_secs(45),
-            consumer_heartbeat_interval: Duration::from_secs(5),
             consumer_max_size: i32::MAX as usize,
             assignors: vec![Assignor::Uniform, Assignor::Range],
             migration_policy: MigrationPolicy::Bidirectional,

@@ -18,7 +18,6 @@ use kafka_protocol::error::ResponseError;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 use uuid::Uuid;
 
 /// Something of partitions, by the name of their topic, in the order of a request.
@@ -90,11 +89,6 @@ impl GroupCoordinator {
     /// A random id, for [`JoinRequest::fresh`].
     pub fn fresh_id(&self) -> Uuid {
         self.env.random.uuid()
-    }
-
-    /// How long a member of a consumer group may be silent, and how often it is asked to say that it is alive.
-    pub fn consumer_timeouts(&self) -> (Duration, Duration) {
-        (self.config.consumer_session_timeout, self.config.consumer_heartbeat_interval)
     }
 
     /// JoinGroup; ready when the rebalance lets the member in or its join is given up.

@@ -1,0 +1,172 @@
+//! `esker scrub` and `esker inspect`: what is whole is called whole, and each kind of damage is named.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+#![allow(clippy::disallowed_methods, reason = "tests look at files")]
+
+use bytes::Bytes;
+use esker_bench::batch::{Builder, Codec, Record};
+use esker_tests::harness::{Broker, Options, esker, wait_for};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+fn files(below: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(below).into_iter().flatten().flatten() {
+        if entry.path().is_dir() {
+            found.extend(files(&entry.path()));
+        } else {
+            found.push(entry.path());
+        }
+    }
+    found.sort();
+    found
+}
+
+fn inspect(arguments: &[&str]) -> (Option<i32>, String) {
+    let output = Command::new(esker()).arg("inspect").args(arguments).output().unwrap();
+    let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+    (output.status.code(), said)
+}
+
+/// A broker that has tiered some records and was stopped.
+async fn tiered() -> Broker {
+    let mut broker = Broker::start(Options::new().eager_tier()).await;
+    let client = broker.client();
+    client.create_topic("t", 2, &[("retention.ms", "-1")]).await.unwrap();
+    for n in 0..40u8 {
+        let record = Record { value: Some(Bytes::from(vec![n; 500])), ..Record::default() };
+        client
+            .produce("t", i32::from(n % 2), Builder::new(Codec::None).record(&record).build().unwrap())
+            .await
+            .unwrap();
+    }
+    let data = broker.store_folder().join("data");
+    wait_for("an object of the tier", Duration::from_secs(20), || {
+        let some = !files(&data).is_empty();
+        async move { some.then_some(()) }
+    })
+    .await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert!(broker.terminate().await.success());
+    broker
+}
+
+fn change(file: &Path, at: usize) -> Vec<u8> {
+    let before = std::fs::read(file).unwrap();
+    let mut rotten = before.clone();
+    rotten[at] ^= 1;
+    std::fs::write(file, rotten).unwrap();
+    before
+}
+
+#[tokio::test]
+async fn a_scrub_ends_with_0_only_where_nothing_is_wrong() {
+    let mut broker = tiered().await;
+    broker.damaged_store();
+    let strict = ["--grace", "0"];
+    let (status, said) = broker.scrub(&strict);
+    assert!(status == Some(0) && said.contains("nothing is wrong"), "{said}");
+
+    let objects = files(&broker.store_folder().join("data"));
+    let object = objects.first().unwrap();
+    let whole = change(object, 200);
+    let (status, said) = broker.scrub(&strict);
+    assert!(status == Some(1) && said.contains("damaged"), "{said}");
+    std::fs::remove_file(object).unwrap();
+    let (status, said) = broker.scrub(&["--quick"]);
+    assert!(status == Some(1) && said.contains("missing"), "{said}");
+    std::fs::write(object, &whole).unwrap();
+
+    // What nothing names: a copy under another attempt. Young ones are left alone, old ones are deleted on demand.
+    let name = object.file_name().unwrap().to_string_lossy().into_owned();
+    let orphan = object.with_file_name(format!("{}0", &name[..name.len() - 1]));
+    if orphan != *object {
+        std::fs::write(&orphan, &whole).unwrap();
+        assert_eq!(broker.scrub(&[]).0, Some(0), "it is young");
+        let (status, said) = broker.scrub(&strict);
+        assert!(status == Some(1) && said.contains("orphan"), "{said}");
+    }
+
+    let commits = files(&broker.store_folder().join("tier/log"));
+    let before = change(commits.last().unwrap(), 30);
+    let (status, said) = broker.scrub(&strict);
+    assert!(status == Some(1) && said.contains("tier log"), "{said}");
+    std::fs::write(commits.last().unwrap(), before).unwrap();
+
+    let metadata = files(&broker.store_folder().join("cluster/log"));
+    let before = change(metadata.last().unwrap(), 30);
+    let (status, said) = broker.scrub(&["--quick"]);
+    assert!(status == Some(1) && said.contains("metadata log"), "{said}");
+    std::fs::write(metadata.last().unwrap(), before).unwrap();
+
+    std::fs::remove_file(&orphan).unwrap();
+    assert_eq!(broker.scrub(&strict).0, Some(0), "all is as it was");
+}
+
+#[tokio::test]
+async fn a_repair_deletes_orphans_and_nothing_else() {
+    let broker = tiered().await;
+    let folder = broker.store_folder();
+    let object = files(&folder.join("data")).pop().unwrap();
+    // An upload that came too late: where the tier ends, in an epoch of its own, whose object was never committed.
+    let partition = "0000000000000000000000000000abcd-0";
+    let late = folder.join(format!("data/ef/{partition}/00000000000000000000-00000000000000000000000000000001"));
+    std::fs::create_dir_all(late.parent().unwrap()).unwrap();
+    std::fs::copy(&object, &late).unwrap();
+    let before = files(&folder.join("data")).len();
+    assert_eq!(broker.scrub(&["--grace", "0"]).0, Some(1));
+    let (status, said) = broker.scrub(&["--grace", "0", "--repair"]);
+    assert!(status == Some(0) && said.contains("deleted data/ef/"), "{said}");
+    assert_eq!(files(&folder.join("data")).len(), before - 1);
+    assert_eq!(broker.scrub(&["--grace", "0"]).0, Some(0));
+}
+
+#[tokio::test]
+async fn a_store_that_cannot_be_asked_is_not_called_whole() {
+    let folder = tempfile::tempdir().unwrap();
+    for url in [format!("file://{}", folder.path().display()), "nonsense://x".to_owned()] {
+        let output = Command::new(esker()).args(["scrub", "--store", &url]).output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{url}: {output:?}");
+    }
+}
+
+#[tokio::test]
+async fn every_file_and_object_is_explained() {
+    let broker = tiered().await;
+    let mut kinds = std::collections::BTreeSet::new();
+    for file in files(&broker.data()).into_iter().chain(files(&broker.store_folder())) {
+        let name = file.file_name().unwrap().to_string_lossy().into_owned();
+        if name == "lock" || name == "clean" {
+            continue;
+        }
+        let (status, said) = inspect(&[file.to_str().unwrap()]);
+        assert_eq!(status, Some(0), "{}: {said}", file.display());
+        kinds.insert(said.split(',').next().unwrap().split('\n').next().unwrap().to_owned());
+    }
+    for kind in ["a segment's data file", "the checkpoint of a partition", "an object of the tier", "sealed lines"] {
+        assert!(kinds.contains(kind), "no {kind} among {kinds:?}");
+    }
+    let object = files(&broker.store_folder().join("data")).pop().unwrap();
+    let key = object.strip_prefix(broker.store_folder()).unwrap().to_str().unwrap();
+    let (status, said) = inspect(&[key, "--store", &broker.store_url()]);
+    assert!(status == Some(0) && said.contains("every checksum is right"), "{said}");
+    assert_eq!(inspect(&["/no/such/file"]).0, Some(2));
+}
+
+#[tokio::test]
+async fn damage_in_any_file_is_named() {
+    let mut broker = tiered().await;
+    broker.damaged_store();
+    for file in files(&broker.data()).into_iter().chain(files(&broker.store_folder())) {
+        let name = file.file_name().unwrap().to_string_lossy().into_owned();
+        let len = std::fs::metadata(&file).unwrap().len() as usize;
+        // The text of `identity` and `format` has no checksum, and a slot of `synced` that is wrong claims nothing.
+        if ["lock", "clean", "identity", "format", "synced"].contains(&name.as_str()) || len < 80 {
+            continue;
+        }
+        let before = change(&file, 70);
+        let (status, said) = inspect(&[file.to_str().unwrap()]);
+        assert!(status == Some(1) && said.contains("WRONG"), "{} of {len} bytes: {said}", file.display());
+        std::fs::write(&file, before).unwrap();
+    }
+}
