@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub const TOPIC: &str = "events";
+pub(crate) const TOPIC: &str = "events";
 const KAFKA_STORAGE_ERROR: CallError = CallError::Kafka(56);
 
 /// Serves until it is asked to end, or cannot go on: as the `esker` process does.
@@ -39,7 +39,7 @@ fn start(world: &World, dirs: &'static str) -> (NodeId, SocketAddr) {
 }
 
 /// A broker with these log directories and settings, started.
-pub fn start_with(world: &World, dirs: &'static str, settings: &'static [&'static str]) -> (NodeId, SocketAddr) {
+pub(crate) fn start_with(world: &World, dirs: &'static str, settings: &'static [&'static str]) -> (NodeId, SocketAddr) {
     let node = world.add_node("broker", move |node| Box::pin(serve(node, dirs, settings)));
     world.disk(node).create_dir_all("/data".as_ref()).unwrap();
     world.disk(node).sync_dir("/".as_ref()).unwrap();
@@ -47,11 +47,11 @@ pub fn start_with(world: &World, dirs: &'static str, settings: &'static [&'stati
     (node, SocketAddr::new(world.ip(node), broker::PORT))
 }
 
-pub fn client(world: &World, address: SocketAddr) -> SimClient {
+pub(crate) fn client(world: &World, address: SocketAddr) -> SimClient {
     SimClient::new(world.net().clone(), world.env().clone(), address)
 }
 
-pub async fn create(world: &World, address: SocketAddr, partitions: i32) {
+pub(crate) async fn create(world: &World, address: SocketAddr, partitions: i32) {
     let mut client = client(world, address);
     while client.create_topic(TOPIC, partitions, &[]).await.is_err() {
         world.sleep(Duration::from_millis(100)).await;
