@@ -191,10 +191,11 @@ fn testing_attempt() -> uuid::Uuid {
 
 #[test]
 fn what_lies_side_by_side_is_read_at_once() {
-    assert_eq!(coalesced(vec![500..600, 0..100, 100..500]), [0..600]);
-    assert_eq!(coalesced(vec![0..100, 100 + GAP..300 + GAP]), [0..300 + GAP]);
+    let one = std::slice::from_ref;
+    assert_eq!(coalesced(vec![500..600, 0..100, 100..500]), one(&(0..600)));
+    assert_eq!(coalesced(vec![0..100, 100 + GAP..300 + GAP]), one(&(0..300 + GAP)));
     assert_eq!(coalesced(vec![0..100, 101 + GAP..300 + GAP]), [0..100, 101 + GAP..300 + GAP]);
-    assert_eq!(coalesced(vec![0..100, 10..20]), [0..100]);
+    assert_eq!(coalesced(vec![0..100, 10..20]), one(&(0..100)));
 }
 
 #[test]

@@ -136,6 +136,7 @@ fn mutation_tier_not_awaited_is_caught() {
 
 /// A mistake that no simulation is asked to find proves nothing: whoever adds one shows it caught, here or beside its story.
 #[test]
+#[allow(clippy::disallowed_methods, reason = "the test reads sources")]
 fn every_mutation_has_a_test_that_catches_it() {
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/simulation");
     let sources: String = std::fs::read_dir(folder)
