@@ -374,6 +374,32 @@ fn a_log_that_did_not_open_is_not_taken_for_closed() {
 }
 
 #[test]
+fn a_length_that_rotted_does_not_hide_what_the_tier_has_not() {
+    let disk = TestDisk::new();
+    let dir = disk.open();
+    let log = open(&dir, LogConfig::default());
+    append_all(&log, &[2, 2, 2]);
+    wait_synced(&log);
+    let mark = dir.synced_mark(id()).unwrap();
+    eventually(|| {
+        let record = super::synced_record::SyncedRecord::open(&RealDisk, disk.path()).unwrap();
+        record.mark(id()) == Some(mark)
+    });
+    let segment = log.segments()[0].name;
+    disk.kill(dir, log);
+    // The first batch, which is all that the tier has, seems to reach over the others.
+    let path = disk.path().join(id().to_string()).join(format!("{segment}.log"));
+    let file = RealDisk.open(&path, crate::env::Open::Write).unwrap();
+    let mut length = [0; 1];
+    file.read_exact_at(&mut length, 64 + 10).unwrap();
+    file.write_all_at(&[std::io::IoSlice::new(&[length[0] ^ 0x10])], 64 + 10).unwrap();
+    let from = OpenFrom { tier_end: Some(crate::offset::TierEnd::at(Offset::new(2))), ..OpenFrom::default() };
+    let dir = disk.open();
+    let opened = Log::open(&dir, id(), LogConfig::default(), from);
+    assert!(matches!(opened, Err(LogError::Corrupt { .. })), "four records are gone, and nobody says so");
+}
+
+#[test]
 fn rot_is_not_uploaded() {
     let disk = TestDisk::new();
     let dir = disk.open();
