@@ -18,6 +18,8 @@
 //! What is kept above the mark is written again as it is, and synced: the process before may have ended over a failed
 //! sync, after which what is read is not on the disk, and no later sync would put it there.
 //!
+//! For the same reason the names of the files are synced before the log is open, unless nothing had to be scanned.
+//!
 //! Nothing is mapped before a log is open, so here a file may be cut in place.
 
 use super::appender::Appender;
@@ -338,7 +340,12 @@ impl Recovery<'_> {
     ) -> Result<(Arc<Log>, OpenReport), LogError> {
         self.producers.expire(self.now, self.config.producer_expiration_ms);
         let mut appender = Appender::new(writer, self.producers);
-        // Whether the names were synced is not known after a crash; the first round makes sure.
+        let scanned = self.report.scanned_bytes > 0 || !self.unfinished.is_empty();
+        if scanned {
+            // What was found counts as synced from here on, and whether its files' names were is not known after a crash.
+            self.dir.sync_names(&[&self.path, self.dir.path()])?;
+        }
+        // Those of a log that was just made: its first round makes sure.
         appender.note_new_name(&self.path);
         appender.note_new_name(self.dir.path());
         appender.unfinished = self.unfinished;
@@ -348,7 +355,6 @@ impl Recovery<'_> {
         if local > reached {
             self.report.hole = Some((reached, local));
         }
-        let scanned = self.report.scanned_bytes > 0 || !appender.unfinished.is_empty();
         let log = Log::assemble(Parts {
             dir: Arc::clone(self.dir),
             id: self.id,

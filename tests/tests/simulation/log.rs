@@ -292,3 +292,55 @@ fn mutation_log_start_not_saved_is_caught() {
     let failure = first_failure(0..100, |world| scenario(world, false));
     assert!(failure.is_some_and(|failure| matches!(failure.kind, FailureKind::Panicked { .. })));
 }
+
+/// A process is killed after it began a file and before that file's name was synced; the next one finds it, counts what
+/// it holds as synced, and the power goes before it has done anything else.
+async fn found_and_lost(world: World) {
+    let ends = Arc::new(Mutex::new(Vec::new()));
+    let node = {
+        let (ends, world) = (Arc::clone(&ends), world.clone());
+        world.clone().add_node("log", move |node| {
+            let (ends, world) = (Arc::clone(&ends), world.clone());
+            Box::pin(async move {
+                let env = &node.env;
+                let config = LogDirConfig {
+                    cluster: Uuid::from_u128(1),
+                    broker: 1,
+                    durability: Durability::Fsync,
+                    open_files: 3,
+                };
+                let dir = LogDir::open(env, Path::new("/data"), config).unwrap();
+                let (log, _) = Log::open(&dir, id(0), LogConfig::default(), OpenFrom::default()).unwrap();
+                ends.lock().push(log.durable_end());
+                if node.life == 1 {
+                    append_one(&log, &node);
+                    while log.durable_end() < log.log_end().offset() {
+                        env.sleep(Duration::from_millis(1)).await;
+                    }
+                    log.roll(env.wall()).unwrap();
+                    append_one(&log, &node);
+                }
+                // At once: no round of syncs comes in between.
+                world.crash(node.node, if node.life == 2 { Crash::PowerCut } else { Crash::Kill });
+            })
+        })
+    };
+    for _ in 0..3 {
+        world.start(node);
+        world.ended(node).await;
+    }
+    let ends = ends.lock();
+    assert_eq!(ends[1], Offset::new(2), "the second life finds both batches");
+    assert_eq!(ends[2], ends[1], "what was found, and counted as synced, is gone");
+}
+
+fn append_one(log: &Log, node: &NodeEnv) {
+    let mut builder = BatchBuilder::new(Compression::None);
+    builder.push(1000, None, Some(b"value"), &[]);
+    log.append(builder.build_trusted().unwrap(), LeaderEpoch::new(1), node.env.wall()).unwrap();
+}
+
+#[test]
+fn a_file_that_was_found_after_a_kill_survives_a_power_cut() {
+    check(0..60, found_and_lost);
+}
