@@ -303,11 +303,16 @@ async fn open_dirs(env: &Env, config: &BrokerConfig, cluster: Uuid) -> anyhow::R
     let mut failed = 0;
     for path in config.log_dirs.clone() {
         let of_dir = env.clone();
-        match env.blocking(Pool::Cold, move || LogDir::open(&of_dir, &path, settings)).await? {
-            Ok(dir) => {
-                dir.set_min_free_bytes(config.log_dirs_min_free_bytes);
-                dirs.push(dir);
-            }
+        let least = config.log_dirs_min_free_bytes;
+        let opened = move || {
+            let dir = LogDir::open(&of_dir, &path, settings)?;
+            dir.set_min_free_bytes(least);
+            // Before anybody appends: until the first look there is no room.
+            dir.look_at_room().map_err(|error| OpenDirError::Io { path, error })?;
+            Ok(dir)
+        };
+        match env.blocking(Pool::Cold, opened).await? {
+            Ok(dir) => dirs.push(dir),
             Err(error @ OpenDirError::Io { .. }) => {
                 failed += 1;
                 tracing::error!(%error, "a log directory failed at the start; the partitions in it are offline");

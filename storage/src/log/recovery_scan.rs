@@ -113,11 +113,12 @@ impl Recovery<'_> {
         let spacing = crate::segment::Spacing::of(last.name);
         let mut walk = Walk::new(data, start.position, FilePosition::new(last.len), spacing).expecting(start.offset);
         let mut end = start.offset;
-        while let Ok(Some(mark)) = walk.next_mark() {
-            end = mark.next;
+        // What was synced ended with a batch: a length that rotted leads past that place, and past what is there.
+        let mut reached = mark.serial < last.name.serial;
+        while let Ok(Some(batch)) = walk.next_mark() {
+            end = batch.next;
+            reached |= mark.serial == last.name.serial && batch.end() == mark.position;
         }
-        let reached =
-            mark.serial < last.name.serial || mark.serial == last.name.serial && walk.position() >= mark.position;
         reached && end <= tier_end.offset()
     }
 

@@ -15,7 +15,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// What a broker says of rot.
-const NAMED: [&str; 5] = [
+const NAMED: [&str; 7] = [
+    "is rotten",
+    "records are damaged",
     "the partition is offline",
     "an upload failed",
     "upkeep of a log failed",

@@ -48,7 +48,11 @@ const STORE_TROUBLE: [&str; 9] = [
 ];
 
 /// What it says of a disk that has one.
-const DISK_TROUBLE: [&str; 10] = [
+const DISK_TROUBLE: [&str; 14] = [
+    "no room to record the log start",
+    "the disk is nearly full",
+    "could not look how much room",
+    "a log directory failed at the start",
     "compaction was put off",
     "the log directory is fenced",
     "could not close a log directory",
