@@ -131,6 +131,24 @@ fn requests() -> Vec<RequestKind> {
         DeleteGroupsRequest::default().with_groups_names(two()).into(),
         ListPartitionReassignmentsRequest::default().with_topics(Some(two())).into(),
         DescribeTopicPartitionsRequest::default().with_topics(two()).into(),
+        DeleteRecordsRequest::default()
+            .with_topics(vec![delete_records_request::DeleteRecordsTopic::default().with_partitions(two())])
+            .into(),
+        DescribeLogDirsRequest::default()
+            .with_topics(Some(vec![
+                describe_log_dirs_request::DescribableLogDirTopic::default().with_partitions(vec![1, 2]),
+            ]))
+            .into(),
+        OffsetDeleteRequest::default()
+            .with_topics(vec![offset_delete_request::OffsetDeleteRequestTopic::default().with_partitions(two())])
+            .into(),
+        ConsumerGroupHeartbeatRequest::default()
+            .with_subscribed_topic_names(Some(two()))
+            .with_topic_partitions(Some(vec![
+                consumer_group_heartbeat_request::TopicPartitions::default().with_partitions(vec![1, 2]),
+            ]))
+            .into(),
+        ConsumerGroupDescribeRequest::default().with_group_ids(two()).into(),
     ]
 }
 

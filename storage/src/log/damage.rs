@@ -2,7 +2,7 @@
 //!
 //! A **damaged range** lies in one sealed segment, from the start of the first batch that is not what was appended up to
 //! where batches are good again. Readers are given what lies before it and after it, and an error within: see
-//! [`Damage::bound`]. The list is in memory; a scrub, or whoever stumbles over the rot, finds it again after a restart.
+//! [`Damage::ahead`]. The list is in memory; a scrub, or whoever stumbles over the rot, finds it again after a restart.
 
 use crate::offset::Offset;
 use crate::segment::{Boundary, SegmentName};

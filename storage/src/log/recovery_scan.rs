@@ -55,7 +55,7 @@ pub struct OpenReport {
     /// Bytes of a torn tail that were cut off.
     pub cut_bytes: u64,
     /// Whether the log is empty and starts at the tier's end (or the log start): it lacks the producers and epochs of that
-    /// point until [`Log::install_state`] is called with the tier's.
+    /// point until [`install_state`](super::Log::install_state) is called with the tier's.
     pub needs_state: bool,
     /// Offsets that are neither in the tier nor on this disk, from the first one up to, not including, the second.
     pub hole: Option<(Offset, Offset)>,

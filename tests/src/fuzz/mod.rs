@@ -3,7 +3,7 @@
 //!
 //! A target is a function over bytes, see `esker_protocol::fuzz`; its *corpus* is what the fuzzer found worth keeping,
 //! in `tests/fuzz/corpus/<target>/`. A [`Mutator`] makes new inputs of old ones, from a seed: it is what a machine
-//! without a fuzzer has. [`decoders`] reads the sources for functions that take bytes apart.
+//! without a fuzzer has. [`mod@decoders`] reads the sources for functions that take bytes apart.
 
 mod decoders;
 mod mutator;
