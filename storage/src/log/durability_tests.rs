@@ -3,7 +3,7 @@
 use super::faulty_disk::{Faults, FaultyDisk, Lingering};
 use super::test_support::*;
 use super::*;
-use crate::env::{Env, Pool};
+use crate::env::{Disk, Env, Pool, RealDisk};
 use crate::offset::{LeaderEpoch, LogStart, Offset, PartitionId};
 use std::io::ErrorKind;
 use std::sync::atomic::{AtomicU64, Ordering};
