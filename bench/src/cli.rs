@@ -7,7 +7,6 @@ use crate::rig::store::{self, StoreOptions};
 use crate::trial::cold::{self, Cold};
 use crate::trial::faults::{self, Faults};
 use crate::trial::isolation::{self, Isolation};
-use crate::versus::{self, Versus};
 use clap::{Parser, Subcommand};
 
 /// Load, verification and comparison against any Kafka endpoint, and trials of a broker that it starts itself.
@@ -30,8 +29,6 @@ pub enum Command {
     E2e(Produce),
     /// Put the results of two runs side by side, with ratios, and say what keeps them from being comparable.
     Compare(Compare),
-    /// Esker beside Apache Kafka: every goal that was set, in one table.
-    Versus(Versus),
     /// Read a topic's tiered history over and over until standard input ends, and check every record.
     Replay(Replay),
     /// An object store in memory that speaks S3 and is as slow as it is told to be; ends with standard input.
@@ -55,7 +52,6 @@ impl Cli {
             Command::Consume(options) => consume::run(options),
             Command::E2e(options) => end_to_end::run(options),
             Command::Compare(options) => report::compare_files(options),
-            Command::Versus(options) => versus::run(options),
             Command::Replay(options) => replay::run(options),
             Command::Store(options) => store::run(options),
             Command::Isolation(options) => isolation::run(options),
