@@ -1,10 +1,10 @@
-//! One TCP connection that carries requests in order, several at a time.
+//! One connection, TCP or TLS over it, that carries requests in order, several at a time.
 //!
 //! A [`Connection`] writes a frame and returns a [`Pending`] answer; a task reads answers and hands each to the oldest
 //! pending one, after checking its correlation id, since Kafka answers in request order. At opening it asks for the
 //! broker's versions, and each request goes at the newest one that both sides speak (see [`newest`]).
 
-use super::ClientError;
+use super::{ClientError, Security};
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use kafka_protocol::messages::{ApiVersionsRequest, ApiVersionsResponse, RequestHeader, ResponseHeader};
 use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, Request, StrBytes};
@@ -13,9 +13,8 @@ use std::marker::PhantomData;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::oneshot;
 
 /// How long one answer may take.
@@ -37,7 +36,7 @@ struct Inner {
 }
 
 struct Writer {
-    half: OwnedWriteHalf,
+    half: Box<dyn AsyncWrite + Send + Unpin>,
     next: i32,
     frame: BytesMut,
 }
@@ -75,11 +74,33 @@ impl Connection {
     /// # Errors
     /// [`ClientError::Io`], or what the broker answers.
     pub async fn open(address: &str, client_id: &str) -> Result<Self, ClientError> {
-        let stream = tokio::time::timeout(LIMIT, TcpStream::connect(address))
+        Self::secured(address, client_id, &Security::default()).await
+    }
+
+    /// As [`Connection::open`], through TLS and SASL where `security` asks for them.
+    ///
+    /// # Errors
+    /// As [`Connection::open`]; [`ClientError::Refused`] where the two sides do not trust each other.
+    pub async fn secured(address: &str, client_id: &str, security: &Security) -> Result<Self, ClientError> {
+        tokio::time::timeout(LIMIT, Self::establish(address, client_id, security))
             .await
-            .map_err(|_| ClientError::TimedOut("connect"))??;
+            .map_err(|_| ClientError::TimedOut("connect"))?
+    }
+
+    async fn establish(address: &str, client_id: &str, security: &Security) -> Result<Self, ClientError> {
+        let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
-        let (reader, half) = stream.into_split();
+        let (reader, half): (Box<dyn AsyncRead + Send + Unpin>, Box<dyn AsyncWrite + Send + Unpin>) =
+            match &security.tls {
+                None => {
+                    let (reader, writer) = stream.into_split();
+                    (Box::new(reader), Box::new(writer))
+                }
+                Some(tls) => {
+                    let (reader, writer) = tokio::io::split(tls.wrap(address, stream).await?);
+                    (Box::new(reader), Box::new(writer))
+                }
+            };
         let waiting = Arc::new(Waiting::default());
         tokio::spawn(read_answers(reader, Arc::clone(&waiting)));
         let first = Self {
@@ -97,7 +118,11 @@ impl Connection {
         ClientError::check(answer.error_code, "ApiVersions")?;
         let versions = answer.api_keys.iter().map(|a| (a.api_key, (a.min_version, a.max_version))).collect();
         let inner = Arc::into_inner(first.inner).ok_or(ClientError::Closed)?;
-        Ok(Self { inner: Arc::new(Inner { versions, ..inner }) })
+        let connection = Self { inner: Arc::new(Inner { versions, ..inner }) };
+        if let Some(sasl) = &security.sasl {
+            sasl.authenticate(&connection).await?;
+        }
+        Ok(connection)
     }
 
     /// Whether the broker, or an error, has ended it.
@@ -187,6 +212,8 @@ impl Connection {
             queue.push_back((correlation, sender));
         }
         writer.half.write_all(frame).await?;
+        // TLS may keep the end of a record back.
+        writer.half.flush().await?;
         Ok(())
     }
 }
@@ -222,7 +249,7 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 }
 
 /// Hands answers to those who wait, until the connection ends; then nobody waits any more.
-async fn read_answers(mut reader: OwnedReadHalf, waiting: Arc<Waiting>) {
+async fn read_answers(mut reader: Box<dyn AsyncRead + Send + Unpin>, waiting: Arc<Waiting>) {
     while let Ok(frame) = read_frame(&mut reader).await {
         let next = lock(&waiting.queue).pop_front();
         match next {
@@ -236,7 +263,7 @@ async fn read_answers(mut reader: OwnedReadHalf, waiting: Arc<Waiting>) {
     queue.clear();
 }
 
-async fn read_frame(reader: &mut OwnedReadHalf) -> std::io::Result<Bytes> {
+async fn read_frame(reader: &mut (dyn AsyncRead + Send + Unpin)) -> std::io::Result<Bytes> {
     let length = reader.read_i32().await?;
     let length = usize::try_from(length).ok().filter(|l| (4..=MAX_FRAME).contains(l));
     let length = length.ok_or_else(|| std::io::Error::other("frame length out of bounds"))?;

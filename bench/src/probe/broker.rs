@@ -26,17 +26,16 @@ const BROKER: i8 = 4;
 /// `ConfigEntry.ConfigSource.DEFAULT_CONFIG`.
 const DEFAULT: i8 = 5;
 
-/// Asks the broker at `bootstrap` about itself, and about `topic` if one is named.
+/// Asks the broker that `client` knows about itself, and about `topic` if one is named.
 ///
 /// A broker that does not speak a request, or refuses it, is described without what it would have said.
 ///
 /// # Errors
 /// If there is no broker.
-pub async fn ask(bootstrap: &str, topic: Option<&str>) -> Result<BrokerSide, ClientError> {
-    let client = Client::new(bootstrap);
+pub async fn ask(client: &Client, topic: Option<&str>) -> Result<BrokerSide, ClientError> {
     let connection = client.any().await?;
     let apis = connection.versions().iter().map(|(key, (_, newest))| (*key, *newest)).collect();
-    let mut side = BrokerSide { bootstrap: bootstrap.to_owned(), apis, ..BrokerSide::default() };
+    let mut side = BrokerSide { bootstrap: client.bootstrap().to_owned(), apis, ..BrokerSide::default() };
     let request = ApiVersionsRequest::default()
         .with_client_software_name(StrBytes::from_static_str("esker-bench"))
         .with_client_software_version(StrBytes::from_static_str(env!("CARGO_PKG_VERSION")));

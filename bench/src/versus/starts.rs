@@ -6,7 +6,7 @@ use super::table::Table;
 use super::{Tools, Versus};
 use crate::batch::{Builder, Codec};
 use crate::client::Client;
-use crate::load::produce::new_run;
+use crate::load::new_run;
 use crate::load::runtime;
 use crate::neighbour::Setup;
 use crate::results::{Better, Measure, Repeat};
