@@ -303,9 +303,11 @@ impl Watching<'_> {
                 broker = self.workload.endpoint.pid.map(Sampler::start).transpose()?;
                 generator = Some(generator::Watch::start(threads.clone()));
             }
-            if now >= measured.end && spent.is_none() {
+            if now < measured.end && !crew.is_ending() {
+                // Threads that have ended have no times any more.
+                busy = generator.as_ref().map(generator::Watch::end).or(busy);
+            } else if spent.is_none() && now >= measured.end {
                 spent = Some(broker.take().map(Sampler::end).transpose());
-                busy = generator.as_ref().map(generator::Watch::end);
             }
             restarts.look(now, self.clock)?;
             if now >= next_sample {
@@ -336,8 +338,7 @@ impl Watching<'_> {
         };
         // A process that was restarted is another one: what it spent is not known.
         let broker = if self.workload.restart.is_some() { spent.unwrap_or(None) } else { spent? };
-        let busy = busy.or_else(|| generator.as_ref().map(generator::Watch::end)).unwrap_or((0.0, 1.0));
-        Ok(Seen { broker, generator: busy, restarts })
+        Ok(Seen { broker, generator: busy.unwrap_or((0.0, 1.0)), restarts })
     }
 
     fn sample(&mut self, keep: bool, now: u64) {
