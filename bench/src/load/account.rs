@@ -169,7 +169,13 @@ pub(super) fn work(workload: &Workload) -> Work {
         topics: u64::from(workload.topics.count.max(1)),
         partitions: workload.topics.partitions as u64,
         producers: if sent { producers.per_topic as u64 } else { 0 },
-        consumers: workload.readers.iter().map(|readers| (readers.groups * readers.connections) as u64).sum(),
+        consumers: workload
+            .readers
+            .iter()
+            .map(|readers| {
+                (readers.groups * readers.connections).div_ceil(workload.topics.count.max(1) as usize) as u64
+            })
+            .sum(),
         rate,
         warmup_seconds: workload.warmup,
         data_bytes: backlog + written as u64,

@@ -56,11 +56,14 @@ pub(super) fn verdict(outcome: &Outcome) -> anyhow::Result<()> {
     report::verdict(records, faults)
 }
 
+/// Latencies by phase.
+pub(super) type Phases<'a> = &'a [Histogram<u64>];
+
 /// Latencies of acknowledgement and of reading, by phase.
 ///
 /// # Errors
 /// If nobody read.
-pub(super) fn phases(outcome: &Outcome) -> anyhow::Result<(&[Histogram<u64>], &[Histogram<u64>])> {
+pub(super) fn phases(outcome: &Outcome) -> anyhow::Result<(Phases<'_>, Phases<'_>)> {
     let read = outcome.read.first().ok_or_else(|| anyhow::anyhow!("nobody read"))?;
     Ok((outcome.sent.latencies.phases(), read.latencies.phases()))
 }
