@@ -96,9 +96,9 @@ impl Crew {
                 reading: Arc::clone(&reading),
             };
             let tell = tell.clone();
-            Ok(std::thread::Builder::new()
+            std::thread::Builder::new()
                 .name(format!("load-{at}"))
-                .spawn(move || runtime()?.block_on(thread.work(share, tell)))?)
+                .spawn(move || runtime()?.block_on(thread.work(share, tell)))
         });
         let threads = threads.collect::<std::io::Result<Vec<_>>>()?;
         Ok(Self { threads, ready, go, sending, reading })

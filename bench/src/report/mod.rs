@@ -1,6 +1,6 @@
 //! Results on paper: a table on the terminal, one HTML page, our JSON, and OpenMessaging's.
 //!
-//! All of them show the same [`figures`]; [`compare`] sets those of two runs beside each other. [`Output`] is the part of a
+//! All of them show the same [`figures`]; [`ratios`] sets those of two runs beside each other. [`Output`] is the part of a
 //! command line that says what to write.
 
 mod compare;
@@ -8,12 +8,16 @@ mod disclosed;
 mod figures;
 mod omb;
 mod page;
+mod ratios;
 mod text;
 
 pub use compare::{Compare, run as compare_files};
 pub use omb::test_result;
 pub use page::page;
+pub(crate) use page::{Section, document};
 pub use text::table;
+
+pub(crate) use figures::decimals;
 
 use crate::results::{Report, encode, file};
 use anyhow::Context;

@@ -27,11 +27,16 @@ impl Spread {
 
     /// As text with so many decimals: `1.50 [1.20-1.90]`, or `1.50` where there is one figure only.
     pub fn text(&self, decimals: usize) -> String {
+        self.text_in(decimals, "")
+    }
+
+    /// The same with a unit behind the middle: `1.50x [1.20-1.90]`.
+    pub fn text_in(&self, decimals: usize, unit: &str) -> String {
         let Self { median, low, high, count } = self;
         if *count < 2 {
-            return format!("{median:.decimals$}");
+            return format!("{median:.decimals$}{unit}");
         }
-        format!("{median:.decimals$} [{low:.decimals$}-{high:.decimals$}]")
+        format!("{median:.decimals$}{unit} [{low:.decimals$}-{high:.decimals$}]")
     }
 }
 
@@ -42,7 +47,7 @@ mod tests {
     #[test]
     fn the_middle_and_both_ends() {
         let spread = Spread::of([3.0, 1.0, 2.0]).unwrap();
-        assert_eq!(spread.text(1), "2.0 [1.0-3.0]");
+        assert_eq!((spread.text(1), spread.text_in(0, "x")), ("2.0 [1.0-3.0]".to_owned(), "2x [1-3]".to_owned()));
         assert_eq!(Spread::of([4.0, 1.0]).unwrap().median, 2.5);
         assert_eq!(Spread::of([4.0]).unwrap().text(0), "4");
         assert_eq!((Spread::of([]), Spread::of([1.0, f64::NAN])), (None, None));

@@ -43,7 +43,11 @@ impl Scale {
             }
             Self::Log => {
                 let decades = (from.floor() as i32)..=(to.ceil() as i32);
-                let steps: &[f64] = if to - from > 2.5 { &[1.0] } else { &[1.0, 2.0, 5.0] };
+                let steps: &[f64] = match to - from {
+                    ..0.8 => &[1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 7.0],
+                    0.8..2.5 => &[1.0, 2.0, 5.0],
+                    _ => &[1.0],
+                };
                 let values = decades.flat_map(|decade| steps.iter().map(move |step| step * 10_f64.powi(decade)));
                 let fit = values.filter(|value| (from - 1e-9..=to + 1e-9).contains(&value.log10()));
                 fit.map(|value| (value, number(value))).collect()

@@ -6,7 +6,7 @@
 mod chart;
 mod curves;
 
-use super::compare::{self, Judgement};
+use super::ratios::{self, Judgement};
 use super::{disclosed, figures};
 use crate::results::{Report, Run};
 use std::fmt::Write;
@@ -98,7 +98,7 @@ fn write_section(section: &Section, out: &mut String) -> std::fmt::Result {
         }
     }
     let warnings = match &runs[..] {
-        [a, b] => compare::warnings(a, b),
+        [a, b] => ratios::warnings(a, b),
         _ => runs.iter().flat_map(disclosed::doubts).collect(),
     };
     for warning in warnings.iter().filter(|warning| !warning.contains(" failed: ")) {
@@ -119,8 +119,8 @@ fn write_figures(runs: &[Run], out: &mut String) -> std::fmt::Result {
             rows.push(key);
         }
     }
-    let ratios = match runs {
-        [a, b] => compare::rows(a, b),
+    let shares = match runs {
+        [a, b] => ratios::rows(a, b),
         _ => Vec::new(),
     };
     writeln!(out, "<div class=\"wide\"><table class=\"figures\"><thead><tr><th></th>")?;
@@ -143,7 +143,7 @@ fn write_figures(runs: &[Run], out: &mut String) -> std::fmt::Result {
             write_figure(figure, out)?;
         }
         if runs.len() == 2 {
-            write_ratio(ratios.iter().find(|row| (row.a.group.as_str(), row.a.name.as_str()) == (group, name)), out)?;
+            write_ratio(shares.iter().find(|row| (row.a.group.as_str(), row.a.name.as_str()) == (group, name)), out)?;
         }
         writeln!(out, "</tr>")?;
     }
@@ -160,7 +160,7 @@ fn write_figure(figure: Option<&figures::Figure>, out: &mut String) -> std::fmt:
     write!(out, "</td>")
 }
 
-fn write_ratio(row: Option<&compare::Row>, out: &mut String) -> std::fmt::Result {
+fn write_ratio(row: Option<&ratios::Row>, out: &mut String) -> std::fmt::Result {
     let Some((row, ratio)) = row.and_then(|row| Some((row, row.ratio?))) else { return write!(out, "<td>-</td>") };
     let class = match row.judgement {
         Judgement::Better => "good",
