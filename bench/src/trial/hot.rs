@@ -1,7 +1,7 @@
 //! The load that lives in the present: a producer at a rate, and a reader that follows it.
 
 use crate::client::Security;
-use crate::load::workload::{Check, Endpoint, Limits, Producers, Readers, Topics, Workload};
+use crate::load::workload::{Check, Driver, Endpoint, Limits, Producers, Readers, Topics, Workload};
 use crate::load::{Outcome, Schedule, report};
 use crate::rig::Broker;
 use hdrhistogram::Histogram;
@@ -20,6 +20,7 @@ pub(super) fn load(broker: &Broker, rate: f64, size: usize, topic_configs: &[(&s
             security: Security::default(),
             pid: Some(broker.pid()),
             threads: 2,
+            driver: Driver::Own,
         },
         topics: Topics { name: "hot".to_owned(), count: 1, partitions: 1, configs },
         producers: Some(Producers { rate: Some(rate), size, ..Producers::default() }),
