@@ -2,6 +2,7 @@
 
 use crate::load::options::{Consume, Load, Probe, Replay};
 use crate::load::{command, consume, presets, replay};
+use crate::probe::machine;
 use crate::report::{self, Compare};
 use crate::rig::store::{self, StoreOptions};
 use crate::trial::cold::{self, Cold};
@@ -72,6 +73,14 @@ impl Cli {
     /// # Errors
     /// What went wrong, a verification that failed, or a goal that was not met.
     pub fn run(&self) -> anyhow::Result<()> {
+        let is_load = matches!(
+            self.command,
+            Command::Run { .. } | Command::Search { .. } | Command::Produce(_) | Command::Consume(_) | Command::E2e(_)
+        );
+        if is_load {
+            // Told beside the figures, and only true before there are any.
+            let _ = machine::busy_before();
+        }
         match &self.command {
             Command::Run { workload, options } => command::run(workload, options),
             Command::Search { workload, probe, options } => command::search(workload, options, probe),

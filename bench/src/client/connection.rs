@@ -4,9 +4,13 @@
 //! pending one, after checking its correlation id, since Kafka answers in request order. At opening it asks for the
 //! broker's versions, and each request goes at the newest one that both sides speak (see [`newest`]).
 
+use super::sasl::{Exchange, Sasl};
 use super::{ClientError, Security};
 use bytes::{Buf, BufMut, Bytes, BytesMut};
-use kafka_protocol::messages::{ApiVersionsRequest, ApiVersionsResponse, RequestHeader, ResponseHeader};
+use kafka_protocol::messages::{
+    ApiVersionsRequest, ApiVersionsResponse, RequestHeader, ResponseHeader, SaslAuthenticateRequest,
+    SaslHandshakeRequest,
+};
 use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, Request, StrBytes};
 use std::collections::{BTreeMap, VecDeque};
 use std::marker::PhantomData;
@@ -120,9 +124,32 @@ impl Connection {
         let inner = Arc::into_inner(first.inner).ok_or(ClientError::Closed)?;
         let connection = Self { inner: Arc::new(Inner { versions, ..inner }) };
         if let Some(sasl) = &security.sasl {
-            sasl.authenticate(&connection).await?;
+            connection.authenticate(sasl).await?;
         }
         Ok(connection)
+    }
+
+    /// Tells the broker who we are: the first thing after the versions.
+    async fn authenticate(&self, sasl: &Sasl) -> Result<(), ClientError> {
+        let name = sasl.mechanism.name();
+        let request = SaslHandshakeRequest::default().with_mechanism(StrBytes::from_static_str(name));
+        let answer = self.call(&request).await?;
+        if answer.error_code != 0 {
+            let offered: Vec<&str> = answer.mechanisms.iter().map(StrBytes::as_str).collect();
+            return Err(ClientError::Refused(format!("{name} is not offered, only {}", offered.join(", "))));
+        }
+        let refused = |why: &'static str| ClientError::Refused(format!("{name}: {why}"));
+        let mut exchange = sasl.begin().map_err(refused)?;
+        while let Exchange::Say(message, next) = exchange {
+            let request = SaslAuthenticateRequest::default().with_auth_bytes(Bytes::from(message));
+            let answer = self.call(&request).await?;
+            if answer.error_code != 0 {
+                let why = answer.error_message.as_ref().map_or("without a reason", StrBytes::as_str);
+                return Err(ClientError::Refused(format!("authentication failed: {why}")));
+            }
+            exchange = next.hear(&answer.auth_bytes).map_err(refused)?;
+        }
+        Ok(())
     }
 
     /// Whether the broker, or an error, has ended it.

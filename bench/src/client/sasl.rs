@@ -1,10 +1,7 @@
-//! SASL as a client needs it: PLAIN (RFC 4616) and SCRAM, in Kafka's SaslHandshake and SaslAuthenticate (KIP-152).
+//! SASL as a client needs it, without I/O: PLAIN (RFC 4616) and SCRAM. An [`Exchange`] says what to send, and hears what
+//! comes back; the connection carries it in Kafka's SaslHandshake and SaslAuthenticate (KIP-152).
 
-use super::scram::{Conversation, Hash};
-use super::{ClientError, Connection};
-use bytes::Bytes;
-use kafka_protocol::messages::{SaslAuthenticateRequest, SaslHandshakeRequest};
-use kafka_protocol::protocol::StrBytes;
+use super::scram::{Conversation, Expected, Hash};
 
 /// How a client proves who it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,39 +54,83 @@ impl std::fmt::Debug for Sasl {
     }
 }
 
+/// A conversation with the broker, message by message.
+pub(super) enum Exchange {
+    /// There is something to be said.
+    Say(Vec<u8>, Box<Next>),
+    /// The broker is convinced, and so are we.
+    Done,
+}
+
+/// What follows an answer.
+pub(super) enum Next {
+    /// Whatever it was, it was a yes.
+    Convinced,
+    /// The server's first message.
+    ServerFirst(Conversation, String),
+    /// The server's last one.
+    ServerFinal(Expected),
+}
+
 impl Sasl {
-    /// Authenticates a connection; the first thing on it after ApiVersions.
-    pub(super) async fn authenticate(&self, connection: &Connection) -> Result<(), ClientError> {
-        let name = self.mechanism.name();
-        let answer =
-            connection.call(&SaslHandshakeRequest::default().with_mechanism(StrBytes::from_static_str(name))).await?;
-        if answer.error_code != 0 {
-            let offered: Vec<&str> = answer.mechanisms.iter().map(StrBytes::as_str).collect();
-            return Err(ClientError::Refused(format!("{name} is not offered, only {}", offered.join(", "))));
-        }
+    /// Begins.
+    ///
+    /// # Errors
+    /// Why not.
+    pub(super) fn begin(&self) -> Result<Exchange, &'static str> {
         let hash = match self.mechanism {
             Mechanism::Plain => {
                 let message = format!("\0{}\0{}", self.user, self.password);
-                return step(connection, message.into_bytes()).await.map(drop);
+                return Ok(Exchange::Say(message.into_bytes(), Box::new(Next::Convinced)));
             }
             Mechanism::ScramSha256 => Hash::Sha256,
             Mechanism::ScramSha512 => Hash::Sha512,
         };
-        let refused = |what: &'static str| ClientError::Refused(format!("{name}: {what}"));
-        let conversation = Conversation::start(hash, &self.user).map_err(refused)?;
-        let server_first = step(connection, conversation.client_first().into_bytes()).await?;
-        let (client_final, expected) = conversation.respond(&server_first, &self.password).map_err(refused)?;
-        let server_final = step(connection, client_final.into_bytes()).await?;
-        expected.check(&server_final).map_err(refused)
+        let conversation = Conversation::start(hash, &self.user)?;
+        let message = conversation.client_first().into_bytes();
+        Ok(Exchange::Say(message, Box::new(Next::ServerFirst(conversation, self.password.clone()))))
     }
 }
 
-async fn step(connection: &Connection, message: Vec<u8>) -> Result<Bytes, ClientError> {
-    let request = SaslAuthenticateRequest::default().with_auth_bytes(Bytes::from(message));
-    let answer = connection.call(&request).await?;
-    if answer.error_code == 0 {
-        return Ok(answer.auth_bytes);
+impl Next {
+    /// What to do about the broker's answer.
+    ///
+    /// # Errors
+    /// Why the broker is not trusted.
+    pub(super) fn hear(self, answer: &[u8]) -> Result<Exchange, &'static str> {
+        match self {
+            Next::Convinced => Ok(Exchange::Done),
+            Next::ServerFirst(conversation, password) => {
+                let (message, expected) = conversation.respond(answer, &password)?;
+                Ok(Exchange::Say(message.into_bytes(), Box::new(Next::ServerFinal(expected))))
+            }
+            Next::ServerFinal(expected) => expected.check(answer).map(|()| Exchange::Done),
+        }
     }
-    let said = answer.error_message.as_ref().map_or("without a reason", StrBytes::as_str);
-    Err(ClientError::Refused(format!("authentication failed: {said}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn plain_says_it_all_at_once() {
+        let sasl =
+            Sasl { mechanism: "plain".parse().unwrap(), user: "alice".to_owned(), password: "secret".to_owned() };
+        let Ok(Exchange::Say(message, next)) = sasl.begin() else { panic!("nothing to say") };
+        assert_eq!(message, b"\0alice\0secret");
+        assert!(matches!(next.hear(b""), Ok(Exchange::Done)));
+        assert!(!format!("{sasl:?}").contains("secret"));
+        assert!("GSSAPI".parse::<Mechanism>().is_err());
+    }
+
+    #[test]
+    fn a_broker_that_does_not_know_the_password_is_not_trusted() {
+        let sasl = Sasl { mechanism: Mechanism::ScramSha256, user: "bob".to_owned(), password: "secret".to_owned() };
+        let Ok(Exchange::Say(message, next)) = sasl.begin() else { panic!("nothing to say") };
+        let nonce = String::from_utf8(message).unwrap().split_once(",r=").unwrap().1.to_owned();
+        let first = format!("r={nonce}more,s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4096");
+        let Ok(Exchange::Say(_, next)) = next.hear(first.as_bytes()) else { panic!("nothing to say") };
+        assert!(next.hear(b"v=6rriTRBi23WpRR/wtup+mMhUZUn/dB5nLTJRsjl95G4=").is_err());
+    }
 }

@@ -3,7 +3,7 @@
 use super::meter::Interval;
 use super::outcome::{self, Outcome, Role};
 use super::schedule::Schedule;
-use super::workload::{Backlog, From, Place, Producers, Sharing, Workload};
+use super::workload::{Backlog, Driver, From, Place, Producers, Sharing, Workload};
 use crate::results::{
     Better, ClientSide, Direction, Distribution, FailureKind, Flow, Measure, Repeat, Second, Summary, Verification,
     Work,
@@ -97,6 +97,9 @@ fn measures(workload: &Workload, outcome: &Outcome) -> Vec<Measure> {
         put("the load's busiest thread", generator.busiest * 100.0, "%", Better::Lower);
         put("sent late by the load's own fault, p99", generator.late_p99_ms, "ms", Better::Lower);
     }
+    if outcome.sent.unsent > 0 {
+        put("due and never sent", outcome.sent.unsent as f64, "records", Better::Lower);
+    }
     if workload.restart.is_some() {
         for took in &outcome.restarts {
             put("restart command", *took, "s", Better::Lower);
@@ -169,10 +172,25 @@ pub(super) fn work(workload: &Workload) -> Work {
         topics: u64::from(workload.topics.count.max(1)),
         partitions: workload.topics.partitions as u64,
         producers: if sent { producers.per_topic as u64 } else { 0 },
-        consumers: workload.readers.iter().map(|readers| (readers.groups * readers.connections) as u64).sum(),
+        consumers: workload
+            .readers
+            .iter()
+            .map(|readers| {
+                (readers.groups * readers.connections).div_ceil(workload.topics.count.max(1) as usize) as u64
+            })
+            .sum(),
         rate,
         warmup_seconds: workload.warmup,
         data_bytes: backlog + written as u64,
+    }
+}
+
+/// The version of a client.
+pub(super) fn driver_version(driver: Driver) -> String {
+    match driver {
+        #[cfg(feature = "rdkafka")]
+        Driver::Librdkafka => super::librdkafka::version(),
+        _ => env!("CARGO_PKG_VERSION").to_owned(),
     }
 }
 
@@ -182,8 +200,8 @@ pub(super) fn client_side(workload: &Workload) -> ClientSide {
     let Producers { acks, codec, batch, linger, in_flight, idempotent, per_topic, .. } = producers;
     let readers: usize = workload.readers.iter().map(|readers| readers.groups * readers.connections).sum();
     ClientSide {
-        name: "esker-bench".to_owned(),
-        version: env!("CARGO_PKG_VERSION").to_owned(),
+        name: workload.endpoint.driver.name().to_owned(),
+        version: driver_version(workload.endpoint.driver),
         acks: if acks == -1 { "all".to_owned() } else { acks.to_string() },
         codec: codec.name().to_owned(),
         batch_bytes: batch as u64,

@@ -135,8 +135,8 @@ fn work(reading: &WholeTopic, pass: &Pass) -> Work {
 
 fn client_side(reading: &WholeTopic) -> ClientSide {
     ClientSide {
-        name: "esker-bench".to_owned(),
-        version: env!("CARGO_PKG_VERSION").to_owned(),
+        name: reading.endpoint.driver.name().to_owned(),
+        version: super::account::driver_version(reading.endpoint.driver),
         fetch_bytes: Some(reading.fetch as u64),
         connections: (reading.connections * reading.fan_out) as u64,
         threads: reading.endpoint.threads as u64,
@@ -195,14 +195,14 @@ pub(crate) fn read_everything(reading: &WholeTopic) -> anyhow::Result<Pass> {
         }
     }
     let crew = Crew::start(&reading.endpoint, clock, jobs)?;
-    let threads = crew.wait_ready().unwrap_or_default();
+    crew.wait_ready();
     let now = clock.now();
     let schedule = Schedule::one(now, now..u64::MAX);
     let meters: Vec<Meters> = (0..crew.threads())
         .map(|_| Meters { sent: Meter::new(&schedule), read: vec![Meter::new(&schedule)] })
         .collect();
     let sampler = reading.endpoint.pid.map(Sampler::start).transpose()?;
-    let generator = generator::Watch::start(threads);
+    let generator = generator::Watch::start();
     crew.go(Go { schedule: schedule.clone(), meters: meters.clone() });
     let mut busy = generator.end();
     while !crew.has_ended() {

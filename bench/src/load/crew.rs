@@ -3,11 +3,15 @@
 //! Each thread has a runtime of its own and its share of the connections. Nobody starts before everybody is connected.
 
 use super::fetcher::Cursors;
+#[cfg(feature = "rdkafka")]
+use super::librdkafka;
 use super::member::GroupReader;
 use super::meter::Meter;
 use super::reader::{Reader, SharedBook};
 use super::schedule::Schedule;
 use super::sender::{Amount, Done, Place, Sender};
+#[cfg(feature = "rdkafka")]
+use super::workload::Driver;
 use super::workload::{Endpoint, Producers};
 use super::{Clock, runtime};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -63,7 +67,7 @@ pub(super) struct Go {
 /// Threads that work.
 pub(super) struct Crew {
     threads: Vec<JoinHandle<anyhow::Result<Vec<Done>>>>,
-    ready: mpsc::Receiver<u32>,
+    ready: mpsc::Receiver<()>,
     go: watch::Sender<Option<Go>>,
     /// How many still send.
     pub(super) sending: Arc<AtomicUsize>,
@@ -96,17 +100,17 @@ impl Crew {
                 reading: Arc::clone(&reading),
             };
             let tell = tell.clone();
-            Ok(std::thread::Builder::new()
+            std::thread::Builder::new()
                 .name(format!("load-{at}"))
-                .spawn(move || runtime()?.block_on(thread.work(share, tell)))?)
+                .spawn(move || runtime()?.block_on(thread.work(share, tell)))
         });
         let threads = threads.collect::<std::io::Result<Vec<_>>>()?;
         Ok(Self { threads, ready, go, sending, reading })
     }
 
-    /// Waits until everybody is connected; the ids of the threads.
-    pub(super) fn wait_ready(&self) -> Option<Vec<u32>> {
-        (0..self.threads.len()).map(|_| self.ready.recv().ok()).collect()
+    /// Waits until everybody is connected; `false` if somebody never will be.
+    pub(super) fn wait_ready(&self) -> bool {
+        (0..self.threads.len()).all(|_| self.ready.recv().is_ok())
     }
 
     /// How many threads there are.
@@ -164,11 +168,18 @@ impl Drop for CountsDown {
 }
 
 impl Thread {
-    async fn work(mut self, jobs: Vec<Job>, tell: mpsc::Sender<u32>) -> anyhow::Result<Vec<Done>> {
+    async fn work(mut self, jobs: Vec<Job>, tell: mpsc::Sender<()>) -> anyhow::Result<Vec<Done>> {
         let few = Arc::new(Semaphore::new(AT_ONCE));
         let (mut senders, mut readers) = (Vec::new(), Vec::new());
+        #[cfg(feature = "rdkafka")]
+        let mut foreign = Vec::new();
         for job in jobs {
             match job {
+                #[cfg(feature = "rdkafka")]
+                Job::Send(job) if self.endpoint.driver == Driver::Librdkafka => {
+                    let (plan, place, amount) = *job;
+                    foreign.push((librdkafka::Sender::new(&self.endpoint, plan, place, self.clock)?, amount));
+                }
                 Job::Send(job) => {
                     let (few, client, clock) = (Arc::clone(&few), self.endpoint.client(), self.clock);
                     let (plan, place, amount) = *job;
@@ -185,7 +196,7 @@ impl Thread {
             connected.push(sender.await??);
         }
         // Nobody listens any more where another thread has failed.
-        let _ = tell.send(rustix::thread::gettid().as_raw_nonzero().get() as u32);
+        let _ = tell.send(());
         let Ok(go) = self.wait.wait_for(Option::is_some).await.map(|go| go.clone()) else { return Ok(Vec::new()) };
         let Some((schedule, meters)) = go.and_then(|go| Some((go.schedule, go.meters.get(self.number).cloned()?)))
         else {
@@ -201,12 +212,23 @@ impl Thread {
                 done
             });
         }
+        #[cfg(feature = "rdkafka")]
+        for (sender, amount) in foreign {
+            let (schedule, meter) = (schedule.clone(), meters.sent.clone());
+            let down = CountsDown(Arc::clone(&self.sending));
+            tasks.spawn(async move {
+                let done = tokio::task::spawn_blocking(move || sender.send(&schedule, amount, meter)).await?;
+                drop(down);
+                done
+            });
+        }
         for job in readers {
+            let endpoint = self.endpoint.clone();
             let down = CountsDown(Arc::clone(&self.reading));
             let meters = meters.clone();
             tasks.spawn(async move {
                 let result = match job {
-                    Job::Read(job) => read(*job, &meters).await,
+                    Job::Read(job) => read(&endpoint, *job, &meters).await,
                     Job::Member(kind, mut job) => {
                         job.reader.meter = meters.read.get(kind).cloned();
                         job.run().await
@@ -226,13 +248,22 @@ impl Thread {
     }
 }
 
-async fn read(mut job: ReadJob, meters: &Meters) -> anyhow::Result<()> {
+async fn read(endpoint: &Endpoint, mut job: ReadJob, meters: &Meters) -> anyhow::Result<()> {
     job.reader.meter = meters.read.get(job.kind).cloned();
-    job.reader.read(job.cursors.clone()).await?;
+    once(endpoint, &job.reader, &job.cursors).await?;
     while job.again && !*job.reader.over.borrow() {
         job.reader.book = SharedBook::default();
         job.passes.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(job.reader.book.clone());
-        job.reader.read(job.cursors.clone()).await?;
+        once(endpoint, &job.reader, &job.cursors).await?;
     }
     Ok(())
+}
+
+/// Reads to the end by the client that was asked for.
+async fn once(endpoint: &Endpoint, reader: &Reader, cursors: &Cursors) -> anyhow::Result<()> {
+    match endpoint.driver {
+        #[cfg(feature = "rdkafka")]
+        Driver::Librdkafka => librdkafka::read_aside(endpoint.clone(), Arc::new(reader.clone()), cursors.clone()).await,
+        _ => reader.read(cursors.clone()).await,
+    }
 }

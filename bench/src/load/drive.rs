@@ -20,7 +20,7 @@ use super::restart::Restarts;
 use super::schedule::{Latencies, Schedule};
 use super::sender::{Amount, Done};
 use super::stage::{self, Extent};
-use super::workload::{Check, From, Producers, Readers, Sharing, Workload};
+use super::workload::{Check, Driver, From, Producers, Readers, Sharing, Workload};
 use super::{Acknowledged, Clock, runtime};
 use crate::probe::process::Sampler;
 use crate::results::Process;
@@ -92,10 +92,10 @@ pub(crate) fn run(
         }
     }
     let crew = Crew::start(&workload.endpoint, clock, jobs)?;
-    let Some(threads) = crew.wait_ready() else {
+    if !crew.wait_ready() {
         crew.end()?;
         anyhow::bail!("a thread of the load ended before it began");
-    };
+    }
     let schedule = schedule(clock.now());
     let meters: Vec<Meters> = (0..crew.threads())
         .map(|_| Meters {
@@ -114,7 +114,7 @@ pub(crate) fn run(
         progress: Progress::new(progress, &workload.name),
         drained: vec![None; workload.readers.len()],
     };
-    let seen = watching.watch(&crew, threads, &over, &groups, &now)?;
+    let seen = watching.watch(&crew, &over, &groups, &now)?;
     let done = crew.end()?;
     let (series, drained) = (watching.series, watching.drained);
 
@@ -155,6 +155,10 @@ fn is_tiered(workload: &Workload) -> bool {
 }
 
 fn check(workload: &Workload) -> anyhow::Result<()> {
+    anyhow::ensure!(
+        workload.endpoint.driver == Driver::Own || workload.readers.iter().all(|r| r.sharing == Sharing::Assigned),
+        "groups are driven by our own client only"
+    );
     let least = super::payload::HEADER;
     if let Some(producers) = &workload.producers {
         let Producers { size, in_flight, per_topic, acks, .. } = *producers;
@@ -282,7 +286,6 @@ impl Watching<'_> {
     fn watch(
         &mut self,
         crew: &Crew,
-        threads: Vec<u32>,
         over: &watch::Sender<bool>,
         groups: &[Group],
         backlog: &Extent,
@@ -301,11 +304,13 @@ impl Watching<'_> {
                 // What was counted before does not belong to the first second.
                 self.sample(false, now);
                 broker = self.workload.endpoint.pid.map(Sampler::start).transpose()?;
-                generator = Some(generator::Watch::start(threads.clone()));
+                generator = Some(generator::Watch::start());
             }
-            if now >= measured.end && spent.is_none() {
+            if now < measured.end && !crew.is_ending() {
+                // Threads that have ended have no times any more.
+                busy = generator.as_ref().map(generator::Watch::end).or(busy);
+            } else if spent.is_none() && now >= measured.end {
                 spent = Some(broker.take().map(Sampler::end).transpose());
-                busy = generator.as_ref().map(generator::Watch::end);
             }
             restarts.look(now, self.clock)?;
             if now >= next_sample {
@@ -336,8 +341,7 @@ impl Watching<'_> {
         };
         // A process that was restarted is another one: what it spent is not known.
         let broker = if self.workload.restart.is_some() { spent.unwrap_or(None) } else { spent? };
-        let busy = busy.or_else(|| generator.as_ref().map(generator::Watch::end)).unwrap_or((0.0, 1.0));
-        Ok(Seen { broker, generator: busy, restarts })
+        Ok(Seen { broker, generator: busy.unwrap_or((0.0, 1.0)), restarts })
     }
 
     fn sample(&mut self, keep: bool, now: u64) {
@@ -401,6 +405,7 @@ fn collect(
             role.records += counts.records;
             role.bytes += counts.bytes;
             role.requests += counts.requests;
+            role.unsent += counts.unsent;
             role.silence = role.silence.max(counts.silence);
             if let Some(active) = &counts.active {
                 let all = role.active.clone().unwrap_or_else(|| active.clone());

@@ -6,6 +6,7 @@
 
 use super::workload::Limits;
 use hdrhistogram::Histogram;
+use std::collections::BTreeMap;
 use std::time::Instant;
 
 /// A thread that is busy for this part of the time has nothing left to give.
@@ -13,11 +14,10 @@ const BUSY: f64 = 0.92;
 /// A machine that is idle for this part has something left.
 const IDLE: f64 = 0.08;
 
-/// Times of the threads of the load, and of the machine.
+/// Times of this program's threads, and of the machine.
 pub(super) struct Watch {
-    threads: Vec<u32>,
     started: Instant,
-    cpu: Vec<f64>,
+    cpu: BTreeMap<u32, f64>,
     machine: Option<(f64, f64)>,
 }
 
@@ -36,18 +36,17 @@ pub struct Verdict {
 
 impl Watch {
     /// From now on.
-    pub(super) fn start(threads: Vec<u32>) -> Self {
-        let cpu = threads.iter().map(|thread| thread_seconds(*thread).unwrap_or(0.0)).collect();
-        Self { cpu, threads, started: Instant::now(), machine: machine_seconds() }
+    pub(super) fn start() -> Self {
+        Self { cpu: threads(), started: Instant::now(), machine: machine_seconds() }
     }
 
-    /// What each thread did since, and how idle the machine was.
+    /// What the busiest thread did since, and how idle the machine was.
     pub(super) fn end(&self) -> (f64, f64) {
         let wall = self.started.elapsed().as_secs_f64().max(1e-9);
-        let busy = self.threads.iter().zip(&self.cpu).map(|(thread, before)| {
-            // One that has ended was not the bottleneck at the end.
-            thread_seconds(*thread).map_or(0.0, |now| (now - before) / wall)
-        });
+        let now = threads();
+        // One that has ended was not the bottleneck at the end.
+        let busiest = now.iter().map(|(thread, seconds)| seconds - self.cpu.get(thread).copied().unwrap_or(0.0));
+        let busiest = busiest.fold(0.0, f64::max) / wall;
         let idle = match (self.machine, machine_seconds()) {
             (Some((busy, idle)), Some((busy_now, idle_now))) => {
                 let all = (busy_now - busy) + (idle_now - idle);
@@ -55,7 +54,7 @@ impl Watch {
             }
             _ => 0.0,
         };
-        (busy.fold(0.0, f64::max), idle)
+        (busiest, idle)
     }
 }
 
@@ -93,6 +92,13 @@ impl std::fmt::Display for Verdict {
             self.late_p99_ms
         )
     }
+}
+
+/// CPU-seconds of each of our threads, those that a library has started as well.
+fn threads() -> BTreeMap<u32, f64> {
+    let Ok(folder) = std::fs::read_dir("/proc/self/task") else { return BTreeMap::new() };
+    let ids = folder.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+    ids.filter_map(|id: u32| Some((id, thread_seconds(id)?))).collect()
 }
 
 /// CPU-seconds of a thread of ours.
@@ -144,7 +150,7 @@ mod tests {
 
     #[test]
     fn a_thread_that_never_rests_is_seen() {
-        let watch = Watch::start(vec![rustix::thread::gettid().as_raw_nonzero().get() as u32]);
+        let watch = Watch::start();
         let started = Instant::now();
         let mut sum = 0_u64;
         while started.elapsed().as_millis() < 300 {

@@ -21,6 +21,8 @@ pub(crate) struct Counts {
     pub(crate) bytes: u64,
     /// Requests that were answered meanwhile.
     pub(crate) requests: u64,
+    /// Records that were due and never sent.
+    pub(crate) unsent: u64,
     /// The longest time without any, in nanoseconds, while something was measured.
     pub(crate) silence: u64,
     /// By how much records were sent late through the generator's own fault.
@@ -65,6 +67,7 @@ impl Meter {
             records: 0,
             bytes: 0,
             requests: 0,
+            unsent: 0,
             silence: 0,
             late: report::histogram(),
             active: None,
@@ -104,6 +107,12 @@ impl Counts {
                 self.interval.latency.saturating_record_n(now.saturating_sub(*due), run.len() as u64);
             }
         }
+    }
+
+    /// Takes a record into account that was due at `due`, and that nobody has sent by `now`.
+    pub(crate) fn never_sent(&mut self, due: u64, now: u64) {
+        self.latencies.record(due, now, 1);
+        self.unsent += 1;
     }
 
     /// Takes a request into account that was answered at `now`.

@@ -24,6 +24,8 @@ mod drive;
 mod fetcher;
 pub mod generator;
 mod keys;
+#[cfg(feature = "rdkafka")]
+mod librdkafka;
 mod member;
 mod meter;
 pub mod open_messaging;

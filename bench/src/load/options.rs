@@ -1,6 +1,6 @@
 //! What the command line says. Each command's options are a struct, so that a program can fill them as well.
 
-use super::workload::Endpoint;
+use super::workload::{Driver, Endpoint};
 use crate::batch::Codec;
 use crate::client::{Client, Mechanism, Sasl, Security, Tls, TlsFiles};
 use crate::probe::DiscloseOptions;
@@ -23,6 +23,9 @@ pub struct Target {
     /// Threads of the load; connections are spread over them.
     #[arg(long, default_value_t = 1)]
     pub threads: usize,
+    /// Which client sends and reads: esker-bench, or librdkafka where this was built with it.
+    #[arg(long, value_name = "CLIENT", default_value = "esker-bench")]
+    pub client: Driver,
     /// TLS and SASL.
     #[command(flatten)]
     pub security: SecurityOptions,
@@ -39,14 +42,15 @@ impl Target {
             security: self.security.read()?,
             pid: self.pid,
             threads: self.threads,
+            driver: self.client,
         })
     }
 
-    /// A client.
+    /// A client of our own.
     ///
     /// # Errors
     /// As [`Target::endpoint`].
-    pub fn client(&self) -> anyhow::Result<Client> {
+    pub fn own_client(&self) -> anyhow::Result<Client> {
         Ok(self.endpoint()?.client())
     }
 }
@@ -58,6 +62,7 @@ impl Default for Target {
             topic: "esker-bench".to_owned(),
             pid: None,
             threads: 1,
+            client: Driver::Own,
             security: SecurityOptions::default(),
         }
     }

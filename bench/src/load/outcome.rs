@@ -63,6 +63,8 @@ pub(crate) struct Role {
     pub(crate) bytes: u64,
     /// Requests that brought them.
     pub(crate) requests: u64,
+    /// Records that were due and never sent; their latencies are what they were when that was given up.
+    pub(crate) unsent: u64,
     /// When the first and the last of them did.
     pub(crate) active: Option<Range<u64>>,
     /// The longest time without any, in nanoseconds.
@@ -82,6 +84,7 @@ impl Role {
             records: 0,
             bytes: 0,
             requests: 0,
+            unsent: 0,
             active: None,
             silence: 0,
             series: Vec::new(),
@@ -170,4 +173,99 @@ impl Outcome {
 /// Whether readers that begin there are timed by what they read alone.
 pub(super) fn is_catch_up(from: From) -> bool {
     matches!(from, From::BacklogOnly | From::BacklogOnce)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::batch::{Builder, Codec};
+    use crate::load::fetcher;
+    use crate::load::payload::Payloads;
+    use crate::load::workload::{Check, Driver, Endpoint, Limits, Producers, Topics};
+
+    /// Batches of one record each with these sequences, as they lie in a log from offset 0 on.
+    fn batches(sequences: &[u64]) -> Vec<Vec<u8>> {
+        let mut payloads = Payloads::new(7, 1, 100);
+        let batch = |(offset, sequence): (usize, &u64)| {
+            let mut builder = Builder::new(Codec::None);
+            builder.push(5, None, Some(payloads.write(0, *sequence, 9)), &[]);
+            let mut bytes = builder.build().unwrap().to_vec();
+            bytes[..8].copy_from_slice(&(offset as i64).to_be_bytes());
+            bytes
+        };
+        sequences.iter().enumerate().map(batch).collect()
+    }
+
+    /// What a reader finds in answers with these batches, of four records that were acknowledged.
+    fn read(answers: &[Vec<u8>], members: bool) -> GroupRead {
+        let mut book = Book::default();
+        for answer in answers {
+            let from = book.read.get(&(0, 0)).copied().unwrap_or(0);
+            let found = fetcher::check((0, 0), answer, from, &mut book.tracker, |_| {});
+            book.again += found.before;
+            book.records += found.records;
+            let read = book.read.entry((0, 0)).or_default();
+            *read = (*read).max(found.end);
+        }
+        GroupRead::new(&mut book, &Acknowledged::from([((7, 1, 0), 4)]), members)
+    }
+
+    #[test]
+    fn whatever_is_done_to_batches_is_found() {
+        let sound = batches(&[0, 1, 2, 3]);
+        assert!(read(&sound, false).faults.none());
+        // One is missing in the middle, and at the end.
+        assert_eq!(read(&[&sound[..1], &sound[2..]].concat(), false).faults.lost, 1);
+        assert_eq!(read(&sound[..3], false).faults.lost, 1);
+        // The log has a record twice, or two the wrong way round.
+        assert_eq!(read(&batches(&[0, 1, 1, 2, 3]), false).faults, Faults { duplicated: 1, ..Faults::default() });
+        assert_eq!(read(&batches(&[0, 2, 1, 3]), false).faults, Faults { reordered: 1, ..Faults::default() });
+        // The broker gives out an offset twice: a fault, unless another member had it and has not committed.
+        let again = [&sound[..3], &sound[2..]].concat();
+        assert_eq!(read(&again, false).faults, Faults { duplicated: 1, ..Faults::default() });
+        assert_eq!((read(&again, true).faults, read(&again, true).again), (Faults::default(), 1));
+        // A bit is flipped: the batch's checksum tells.
+        let mut damaged = sound.clone();
+        damaged[1][100] ^= 1;
+        assert_eq!(read(&damaged, false).faults, Faults { lost: 1, corrupt: 1, ..Faults::default() });
+        // A broker that damages a record and makes the checksum anew is told by the record's own.
+        let crc = crc_fast::crc32_iscsi(&damaged[1][21..]);
+        damaged[1][17..21].copy_from_slice(&(crc as u32).to_be_bytes());
+        assert_eq!(read(&damaged, false).faults, Faults { lost: 1, corrupt: 1, ..Faults::default() });
+    }
+
+    #[test]
+    fn only_what_was_sent_again_may_be_there_again() {
+        let workload = Workload {
+            name: String::new(),
+            endpoint: Endpoint {
+                bootstrap: String::new(),
+                security: Default::default(),
+                pid: None,
+                threads: 1,
+                driver: Driver::Own,
+            },
+            topics: Topics { name: String::new(), count: 1, partitions: 1, configs: Vec::new() },
+            producers: Some(Producers::default()),
+            readers: Vec::new(),
+            backlog: None,
+            restart: None,
+            check: Check::Nothing,
+            search: false,
+            warmup: 0.0,
+            seconds: 1.0,
+            limits: Limits::default(),
+        };
+        let mut outcome = Outcome::new(&workload, &Schedule::one(0, 0..1));
+        outcome.groups.push(read(&batches(&[0, 1, 1, 2, 3]), false));
+        assert!(outcome.verdict().unwrap_err().to_string().contains("1 duplicated"));
+        outcome.resent = 1;
+        assert!(outcome.verdict().is_ok());
+        outcome.idempotent = true;
+        assert!(outcome.verdict().is_err());
+        // Nothing excuses a loss.
+        outcome.idempotent = false;
+        outcome.groups.push(read(&batches(&[0, 1, 2]), false));
+        assert!(outcome.verdict().is_err());
+    }
 }

@@ -45,13 +45,12 @@ pub(super) fn check(workload: &Workload, clock: Clock, before: &Extent, outcome:
                 Err(error) if is_out_of_range(&error) && started.elapsed() < PATIENCE => continue,
                 book => book?,
             };
-            let mut book = book.lock();
+            let records = book.lock().records;
             let acted = match workload.check {
                 Check::Nothing | Check::Everything => true,
-                Check::Retained | Check::Compacted => book.records < written,
+                Check::Retained | Check::Compacted => records < written,
             };
             if !acted && started.elapsed() < PATIENCE {
-                drop(book);
                 tokio::time::sleep(PAUSE).await;
                 continue;
             }
@@ -62,6 +61,7 @@ pub(super) fn check(workload: &Workload, clock: Clock, before: &Extent, outcome:
                      log.retention.check.interval.ms, log.cleaner.backoff.ms; a longer run helps as well"
                 ));
             }
+            let mut book = book.lock();
             let mut read = GroupRead::new(&mut book, &expected, false);
             if workload.check == Check::Compacted {
                 let stale = book.tracker.stale_keys(&outcome.newest);

@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 
 /// How long a reader goes on without a record that it knows to be there, or without a broker.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -89,14 +90,15 @@ impl Reader {
             let failed = match self.by_leader(&cursors).await {
                 Ok(shares) => {
                     let stop = Arc::new(AtomicBool::new(false));
-                    let tasks: Vec<_> = shares
-                        .into_iter()
-                        .map(|(leader, share)| tokio::spawn(self.clone().follow(leader, share, Arc::clone(&stop))))
-                        .collect();
+                    // Who aborts the reader aborts these as well.
+                    let mut tasks = JoinSet::new();
+                    for (leader, share) in shares {
+                        tasks.spawn(self.clone().follow(leader, share, Arc::clone(&stop)));
+                    }
                     cursors = Cursors::new();
                     let mut failed = None;
-                    for task in tasks {
-                        let ended = task.await?;
+                    while let Some(ended) = tasks.join_next().await {
+                        let ended = ended?;
                         if ended.moved {
                             moved = Instant::now();
                         }

@@ -95,7 +95,7 @@ pub fn run(options: &Replay) -> anyhow::Result<()> {
 /// One connection's passes.
 async fn replay(options: Replay, connection: usize, stop: Arc<AtomicBool>) -> anyhow::Result<Replayed> {
     let topic = &options.target.topic;
-    let client = options.target.client()?;
+    let client = options.target.own_client()?;
     let partitions = client.topics(Some(topic)).await?.first().map_or(0, |topic| topic.partitions.len());
     anyhow::ensure!(partitions > 0, "there is no topic {topic}");
     let partition = (connection % partitions) as i32;

@@ -32,6 +32,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 const OVERHEAD: usize = 16;
 /// How long a batch that fails is tried again.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// How long what was due before the end is sent behind it, in nanoseconds.
+pub(super) const OVERTIME: u64 = 10_000_000_000;
 /// Between two attempts.
 const PAUSE: Duration = Duration::from_millis(20);
 /// Kafka's OUT_OF_ORDER_SEQUENCE_NUMBER: what follows a batch that failed.
@@ -221,7 +223,7 @@ impl Sender {
         self.pacer.wait_until(schedule.start).await?;
         loop {
             let open = match amount {
-                Amount::Scheduled if self.clock.now() >= schedule.end => break,
+                Amount::Scheduled if self.is_over(schedule) => break,
                 Amount::Records(limit) if self.records >= limit => break,
                 _ => match self.plan.rate {
                     Some(rate) if matches!(amount, Amount::Scheduled) => {
@@ -236,6 +238,9 @@ impl Sender {
             self.dispatch(open, &books).await?;
             self.mend(&books).await?;
         }
+        if let (Amount::Scheduled, Some(rate)) = (amount, self.plan.rate) {
+            self.give_up(rate, schedule, &books.meter);
+        }
         let all = self.plan.in_flight as u32;
         drop(Arc::clone(&self.under_way).acquire_many_owned(all).await?);
         self.mend(&books).await?;
@@ -246,6 +251,29 @@ impl Sender {
             newest: self.newest,
             resent: self.resent,
         })
+    }
+
+    /// As fast as possible it ends with the schedule. At a rate, what was due before the end is sent behind it as well: a
+    /// broker that stalls at the end is charged like one that stalls before.
+    fn is_over(&self, schedule: &Schedule) -> bool {
+        let overtime = if self.plan.rate.is_some() { OVERTIME } else { 0 };
+        self.clock.now() >= schedule.end.saturating_add(overtime)
+    }
+
+    /// Counts what was due and never sent as late as it is by now.
+    fn give_up(&mut self, rate: f64, schedule: &Schedule, meter: &Meter) {
+        let now = self.clock.now();
+        let mut counts = meter.lock();
+        while self.due(rate, schedule) < schedule.end {
+            counts.never_sent(self.due(rate, schedule), now);
+            self.records += 1;
+        }
+    }
+
+    /// When the next record is due, at a rate.
+    fn due(&self, rate: f64, schedule: &Schedule) -> u64 {
+        let (of, index) = (self.place.of as f64, self.place.index as f64);
+        schedule.start + ((self.records as f64 * of + index) / rate * 1e9) as u64
     }
 
     fn push(&mut self, open: &mut BTreeMap<i32, Open>, intended: u64) {
@@ -301,9 +329,7 @@ impl Sender {
 
     /// The records that are due, after waiting for the first and for the linger time; none when the schedule is over.
     async fn fill_at(&mut self, rate: f64, schedule: &Schedule, meter: &Meter) -> anyhow::Result<BTreeMap<i32, Open>> {
-        let (start, of, index) = (schedule.start, self.place.of as f64, self.place.index as f64);
-        let due = |record: u64| start + ((record as f64 * of + index) / rate * 1e9) as u64;
-        let first = due(self.records);
+        let first = self.due(rate, schedule);
         let mut open = BTreeMap::new();
         if first >= schedule.end {
             return Ok(open);
@@ -312,9 +338,10 @@ impl Sender {
         self.pacer.wait_until(close).await?;
         let now = self.clock.now();
         let before = self.records;
-        while open.is_empty() || (due(self.records) <= now && !self.is_full(&open)) {
-            let due = due(self.records);
+        let mut due = first;
+        while open.is_empty() || (due <= now && due < schedule.end && !self.is_full(&open)) {
             self.push(&mut open, due);
+            due = self.due(rate, schedule);
         }
         meter.lock().sent_late(close.max(self.blocked_until), now, self.records - before);
         Ok(open)

@@ -95,7 +95,7 @@ pub(super) fn backlog(
     let each = backlog.bytes / plan.size as u64 / places.len() as u64 + 1;
     let jobs = places.into_iter().map(|place| Job::Send(Box::new((plan.clone(), place, Amount::Records(each)))));
     let crew = Crew::start(&workload.endpoint, clock, jobs.collect())?;
-    if crew.wait_ready().is_some() {
+    if crew.wait_ready() {
         let now = clock.now();
         let schedule = Schedule::one(now, now..u64::MAX);
         let meters = (0..crew.threads()).map(|_| Meters { sent: Meter::new(&schedule), read: Vec::new() }).collect();

@@ -48,7 +48,47 @@ pub struct Endpoint {
     pub pid: Option<u32>,
     /// Threads of the load.
     pub threads: usize,
+    /// Which client sends and reads.
+    pub driver: Driver,
 }
+
+/// A client of Kafka.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Driver {
+    /// Our own, which does as little as possible.
+    #[default]
+    Own,
+    /// librdkafka, which most users have under their own; only where this program was built with it.
+    Librdkafka,
+}
+
+impl Driver {
+    /// What it is called.
+    pub fn name(self) -> &'static str {
+        match self {
+            Driver::Own => "esker-bench",
+            Driver::Librdkafka => "librdkafka",
+        }
+    }
+
+    /// Whether this program was built with it.
+    pub fn is_there(self) -> bool {
+        self == Driver::Own || cfg!(feature = "rdkafka")
+    }
+}
+
+impl std::str::FromStr for Driver {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        let found = [Driver::Own, Driver::Librdkafka].into_iter().find(|driver| driver.name() == name);
+        let found = found.ok_or_else(|| format!("{name} is neither esker-bench nor librdkafka"))?;
+        if found.is_there() { Ok(found) } else { Err(format!("{name} was left out: build with --features {FEATURE}")) }
+    }
+}
+
+/// The feature that brings librdkafka.
+const FEATURE: &str = "rdkafka";
 
 impl Endpoint {
     /// A new client of the cluster.

@@ -47,11 +47,11 @@ pub async fn ask(client: &Client, topic: Option<&str>) -> Result<BrokerSide, Cli
         side.brokers.sort_unstable();
     }
     if let Some(first) = side.brokers.first() {
-        side.configs = configs(&client, BROKER, &first.to_string()).await.unwrap_or_default();
+        side.configs = configs(client, BROKER, &first.to_string()).await.unwrap_or_default();
     }
     if let Some(topic) = topic {
-        side.topic_configs = configs(&client, TOPIC, topic).await.unwrap_or_default();
-        side.replication = replication(&client, topic).await.ok();
+        side.topic_configs = configs(client, TOPIC, topic).await.unwrap_or_default();
+        side.replication = replication(client, topic).await.ok();
     }
     let min_isr = side.topic_configs.get("min.insync.replicas").or_else(|| side.configs.get("min.insync.replicas"));
     side.min_isr = min_isr.and_then(|value| value.parse().ok());

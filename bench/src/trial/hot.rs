@@ -1,7 +1,7 @@
 //! The load that lives in the present: a producer at a rate, and a reader that follows it.
 
 use crate::client::Security;
-use crate::load::workload::{Check, Endpoint, Limits, Producers, Readers, Topics, Workload};
+use crate::load::workload::{Check, Driver, Endpoint, Limits, Producers, Readers, Topics, Workload};
 use crate::load::{Outcome, Schedule, report};
 use crate::rig::Broker;
 use hdrhistogram::Histogram;
@@ -20,6 +20,7 @@ pub(super) fn load(broker: &Broker, rate: f64, size: usize, topic_configs: &[(&s
             security: Security::default(),
             pid: Some(broker.pid()),
             threads: 2,
+            driver: Driver::Own,
         },
         topics: Topics { name: "hot".to_owned(), count: 1, partitions: 1, configs },
         producers: Some(Producers { rate: Some(rate), size, ..Producers::default() }),
@@ -56,11 +57,14 @@ pub(super) fn verdict(outcome: &Outcome) -> anyhow::Result<()> {
     report::verdict(records, faults)
 }
 
+/// Latencies by phase.
+pub(super) type Phases<'a> = &'a [Histogram<u64>];
+
 /// Latencies of acknowledgement and of reading, by phase.
 ///
 /// # Errors
 /// If nobody read.
-pub(super) fn phases(outcome: &Outcome) -> anyhow::Result<(&[Histogram<u64>], &[Histogram<u64>])> {
+pub(super) fn phases(outcome: &Outcome) -> anyhow::Result<(Phases<'_>, Phases<'_>)> {
     let read = outcome.read.first().ok_or_else(|| anyhow::anyhow!("nobody read"))?;
     Ok((outcome.sent.latencies.phases(), read.latencies.phases()))
 }
