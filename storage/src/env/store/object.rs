@@ -11,20 +11,24 @@
 //! create whose answer was lost is sent again and then reports `AlreadyExists` for its own success. So commits are
 //! sent once and settled by their caller, while everything else may be repeated without harm.
 //!
-//! A directory store syncs files, and the directories of what it creates or deletes. Temporary files of unfinished
+//! An answer that trickles is given up (see [`Progress`]).
+//!
+//! A directory store stays with the directory that it was opened at (see [`Directory`]). It syncs files, and the directories of what it creates or deletes. Temporary files of unfinished
 //! writes (`name#1`) do not appear in listings.
 
+use super::directory::Directory;
+use super::progress::{Progress, collect};
 use super::runtime::StoreRuntime;
 use super::{ObjectEntry, Store, StoreError, Upload};
 use crate::env::Timestamp;
 use crate::env::real_priority::step_aside;
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use futures_util::{StreamExt, TryStreamExt};
 use object_store::path::Path;
 use object_store::{
-    GetOptions, GetRange, GetResult, GetResultPayload, MultipartUpload, ObjectStore, ObjectStoreExt, PutMode,
-    PutMultipartOptions, PutOptions, PutPayload,
+    GetOptions, GetRange, MultipartUpload, ObjectStore, ObjectStoreExt, PutMode, PutMultipartOptions, PutOptions,
+    PutPayload,
 };
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -37,10 +41,8 @@ pub(super) const COMMIT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Parts of one upload that are on their way at once.
 const PARTS_IN_FLIGHT: usize = 4;
 
-/// Bytes of a range that are received between two looks for others.
-const STEP: usize = 128 * 1024;
-/// Room that is made for a range before its bytes come.
-const MAX_AHEAD: usize = 4 << 20;
+/// How long a listing of a service that pages may take: a page or two of names.
+const LIST_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Whether a service lists keys in their order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,9 +62,27 @@ pub(super) struct Handles {
     /// The keys' prefix within the bucket.
     pub(super) prefix: Path,
     /// The directory of a directory store.
-    pub(super) directory: Option<PathBuf>,
+    pub(super) directory: Option<Directory>,
     /// The order of listings.
     pub(super) listing: Listing,
+}
+
+impl Handles {
+    /// Whether the store is where it was when it was opened, as far as that can be told beforehand.
+    async fn present(&self) -> Result<(), StoreError> {
+        match &self.directory {
+            Some(directory) => directory.check().await,
+            None => Ok(()),
+        }
+    }
+
+    /// What a write answered, if the store was there before and after it. If not, nobody knows where it took effect.
+    async fn written<T>(&self, write: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+        self.present().await?;
+        let written = write.await;
+        self.present().await?;
+        written
+    }
 }
 
 /// A store behind the `object_store` crate.
@@ -92,9 +112,9 @@ impl Store for ObjectBacked {
         self.runtime.run(async move {
             let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
             let put = handles.commits.put_opts(&path, PutPayload::from(bytes), options);
+            let put = handles.written(async { put.await.map_err(|error| write_error(&key, error)) });
             match tokio_timeout(COMMIT_TIMEOUT, put).await {
-                Some(Ok(_)) => Ok(()),
-                Some(Err(error)) => Err(write_error(&key, error)),
+                Some(answer) => answer.map(drop),
                 None => Err(StoreError::Indefinite { reason: format!("no answer to the creation of {key}") }),
             }
         })
@@ -103,10 +123,8 @@ impl Store for ObjectBacked {
     fn put(&self, key: &str, bytes: Bytes) -> BoxFuture<'static, Result<(), StoreError>> {
         let (handles, path, key) = (Arc::clone(&self.handles), self.path(key), key.to_owned());
         self.runtime.run(async move {
-            match handles.bulk.put(&path, PutPayload::from(bytes)).await {
-                Ok(_) => Ok(()),
-                Err(error) => Err(write_error(&key, error)),
-            }
+            let put = handles.bulk.put(&path, PutPayload::from(bytes));
+            handles.written(async { put.await.map_err(|error| write_error(&key, error)) }).await.map(drop)
         })
     }
 
@@ -114,9 +132,11 @@ impl Store for ObjectBacked {
         let (handles, path, key) = (Arc::clone(&self.handles), self.path(key), key.to_owned());
         let runtime = Arc::clone(&self.runtime);
         self.runtime.run(async move {
+            handles.present().await?;
             match handles.bulk.put_multipart_opts(&path, PutMultipartOptions::default()).await {
                 Ok(upload) => Ok(Box::new(ObjectUpload {
                     key: Arc::from(key),
+                    handles: Arc::clone(&handles),
                     runtime,
                     upload: Some(upload),
                     in_flight: VecDeque::new(),
@@ -129,7 +149,8 @@ impl Store for ObjectBacked {
     fn get(&self, key: &str) -> BoxFuture<'static, Result<Bytes, StoreError>> {
         let (handles, path, key) = (Arc::clone(&self.handles), self.path(key), key.to_owned());
         self.runtime.run_read(async move {
-            let read = async { handles.bulk.get(&path).await?.bytes().await };
+            handles.present().await?;
+            let read = async { collect(handles.bulk.get(&path).await?, Progress::LEAST, || ()).await };
             read.await.map_err(|error| read_error(&key, error))
         })
     }
@@ -138,7 +159,9 @@ impl Store for ObjectBacked {
         let (handles, path, key) = (Arc::clone(&self.handles), self.path(key), key.to_owned());
         self.history.run_read(async move {
             let options = GetOptions { range: Some(GetRange::Bounded(range.clone())), ..GetOptions::default() };
-            let read = async { collect(handles.ranges.get_opts(&path, options).await?).await };
+            handles.present().await?;
+            let read =
+                async { collect(handles.ranges.get_opts(&path, options).await?, Progress::LEAST, step_aside).await };
             let bytes = read.await.map_err(|error| read_error(&key, error))?;
             if bytes.len() as u64 == range.end.saturating_sub(range.start) {
                 Ok(bytes)
@@ -161,6 +184,7 @@ impl Store for ObjectBacked {
         let offset = after.map(|after| self.path(after));
         let (prefix, own) = (prefix.to_owned(), self.path("x").as_ref().len() - 1);
         self.runtime.run_read(async move {
+            handles.present().await?;
             let folder = Some(&folder).filter(|folder| !folder.as_ref().is_empty());
             let listing = match &offset {
                 Some(offset) => handles.bulk.list_with_offset(folder, offset),
@@ -176,7 +200,10 @@ impl Store for ObjectBacked {
                 std::future::ready(Ok(entry))
             });
             let found: Result<Vec<ObjectEntry>, _> = match handles.listing {
-                Listing::Ordered => matching.take(limit).try_collect().await,
+                Listing::Ordered => match tokio_timeout(LIST_TIMEOUT, matching.take(limit).try_collect()).await {
+                    Some(found) => found,
+                    None => return Err(StoreError::Indefinite { reason: format!("no listing of {prefix}") }),
+                },
                 Listing::Unordered => matching.try_collect().await,
             };
             let mut entries = found.map_err(|error| read_error(&prefix, error))?;
@@ -188,34 +215,20 @@ impl Store for ObjectBacked {
 
     fn delete(&self, key: &str) -> BoxFuture<'static, Result<(), StoreError>> {
         let (handles, path, key) = (Arc::clone(&self.handles), self.path(key), key.to_owned());
-        self.runtime.run(async move {
-            match handles.bulk.delete(&path).await {
-                Ok(()) => {}
-                Err(object_store::Error::NotFound { .. }) => return Ok(()),
-                Err(error) => return Err(write_error(&key, error)),
-            }
-            match &handles.directory {
-                Some(directory) => sync_parent(directory.join(path.as_ref())).await,
-                None => Ok(()),
-            }
-        })
+        self.runtime.run(async move { handles.written(delete(&handles, &key, &path)).await })
     }
 }
 
-/// The bytes of an answer. Threads of the present come first after every [`STEP`] of them.
-async fn collect(answer: GetResult) -> object_store::Result<Bytes> {
-    let GetResultPayload::Stream(mut pieces) = answer.payload else { return answer.bytes().await };
-    let size = answer.range.end.saturating_sub(answer.range.start);
-    let mut bytes = BytesMut::with_capacity(usize::try_from(size).unwrap_or(0).min(MAX_AHEAD));
-    let mut next = STEP;
-    while let Some(piece) = pieces.try_next().await? {
-        bytes.extend_from_slice(&piece);
-        if bytes.len() >= next {
-            next = bytes.len() + STEP;
-            step_aside();
-        }
+async fn delete(handles: &Handles, key: &str, path: &Path) -> Result<(), StoreError> {
+    match handles.bulk.delete(path).await {
+        Ok(()) => {}
+        Err(object_store::Error::NotFound { .. }) => return Ok(()),
+        Err(error) => return Err(write_error(key, error)),
     }
-    Ok(bytes.freeze())
+    match &handles.directory {
+        Some(directory) => sync_parent(directory.path().join(path.as_ref())).await,
+        None => Ok(()),
+    }
 }
 
 /// The crate syncs what it creates, but not the directory of what it deletes.
@@ -239,6 +252,7 @@ async fn tokio_timeout<F: Future>(limit: Duration, work: F) -> Option<F::Output>
 
 struct ObjectUpload {
     key: Arc<str>,
+    handles: Arc<Handles>,
     runtime: Arc<StoreRuntime>,
     /// `None` once complete or aborted.
     upload: Option<Box<dyn MultipartUpload>>,
@@ -279,22 +293,20 @@ impl Upload for ObjectUpload {
         Box::pin(async move {
             self.drain(0).await?;
             let Some(mut upload) = self.upload.take() else { return Err(self.over()) };
-            let key = Arc::clone(&self.key);
+            let (key, handles) = (Arc::clone(&self.key), Arc::clone(&self.handles));
             // The upload is handed to the task and comes back when it failed, to be completed again or aborted.
             let (upload, outcome) = self
                 .runtime
                 .run(async move {
-                    let outcome = upload.complete().await;
+                    let complete = async { upload.complete().await.map_err(|error| write_error(&key, error)) };
+                    let outcome = handles.written(complete).await;
                     Ok((upload, outcome))
                 })
                 .await?;
-            match outcome {
-                Ok(_) => Ok(()),
-                Err(error) => {
-                    self.upload = Some(upload);
-                    Err(write_error(&key, error))
-                }
+            if outcome.is_err() {
+                self.upload = Some(upload);
             }
+            outcome.map(drop)
         })
     }
 

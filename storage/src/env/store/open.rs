@@ -11,6 +11,7 @@
 //! `AWS_ENDPOINT_URL`, `AZURE_STORAGE_ENDPOINT` and their kin name a compatible server; plain `http` is then allowed
 //! if the endpoint's URL says so.
 
+use super::directory::Directory;
 use super::object::{COMMIT_TIMEOUT, Handles, Listing, ObjectBacked};
 use super::runtime::StoreRuntime;
 use super::{MemoryStore, Store, StoreError};
@@ -160,7 +161,7 @@ fn directory(url: &Url) -> Result<Handles, StoreError> {
         bulk: Arc::clone(&files),
         ranges: files,
         prefix: Path::default(),
-        directory: Some(path),
+        directory: Some(Directory::open(path).map_err(refused)?),
         listing: Listing::Unordered,
     })
 }
