@@ -9,7 +9,7 @@
 #![allow(clippy::disallowed_methods, reason = "tests look at files and take their time")]
 
 use bytes::Bytes;
-use esker_bench::batch::{Builder, Codec, Record};
+use esker_bench::batch::{Builder, Codec, Record, read_all};
 use esker_bench::client::{At, Client, ClientError};
 use esker_tests::harness::{Asked, Broker, Fault, Options, S3, wait_for};
 use std::collections::{BTreeMap, BTreeSet};
@@ -122,7 +122,7 @@ impl Story {
     async fn oldest(&self, what: &str, expected: impl Fn(&Result<i64, ClientError>) -> bool) {
         wait_for(what, PATIENCE, || async {
             let told = self.client.fetch(TOPIC, 0, 0, 300).await.map(|fetched| {
-                let records = fetched.records;
+                let records = read_all(&fetched.batches).unwrap();
                 for record in &records {
                     assert_eq!(record.value, self.record(record.offset).value, "{what}: a record is another");
                 }

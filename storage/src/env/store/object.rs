@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! caller, any executor -> ObjectBacked -> StoreRuntime -> commits: no retry, 10 s in all      -> service
+//!                                                      -> writes: bounded retries, time by size -> service
 //!                                                      -> bulk: bounded retries, read timeout -> service
 //!                        StoreRuntime for history      -> ranges: as bulk                      -> service
 //! ```
@@ -41,6 +42,19 @@ pub(super) const COMMIT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Parts of one upload that are on their way at once.
 const PARTS_IN_FLIGHT: usize = 4;
 
+/// How long a write may take that brings no bytes, repetitions included.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(60);
+/// Bytes a second that a write has to make beyond that: the four uploads of a broker need 16 Mbit/s together. Slower than
+/// that, a tier falls behind whatever is done.
+const SLOWEST_WRITE: u64 = 512 << 10;
+/// The most that one request brings, which is a shared object.
+pub(super) const LARGEST_WRITE: usize = 64 << 20;
+
+/// How long a write of so many bytes may take.
+pub(super) fn write_limit(bytes: usize) -> Duration {
+    WRITE_TIMEOUT + Duration::from_secs(bytes as u64 / SLOWEST_WRITE)
+}
+
 /// How long a listing of a service that pages may take: a page or two of names.
 const LIST_TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -55,7 +69,9 @@ pub(super) enum Listing {
 pub(super) struct Handles {
     /// Conditional creates: sent once.
     pub(super) commits: Arc<dyn ObjectStore>,
-    /// Everything else: repeated within bounds.
+    /// What else is written: repeated within bounds, and given time for what it brings.
+    pub(super) writes: Arc<dyn ObjectStore>,
+    /// What is read in one piece, and lists: repeated within bounds.
     pub(super) bulk: Arc<dyn ObjectStore>,
     /// Ranges of objects: repeated within bounds.
     pub(super) ranges: Arc<dyn ObjectStore>,
@@ -123,8 +139,10 @@ impl Store for ObjectBacked {
     fn put(&self, key: &str, bytes: Bytes) -> BoxFuture<'static, Result<(), StoreError>> {
         let (handles, path, key) = (Arc::clone(&self.handles), self.path(key), key.to_owned());
         self.runtime.run(async move {
-            let put = handles.bulk.put(&path, PutPayload::from(bytes));
-            handles.written(async { put.await.map_err(|error| write_error(&key, error)) }).await.map(drop)
+            let limit = write_limit(bytes.len());
+            let put = handles.writes.put(&path, PutPayload::from(bytes));
+            let put = handles.written(async { put.await.map_err(|error| write_error(&key, error)) });
+            in_time(limit, &key, put).await.map(drop)
         })
     }
 
@@ -133,7 +151,7 @@ impl Store for ObjectBacked {
         let runtime = Arc::clone(&self.runtime);
         self.runtime.run(async move {
             handles.present().await?;
-            match handles.bulk.put_multipart_opts(&path, PutMultipartOptions::default()).await {
+            match handles.writes.put_multipart_opts(&path, PutMultipartOptions::default()).await {
                 Ok(upload) => Ok(Box::new(ObjectUpload {
                     key: Arc::from(key),
                     handles: Arc::clone(&handles),
@@ -215,12 +233,13 @@ impl Store for ObjectBacked {
 
     fn delete(&self, key: &str) -> BoxFuture<'static, Result<(), StoreError>> {
         let (handles, path, key) = (Arc::clone(&self.handles), self.path(key), key.to_owned());
-        self.runtime.run(async move { handles.written(delete(&handles, &key, &path)).await })
+        self.runtime
+            .run(async move { in_time(WRITE_TIMEOUT, &key, handles.written(delete(&handles, &key, &path))).await })
     }
 }
 
 async fn delete(handles: &Handles, key: &str, path: &Path) -> Result<(), StoreError> {
-    match handles.bulk.delete(path).await {
+    match handles.writes.delete(path).await {
         Ok(()) => {}
         Err(object_store::Error::NotFound { .. }) => return Ok(()),
         Err(error) => return Err(write_error(key, error)),
@@ -248,6 +267,16 @@ async fn sync_parent(file: PathBuf) -> Result<(), StoreError> {
 #[allow(clippy::disallowed_methods, reason = "this is the door, on a runtime of its own")]
 async fn tokio_timeout<F: Future>(limit: Duration, work: F) -> Option<F::Output> {
     tokio::time::timeout(limit, work).await.ok()
+}
+
+/// What a write answered; nobody knows what became of one that takes longer than `limit`.
+async fn in_time<T>(
+    limit: Duration,
+    key: &str,
+    write: impl Future<Output = Result<T, StoreError>>,
+) -> Result<T, StoreError> {
+    let late = || StoreError::Indefinite { reason: format!("no answer to a write of {key} in {limit:?}") };
+    tokio_timeout(limit, write).await.unwrap_or_else(|| Err(late()))
 }
 
 struct ObjectUpload {
@@ -281,9 +310,13 @@ impl Upload for ObjectUpload {
         Box::pin(async move {
             self.drain(PARTS_IN_FLIGHT - 1).await?;
             let Some(upload) = &mut self.upload else { return Err(self.over()) };
+            let limit = write_limit(bytes.len());
             let part = upload.put_part(PutPayload::from(bytes));
             let key = Arc::clone(&self.key);
-            let part = self.runtime.run_read(async move { part.await.map_err(|error| write_error(&key, error)) });
+            let part = self.runtime.run_read(async move {
+                let part = async { part.await.map_err(|error| write_error(&key, error)) };
+                in_time(limit, &key, part).await
+            });
             self.in_flight.push_back(part);
             Ok(())
         })
