@@ -399,11 +399,14 @@ async fn a_directory_that_is_not_mounted_is_a_store_that_is_away() {
     story.all_is_there(0, "in the end").await;
 }
 
+/// Spoils a file that has these bytes.
+type Spoil = fn(&Path, &[u8]);
+
 #[tokio::test]
 async fn a_file_of_a_directory_store_that_is_gone_cut_or_rotten_is_an_error_and_nothing_worse() {
     let mut story = Story::begin(Options::new(), 1_000).await;
     story.broker.announce("a tiered read failed");
-    let spoils: [(&str, fn(&Path, &[u8])); 3] = [
+    let spoils: [(&str, Spoil); 3] = [
         ("gone", |file, _| std::fs::remove_file(file).unwrap()),
         ("cut short", |file, whole| std::fs::write(file, &whole[..whole.len() / 3]).unwrap()),
         ("rotten", |file, whole| {
@@ -446,10 +449,11 @@ async fn a_tier_log_that_cannot_be_gone_on_with_is_told_and_is_gone_on_with_when
     // Several, because one may be committed meanwhile.
     let wrong: Vec<PathBuf> = (number + 1..number + 8).map(|number| log.join(format!("{number:020}"))).collect();
     for file in &wrong {
-        // As a writer would that never overwrites.
-        let _ = std::fs::OpenOptions::new().create_new(true).write(true).open(file).map(|mut file| {
-            std::io::Write::write_all(&mut file, b"not a commit").unwrap();
-        });
+        // As a writer would that never overwrites: made beside it, and linked.
+        let beside = file.with_extension("beside");
+        std::fs::write(&beside, b"not a commit").unwrap();
+        let _ = std::fs::hard_link(&beside, file);
+        std::fs::remove_file(&beside).unwrap();
     }
     let first = story.sent;
     story.produce(40).await;
@@ -474,13 +478,16 @@ async fn a_tier_log_that_cannot_be_gone_on_with_is_told_and_is_gone_on_with_when
     story.all_is_there(0, "in the end").await;
 }
 
+/// What goes wrong with a request.
+type Plan = fn(&Asked) -> Option<Fault>;
+
 /// Wherever a start has to wait for the store, `/readyz` says that it is the store that it waits for.
 #[tokio::test]
 async fn a_start_that_waits_for_the_store_says_so() {
     let s3 = S3::start();
     let mut story = Story::begin(s3.serve(Options::new()), 1_000).await;
     story.broker.announce("could not register");
-    let waits: [(&str, fn(&Asked) -> Option<Fault>); 3] = [
+    let waits: [(&str, Plan); 3] = [
         ("everything", |_| Some(Fault::Outage)),
         ("the tier log", |asked| asked.path.contains("/tier/").then_some(Fault::Unavailable)),
         ("writes", |asked| (asked.method == "PUT").then_some(Fault::Unavailable)),
