@@ -22,6 +22,10 @@ bench *ARGS:
 trial *ARGS:
     cargo build --release -p esker-broker -p esker-bench && target/release/esker-bench {{ARGS}}
 
+# Esker beside Apache Kafka, every goal in one table; at most 30 minutes. Needs Java 17 and Maven.
+versus:
+    cargo build --release -p esker-broker -p esker-bench && target/release/esker-bench versus --markdown bench/RESULTS.md --json target/versus.json --html target/versus.html
+
 # The simulation on N seeds, or on one: `just sim 1000`, `ESKER_SIM_SEED=7 just sim`.
 sim N="100":
     ESKER_SIM_SEEDS={{N}} cargo test --release -p esker-tests --test simulation -- --nocapture --skip mutation_
