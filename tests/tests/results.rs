@@ -20,9 +20,9 @@ fn said(folder: &Path, arguments: &str) -> String {
     said.into_owned()
 }
 
-#[test]
-fn a_run_is_written_in_every_form_and_compared_with_another() {
-    let broker = Broker::start(Options::new().set("log.durability", "fsync"));
+#[tokio::test]
+async fn a_run_is_written_in_every_form_and_compared_with_another() {
+    let broker = Broker::start(Options::new().set("log.durability", "fsync")).await;
     let files = tempfile::tempdir().expect("a folder");
     let (folder, at) = (files.path(), format!("--bootstrap={} --pid={}", broker.bootstrap(), broker.pid()));
     // A busy machine is no reason to fail here, a record that is lost is.
