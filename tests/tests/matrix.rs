@@ -5,8 +5,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 #![allow(clippy::disallowed_methods, clippy::disallowed_types, reason = "tests use real time and processes")]
 
-use esker_tests::harness::esker;
 use esker_tests::harness::clients::installed;
+use esker_tests::harness::esker;
 use std::path::Path;
 use std::process::Command;
 
