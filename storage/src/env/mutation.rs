@@ -74,6 +74,12 @@ pub enum Mutation {
     RotOverlooked,
     /// A rotten segment goes although the tier does not have all of it. (The partition's log.)
     QuarantinedUntiered,
+    /// A unit is accepted although its object is about to be deleted. (The tier log's replay.)
+    DoomedUnitAccepted,
+    /// An object that nothing names is deleted though it could still be named. (The sweeper.)
+    PendingDeletedUndoomed,
+    /// A unit counts that was begun before its partition left the tier. (The tier log's replay.)
+    EarlierStayAccepted,
     /// An object that was replaced is deleted while readers may still be on it. (The sweeper.)
     ReplacedDeletedAtOnce,
 }
@@ -106,6 +112,9 @@ impl Mutation {
         Mutation::ChangedUnitSwapped,
         Mutation::RotOverlooked,
         Mutation::QuarantinedUntiered,
+        Mutation::DoomedUnitAccepted,
+        Mutation::PendingDeletedUndoomed,
+        Mutation::EarlierStayAccepted,
         Mutation::ReplacedDeletedAtOnce,
         Mutation::LostMadeAnew,
         Mutation::MarkIgnored,
@@ -140,6 +149,9 @@ impl Mutation {
             Mutation::ChangedUnitSwapped => "changed-unit-swapped",
             Mutation::RotOverlooked => "rot-overlooked",
             Mutation::QuarantinedUntiered => "quarantined-untiered",
+            Mutation::DoomedUnitAccepted => "doomed-unit-accepted",
+            Mutation::PendingDeletedUndoomed => "pending-deleted-undoomed",
+            Mutation::EarlierStayAccepted => "earlier-stay-accepted",
             Mutation::ReplacedDeletedAtOnce => "replaced-deleted-at-once",
             Mutation::LostMadeAnew => "lost-made-anew",
             Mutation::MarkIgnored => "mark-ignored",
