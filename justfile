@@ -28,7 +28,7 @@ matrix *ARGS:
 
 # The simulation on N seeds, or on one: `just sim 1000`, `ESKER_SIM_SEED=7 just sim`.
 sim N="100":
-    ESKER_SIM_SEEDS={{N}} cargo test --release -p esker-tests --test simulation -- --nocapture --skip mutation_
+    ESKER_SIM_SEEDS={{N}} cargo test --profile sim -p esker-tests --test simulation -- --nocapture --skip mutation_
 
 # Fuzzes one target, as long as told (`-max_total_time=60`); their names are those of the binaries in tests/fuzz.
 fuzz TARGET *ARGS:
