@@ -103,11 +103,13 @@ pub(crate) fn run(
             read: workload.readers.iter().map(|_| Meter::new(&schedule)).collect(),
         })
         .collect();
+    let began = clock.now();
     crew.go(Go { schedule: schedule.clone(), meters: meters.clone() });
 
     let mut watching = Watching {
         workload,
         clock,
+        began,
         schedule: &schedule,
         meters: &meters,
         series: vec![Vec::new(); 1 + workload.readers.len()],
@@ -268,6 +270,8 @@ impl Make<'_> {
 struct Watching<'a> {
     workload: &'a Workload,
     clock: Clock,
+    /// When everybody was let go; readers read from then on.
+    began: u64,
     schedule: &'a Schedule,
     meters: &'a [Meters],
     series: Vec<Vec<Interval>>,
@@ -381,7 +385,7 @@ impl Watching<'_> {
                 backlog.ends.iter().all(|(part, end)| *end == 0 || book.read.get(part).is_some_and(|read| read >= end))
             });
             if all && let Some(drained) = self.drained.get_mut(kind) {
-                *drained = Some(now.saturating_sub(self.schedule.start) as f64 / 1e9);
+                *drained = Some(now.saturating_sub(self.began) as f64 / 1e9);
             }
         }
     }

@@ -31,6 +31,7 @@ pub(crate) struct Counts {
     pub(crate) active: Option<Range<u64>>,
     interval: Interval,
     measured: Range<u64>,
+    last: u64,
 }
 
 /// What was counted since the last sample.
@@ -71,6 +72,7 @@ impl Meter {
             silence: 0,
             late: report::histogram(),
             active: None,
+            last: measured.start,
             interval: Interval::nothing(),
             measured,
         })))
@@ -93,11 +95,14 @@ impl Counts {
         let count = intended.len() as u64;
         self.interval.records += count;
         self.interval.bytes += count * bytes;
+        if now >= self.measured.start && self.last < self.measured.end {
+            // A silence that began in time counts to its end.
+            self.silence = self.silence.max(now.saturating_sub(self.last));
+            self.last = now;
+        }
         if self.measured.contains(&now) {
             self.records += count;
             self.bytes += count * bytes;
-            let last = self.active.as_ref().map_or(self.measured.start, |active| active.end);
-            self.silence = self.silence.max(now.saturating_sub(last));
             self.active = Some(self.active.as_ref().map_or(now, |active| active.start)..now);
         }
         for run in intended.chunk_by(|a, b| a == b) {
@@ -139,8 +144,9 @@ mod tests {
         counts.take(50, &[10, 10], 7);
         counts.take(150, &[90, 105, 105], 7);
         counts.take(250, &[190], 7);
-        // A throughput counts what was acknowledged meanwhile, latencies those that began meanwhile.
-        assert_eq!((counts.records, counts.bytes, counts.latencies.total().len(), counts.silence), (3, 21, 3, 50));
+        // A throughput counts what was acknowledged meanwhile, latencies those that began meanwhile, and a silence that
+        // began meanwhile goes on to its end.
+        assert_eq!((counts.records, counts.bytes, counts.latencies.total().len(), counts.silence), (3, 21, 3, 100));
         drop(counts);
         assert_eq!((meter.sample().records, meter.sample().records), (6, 0));
     }

@@ -175,8 +175,10 @@ pub(super) struct Sender {
 impl Sender {
     /// Connects.
     pub(super) async fn new(plan: Producers, place: Place, client: Client, clock: Clock) -> anyhow::Result<Self> {
-        let producer = if plan.idempotent { Some(client.init_producer().await?) } else { None };
-        for leader in client.by_leader(&place.topic, 0..place.partitions).await?.keys() {
+        // A cluster that has just started finds its coordinators a little later.
+        let producer = if plan.idempotent { Some(client.retry(|| client.init_producer()).await?) } else { None };
+        let leaders = client.retry(|| client.by_leader(&place.topic, 0..place.partitions)).await?;
+        for leader in leaders.keys() {
             client.at(leader).await?;
         }
         let stream = payload::stream(place.topic_number, place.connection);

@@ -31,7 +31,7 @@ const LARGE: usize = 10_000;
 
 /// What the wire does.
 #[derive(Clone)]
-pub enum Treatment {
+pub(crate) enum Treatment {
     /// Flips a bit in the first large answer.
     Damage,
     /// Speaks TLS with the client.
@@ -39,13 +39,13 @@ pub enum Treatment {
 }
 
 /// A listener that leads to a broker.
-pub struct Wire {
+pub(crate) struct Wire {
     port: u16,
     target: Arc<OnceLock<String>>,
 }
 
 /// TLS with our certificate; the authority's goes to `folder/ca.pem`.
-pub fn tls(folder: &Path) -> Treatment {
+pub(crate) fn tls(folder: &Path) -> Treatment {
     std::fs::write(folder.join("ca.pem"), include_bytes!("ca.pem")).expect("the authority can be written");
     let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(include_bytes!("cert.pem")).collect();
     let key = PrivateKeyDer::from_pem_slice(include_bytes!("key.pem")).expect("a key");
@@ -60,7 +60,7 @@ pub fn tls(folder: &Path) -> Treatment {
 
 impl Wire {
     /// Listens; connections are served once it is known where it leads to.
-    pub async fn listen(treatment: Treatment) -> Self {
+    pub(crate) async fn listen(treatment: Treatment) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a port");
         let port = listener.local_addr().expect("bound").port();
         let target = Arc::new(OnceLock::<String>::new());
@@ -84,22 +84,22 @@ impl Wire {
     }
 
     /// Where it leads to.
-    pub fn lead_to(&self, broker: &str) {
+    pub(crate) fn lead_to(&self, broker: &str) {
         self.target.set(broker.to_owned()).expect("it leads to one broker");
     }
 
     /// The port.
-    pub fn port(&self) -> u16 {
+    pub(crate) fn port(&self) -> u16 {
         self.port
     }
 
     /// `host:port`.
-    pub fn address(&self) -> String {
+    pub(crate) fn address(&self) -> String {
         format!("127.0.0.1:{}", self.port)
     }
 
     /// What the broker must advertise, reached by the name `host`.
-    pub fn advertised(&self, host: &str) -> String {
+    pub(crate) fn advertised(&self, host: &str) -> String {
         format!("PLAINTEXT://{host}:{}", self.port)
     }
 }
@@ -146,7 +146,7 @@ async fn carry(
 }
 
 /// Deletes every record of a topic's one partition that is there now.
-pub async fn delete_records(client: &Client, topic: &str) {
+pub(crate) async fn delete_records(client: &Client, topic: &str) {
     // -1 is the high watermark.
     let partition = DeleteRecordsPartition::default().with_partition_index(0).with_offset(-1);
     let topic = DeleteRecordsTopic::default()
