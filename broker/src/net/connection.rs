@@ -109,10 +109,9 @@ const PROGRESS: u64 = 1024 * 1024;
 const HISTORY_STEP: usize = 128 * 1024;
 /// Turns before other tasks of the runtime get theirs.
 const TURNS: usize = 32;
-/// A connection that worked longer than this in one go, on requests of very many elements, ...
-const LONG_WORK: Duration = Duration::from_millis(5);
-/// ... pauses: a runtime whose tasks only make way for each other looks at its sockets once in 61 tasks.
-const PAUSE: Duration = Duration::from_millis(1);
+/// A connection that worked longer than this in one go, on batches of megabytes or requests of very many elements, makes
+/// way for the others of its runtime: it is what they wait at most for each connection that has so much to do.
+const LONG_WORK: Duration = Duration::from_millis(2);
 /// Buffers given to one `writev`; Linux takes 1,024, and as many answers rarely wait.
 const MAX_BUFFERS: usize = 128;
 
@@ -210,12 +209,7 @@ impl Connection {
         let mut stop = std::pin::pin!(stop);
         let mut stopped = false;
         let mut idle = env.sleep(self.limits.max_idle);
-        let mut pause: Option<BoxFuture<'static, ()>> = None;
         poll_fn(|cx| {
-            if pause.as_mut().is_some_and(|pause| pause.as_mut().poll(cx).is_pending()) {
-                return Poll::Pending;
-            }
-            pause = None;
             let until = env.now().plus(LONG_WORK);
             let is_long = || env.now() > until;
             if !stopped && stop.as_mut().poll(cx).is_ready() {
@@ -257,10 +251,7 @@ impl Connection {
                     break;
                 }
             }
-            if is_long() && pause.insert(env.sleep(PAUSE)).as_mut().poll(cx).is_pending() {
-                return Poll::Pending;
-            }
-            cx.waker().wake_by_ref();
+            env.tasks.make_way(cx);
             Poll::Pending
         })
         .await
