@@ -40,7 +40,7 @@
 
 use super::dir::{Durability, LogDir, is_full};
 use super::group_commit::{Capture, Member, OS_BYTES};
-use crate::env::{Monotonic, Pool};
+use crate::env::{Alarm, Monotonic, Pool};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -60,8 +60,9 @@ pub(super) async fn run(dir: Arc<LogDir>) {
     let group = dir.group();
     let writing = Arc::new(AtomicBool::new(false));
     let mut recorded = dir.env().now();
+    let mut alarm = Alarm::default();
     while dir.check().is_ok() {
-        wait_until_due(&dir, recorded).await;
+        wait_until_due(&dir, recorded, &mut alarm).await;
         if group.has_dirty() {
             round(&dir).await;
         }
@@ -80,7 +81,7 @@ pub(super) async fn run(dir: Arc<LogDir>) {
     }
 }
 
-async fn wait_until_due(dir: &LogDir, recorded: Monotonic) {
+async fn wait_until_due(dir: &LogDir, recorded: Monotonic, alarm: &mut Alarm) {
     let group = dir.group();
     let started = dir.env().now();
     loop {
@@ -97,7 +98,7 @@ async fn wait_until_due(dir: &LogDir, recorded: Monotonic) {
             Some(wait) => tokio::select! {
                 biased;
                 () = group.woken() => {}
-                () = dir.env().sleep(wait) => {}
+                () = alarm.by(dir.env(), now.plus(wait)) => {}
             },
             None => group.woken().await,
         }
