@@ -37,7 +37,7 @@ use std::sync::Arc;
 
 const FIRST_CHUNK: u64 = 64 << 10;
 const LAST_CHUNK: u64 = 16 << 20;
-/// Bytes after which write-back of what was appended is started, so that it never piles up.
+/// Bytes after which write-back of what was appended is worth starting.
 const WRITEBACK: u64 = 4 << 20;
 /// The largest batch that is worth writing ahead for, ...
 const SMALL: u64 = 4 << 10;
@@ -268,11 +268,16 @@ impl ActiveWriter {
         self.write_ahead(open.file().as_ref(), position, end)?;
         open.file().write_all_at(&[IoSlice::new(head), IoSlice::new(tail)], position)?;
         self.segment.publish(mark);
-        if end - self.written_back >= WRITEBACK {
-            open.file().start_writeback(self.written_back..end)?;
-            self.written_back = end;
-        }
         Ok(open)
+    }
+
+    /// What was appended since the last call, once that is enough for its write-back to be started: it never piles up then.
+    pub fn take_unwritten(&mut self) -> Option<Range<u64>> {
+        let end = self.end().position.get();
+        if end - self.written_back < WRITEBACK {
+            return None;
+        }
+        Some(std::mem::replace(&mut self.written_back, end)..end)
     }
 
     /// Takes note of a transaction whose abort marker was the last batch.
