@@ -115,7 +115,19 @@ const LONG_WORK: Duration = Duration::from_millis(2);
 /// Buffers given to one `writev`; Linux takes 1,024, and as many answers rarely wait.
 const MAX_BUFFERS: usize = 128;
 
-type Pending = BoxFuture<'static, Option<Segments>>;
+/// An answer that comes later, with what its request is charged until then.
+struct Pending {
+    answer: BoxFuture<'static, Option<Segments>>,
+    _charge: Charge,
+}
+
+impl Future for Pending {
+    type Output = Option<Segments>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Segments>> {
+        self.answer.as_mut().poll(cx)
+    }
+}
 
 pub(super) struct Connection {
     /// `None` while it moves.
@@ -405,12 +417,11 @@ impl Connection {
     fn settle(&mut self, answer: Answer, charge: Charge) {
         match answer {
             Answer::Ready(bytes) if self.pending.is_empty() => self.put(bytes, None),
-            Answer::Ready(bytes) => self.pending.push_back(Box::pin(std::future::ready(Some(bytes)))),
-            Answer::Later(answer) => self.pending.push_back(Box::pin(async move {
-                let answer = answer.await;
-                drop(charge);
-                answer
-            })),
+            Answer::Ready(bytes) => {
+                let answer = Box::pin(std::future::ready(Some(bytes)));
+                self.pending.push_back(Pending { answer, _charge: Charge::default() });
+            }
+            Answer::Later(answer) => self.pending.push_back(Pending { answer, _charge: charge }),
             Answer::Held(work) => self.held = Some((work, charge)),
             Answer::InTurn(answer) => {
                 self.in_turn = Some(InTurn::new(answer, charge, &self.answers));
