@@ -1,7 +1,8 @@
 //! What the benchmarks share: real doors, batches, and how often work allocates.
+#![allow(dead_code, clippy::expect_used, clippy::indexing_slicing, reason = "not every benchmark uses all of it")]
 
 #[path = "../../../tests/fuzz/counting.rs"]
-pub mod counting;
+pub(crate) mod counting;
 
 use bytes::Bytes;
 use criterion::{BenchmarkId, Criterion, Throughput};
@@ -10,11 +11,11 @@ use esker_storage::env::{Env, RealClock, RealDisk, RealRandom, RealTasks};
 use std::sync::Arc;
 
 /// Its name, records in a batch, bytes of each value: a single event, many small ones, and a full batch of large ones.
-pub const SHAPES: [(&str, usize, usize); 3] =
+pub(crate) const SHAPES: [(&str, usize, usize); 3] =
     [("1 x 100 B", 1, 100), ("1,200 x 100 B", 1200, 100), ("970 x 1 KiB", 970, 1024)];
 
 /// The machine, with one connection runtime.
-pub fn env() -> Env {
+pub(crate) fn env() -> Env {
     Env {
         clock: Arc::new(RealClock::start()),
         random: Arc::new(RealRandom::seeded().expect("the system gives randomness")),
@@ -24,7 +25,7 @@ pub fn env() -> Env {
 }
 
 /// A batch as a producer sends it.
-pub fn batch(records: usize, size: usize, codec: Compression) -> Bytes {
+pub(crate) fn batch(records: usize, size: usize, codec: Compression) -> Bytes {
     let mut builder = BatchBuilder::new(codec);
     // As compressible as text.
     let words: Vec<u8> = (0..size).map(|at| b"lorem ipsum dolor sit amet, "[(at * at / 7) % 28]).collect();
@@ -35,7 +36,7 @@ pub fn batch(records: usize, size: usize, codec: Compression) -> Bytes {
 }
 
 /// Times `work` on `bytes` of data, and says how often one turn of it allocates.
-pub fn bench<T>(criterion: &mut Criterion, group: &str, name: &str, bytes: usize, mut work: impl FnMut() -> T) {
+pub(crate) fn bench<T>(criterion: &mut Criterion, group: &str, name: &str, bytes: usize, mut work: impl FnMut() -> T) {
     // Whatever is made once is made by now.
     drop(work());
     let (_, measured) = counting::measure(&mut work);
