@@ -2,6 +2,7 @@
 //!
 //! - [`Broker`] starts `esker` on free ports and a directory of its own, kills it, restarts it, and fails the test on
 //!   a WARN or ERROR line that the test did not announce.
+//! - [`SmallDisk`] is a real file system that is soon full.
 //! - [`S3`] is an S3 server in this process, with faults on demand.
 //! - [`records`] makes records that are worth comparing, and compares them.
 //! - [`clients`] runs kcat and our Python and Java programs.
@@ -12,10 +13,12 @@ pub mod clients;
 mod log_lines;
 pub mod records;
 mod s3;
+mod small_disk;
 
 pub use binary::{bench, esker};
 pub use broker::{Broker, Options};
 pub use s3::{Fault, S3};
+pub use small_disk::SmallDisk;
 
 use std::future::Future;
 use std::time::{Duration, Instant};
