@@ -151,7 +151,13 @@ async fn a_file_system_that_fills_up_refuses_produce_and_recovers_by_itself() {
     let mut broker = Broker::start(options).await;
     broker.announce("the disk is nearly full");
     let client = broker.client();
-    let untiered = [("segment.bytes", "1048576"), ("remote.storage.enable", "false"), ("max.message.bytes", "1048576")];
+    // The records are of 1970.
+    let untiered = [
+        ("segment.bytes", "1048576"),
+        ("remote.storage.enable", "false"),
+        ("max.message.bytes", "1048576"),
+        ("retention.ms", "-1"),
+    ];
     client.create_topic(TOPIC, 1, &untiered).await.unwrap();
     let (acknowledged, code) = produce_until_refused(&client, 48 * 4).await;
     assert_eq!(code, ErrorCode::NOT_ENOUGH_REPLICAS.code(), "retriable, for every client");
@@ -182,7 +188,7 @@ async fn a_file_system_that_fills_up_refuses_produce_and_recovers_by_itself() {
     let client = broker.client();
     let from = offset(&client, At::Start).await;
     let end = before + more;
-    let read = client.retry(|| client.read(TOPIC, 0, from, end - from)).await.unwrap();
+    let read = client.retry(|| client.read(TOPIC, 0, from, end)).await.unwrap();
     assert_eq!(read.len() as i64, end - from, "all that was acknowledged");
     assert!(client.produce(TOPIC, 0, large()).await.is_err());
     disk.give_back("all");

@@ -17,6 +17,7 @@ use super::checkpoint::Checkpoint;
 use super::damage::DamagedRange;
 use super::error::{LogError, segment_error};
 use super::local_log::{Log, SegmentList};
+use super::scrub_record::{self, ScrubProgress, ScrubRecord};
 use crate::env::mutation::{self, Mutation};
 use crate::offset::{FilePosition, Offset};
 use crate::segment::scan::{Stop, scan};
@@ -218,6 +219,25 @@ impl Log {
             tracing::warn!(partition = %self.id, %error, "a restart will have to find the rot again");
         }
         Some((range, behind))
+    }
+
+    /// How far the scrubs of this log came, in this life or an earlier one.
+    pub fn scrub_progress(&self) -> ScrubProgress {
+        *self.scrubbed.lock()
+    }
+
+    /// Notes how far a scrub came, over restarts. Blocks.
+    ///
+    /// # Errors
+    /// [`LogError`]; a restart does not know of it then.
+    pub fn note_scrubbed(&self, progress: ScrubProgress) -> Result<(), LogError> {
+        *self.scrubbed.lock() = progress;
+        self.save_scrub_record()
+    }
+
+    pub(super) fn save_scrub_record(&self) -> Result<(), LogError> {
+        let record = ScrubRecord { progress: self.scrub_progress(), damage: self.damaged() };
+        self.write_beside(FileName::Scrubbed, &scrub_record::encode(&record))
     }
 
     /// Takes note of all rot of a segment, of which the tier has nothing yet. Reads all of it.

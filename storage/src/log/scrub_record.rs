@@ -18,12 +18,10 @@
 //! ```
 
 use super::damage::DamagedRange;
-use super::error::LogError;
-use super::local_log::Log;
 use crate::env::{Disk, Timestamp};
 use crate::offset::{FilePosition, Offset};
 use crate::segment::fields::{BadField, Fields};
-use crate::segment::{Boundary, FileName, SegmentName};
+use crate::segment::{Boundary, SegmentName};
 use std::io;
 use std::path::Path;
 
@@ -45,27 +43,6 @@ pub struct ScrubProgress {
 pub(super) struct ScrubRecord {
     pub(super) progress: ScrubProgress,
     pub(super) damage: Vec<DamagedRange>,
-}
-
-impl Log {
-    /// How far the scrubs of this log came, in this life or an earlier one.
-    pub fn scrub_progress(&self) -> ScrubProgress {
-        *self.scrubbed.lock()
-    }
-
-    /// Notes how far a scrub came, over restarts. Blocks.
-    ///
-    /// # Errors
-    /// [`LogError`]; a restart does not know of it then.
-    pub fn note_scrubbed(&self, progress: ScrubProgress) -> Result<(), LogError> {
-        *self.scrubbed.lock() = progress;
-        self.save_scrub_record()
-    }
-
-    pub(super) fn save_scrub_record(&self) -> Result<(), LogError> {
-        let record = ScrubRecord { progress: self.scrub_progress(), damage: self.damaged() };
-        self.write_beside(FileName::Scrubbed, &encode(&record))
-    }
 }
 
 /// What the file at `path` tells; nothing if it is damaged.
