@@ -22,9 +22,13 @@ bench *ARGS:
 trial *ARGS:
     cargo build --release -p esker-broker -p esker-bench && target/release/esker-bench {{ARGS}}
 
+# Every client through every feature, with what it needs installed: writes tests/clients/REPORT.md.
+matrix *ARGS:
+    tests/clients/run {{ARGS}}
+
 # The simulation on N seeds, or on one: `just sim 1000`, `ESKER_SIM_SEED=7 just sim`.
 sim N="100":
-    ESKER_SIM_SEEDS={{N}} cargo test --release -p esker-tests --test simulation -- --nocapture --skip mutation_
+    ESKER_SIM_SEEDS={{N}} cargo test --profile sim -p esker-tests --test simulation -- --nocapture --skip mutation_
 
 # Fuzzes one target, as long as told (`-max_total_time=60`); their names are those of the binaries in tests/fuzz.
 fuzz TARGET *ARGS:

@@ -2,6 +2,7 @@
 
 use super::{LookupError, PartitionLog};
 use crate::env::Pool;
+use crate::env::mutation::{self, Mutation};
 use crate::log::{DamagedRange, Rot, Scrubbed};
 use crate::offset::Offset;
 use crate::segment::{Boundary, SegmentName};
@@ -81,7 +82,8 @@ impl PartitionLog {
     pub async fn make_up_for(&self, rot: Rot) -> Result<(Finding, Option<Boundary>), LookupError> {
         let log = Arc::clone(&self.log);
         let is_sealed = log.segments().iter().any(|segment| segment.name == rot.segment && segment.sealed);
-        if is_sealed && self.tier_has(self.local_start().offset(), rot.end) {
+        let tiered = self.tier_has(self.local_start().offset(), rot.end);
+        if is_sealed && (tiered || mutation::active(Mutation::QuarantinedUntiered)) {
             self.env.blocking(Pool::Maintenance, move || log.quarantine(&rot)).await??;
             return Ok((Finding::Quarantined(rot), None));
         }

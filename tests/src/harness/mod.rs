@@ -17,7 +17,8 @@ mod small_disk;
 
 pub use binary::{bench, esker};
 pub use broker::{Broker, Options};
-pub use s3::{Fault, S3};
+pub use esker_bench::store::{Asked, Fault};
+pub use s3::{S3, Seen};
 pub use small_disk::SmallDisk;
 
 use std::future::Future;
