@@ -303,7 +303,8 @@ impl Recovery<'_> {
         mut indexes: Indexes,
     ) -> Result<Option<ActiveWriter>, LogError> {
         let header = file.header.ok_or(LogError::Invalid("a data file without header"))?;
-        let (files, path, plan) = (Arc::clone(self.dir.files()), self.path.clone(), self.config.file_plan());
+        let plan = self.config.file_plan(self.dir.durability());
+        let (files, path) = (Arc::clone(self.dir.files()), self.path.clone());
         let resume =
             |end, indexes| ActiveWriter::resume(&files, &path, header, plan, end, indexes).map_err(LogError::Io);
         if self.dir.was_clean() && from.position.get() > HEADER_LEN {
@@ -330,7 +331,7 @@ impl Recovery<'_> {
         let serial = highest_serial.checked_add(1).ok_or(LogError::Invalid("out of segment serials"))?;
         let name = SegmentName::appended(base, serial);
         let header = DataHeader { partition: self.id, name, created: self.now, stands_to: None };
-        ActiveWriter::create(self.dir.files(), &self.path, header, self.config.file_plan())
+        ActiveWriter::create(self.dir.files(), &self.path, header, self.config.file_plan(self.dir.durability()))
             .map_err(|error| self.dir.write_failed("making a data file", error))
     }
 
