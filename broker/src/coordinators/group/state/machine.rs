@@ -108,10 +108,10 @@ impl GroupMachine {
             Request::Commit(commit) => self.commit(commit, token, &mut step),
             Request::Fetch { group, topics, member } => {
                 let entry = self.groups.get(&group);
+                // In a classic group members do not say who they are, or not in full, and Kafka looks at neither.
                 let checked = match (entry, &member) {
-                    (Some(Entry::Classic(group)), Some((member, generation))) => group.check_fetch(member, *generation),
                     (Some(Entry::Consumer(group)), Some((member, epoch))) => group.check_fetch(member, *epoch),
-                    (None, _) | (_, None) => Ok(()),
+                    (Some(Entry::Classic(_)) | None, _) | (_, None) => Ok(()),
                 };
                 let fetched =
                     checked.map(|()| entry.map_or(&Offsets::default(), |entry| entry.offsets()).fetch(topics));
