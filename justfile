@@ -18,6 +18,10 @@ run *ARGS:
 bench *ARGS:
     cargo run --release -p esker-bench -- {{ARGS}}
 
+# The pieces of the hot path, timed by criterion: `just micro --bench log -- append`.
+micro *ARGS:
+    cargo bench -p esker-bench {{ARGS}}
+
 # A promise, proved or not: `just trial isolation`, `just trial cold`, `just trial faults`.
 trial *ARGS:
     cargo build --release -p esker-broker -p esker-bench && target/release/esker-bench {{ARGS}}
