@@ -60,7 +60,10 @@ mod tests {
             let bench = Bench::new(&[]);
             let node = bench.start().await;
             create(&node, "a", 1).await;
-            let topic = |n: &str, count| CreatePartitionsTopic::default().with_name(name(n)).with_count(count);
+            let topic = |n: &str, count| {
+                // The default is an empty list, which is not null.
+                CreatePartitionsTopic::default().with_name(name(n)).with_count(count).with_assignments(None)
+            };
             for version in 0..=3 {
                 let there = node.publisher.image().topic("a").unwrap().partition_count() as i32;
                 let request = |validate_only| {
