@@ -26,6 +26,10 @@ micro *ARGS:
 trial *ARGS:
     cargo build --release -p esker-broker -p esker-bench && target/release/esker-bench {{ARGS}}
 
+# Esker beside Apache Kafka, every goal in one table; at most 30 minutes. Needs Java 17 and Maven.
+versus:
+    cargo build --release -p esker-broker -p esker-bench && target/release/esker-bench versus --markdown bench/RESULTS.md --json target/versus.json --html target/versus.html
+
 # Every client through every feature, with what it needs installed: writes tests/clients/REPORT.md.
 matrix *ARGS:
     tests/clients/run {{ARGS}}
