@@ -7,7 +7,14 @@ use super::shape::{
 
 pub(crate) static OFFSET_COMMIT: Shape = Shape(&[
     int32("throttle_time_ms").since(3),
-    list("topics", &[text("name"), list("partitions", &[int32("partition_index"), int16("error_code")])]),
+    list(
+        "topics",
+        &[
+            text("name").until(9),
+            uuid("topic_id").since(10),
+            list("partitions", &[int32("partition_index"), int16("error_code")]),
+        ],
+    ),
 ]);
 
 pub(crate) static OFFSET_FETCH: Shape = Shape(&[
@@ -37,7 +44,8 @@ pub(crate) static OFFSET_FETCH: Shape = Shape(&[
             list(
                 "topics",
                 &[
-                    text("name"),
+                    text("name").until(9),
+                    uuid("topic_id").since(10),
                     list(
                         "partitions",
                         &[
