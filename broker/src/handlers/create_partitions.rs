@@ -7,6 +7,7 @@ use crate::metadata::Publisher;
 use kafka_protocol::messages::create_partitions_request::CreatePartitionsTopic;
 use kafka_protocol::messages::create_partitions_response::CreatePartitionsTopicResult;
 use kafka_protocol::messages::{CreatePartitionsRequest, CreatePartitionsResponse};
+use std::collections::BTreeSet;
 
 /// Answers a CreatePartitions request; all its versions have the same fields.
 pub async fn handle(
@@ -31,12 +32,16 @@ pub async fn handle(
             .with_error_code(code)
             .with_error_message(message)
     });
-    CreatePartitionsResponse::default().with_results(results.collect())
+    // A topic that is named twice is refused, once.
+    let mut results: Vec<CreatePartitionsTopicResult> = results.collect();
+    let mut seen = BTreeSet::new();
+    results.retain(|result| seen.insert(result.name.clone()));
+    CreatePartitionsResponse::default().with_results(results)
 }
 
 fn parse(topic: &CreatePartitionsTopic) -> MorePartitions {
-    // Null, as in Kafka; an empty list could not mean anything else either.
-    let manual = topic.assignments.as_ref().filter(|assignments| !assignments.is_empty()).map(|assignments| {
+    // Null means wherever they fit; an empty list, as in Kafka, too few assignments.
+    let manual = topic.assignments.as_ref().map(|assignments| {
         let ids = |ids: &[kafka_protocol::messages::BrokerId]| -> Vec<BrokerId> {
             // A negative id is no broker's, as the greatest one is not.
             ids.iter().map(|id| BrokerId::from_wire(id.0).unwrap_or(BrokerId::new(u32::MAX))).collect()
@@ -60,7 +65,9 @@ mod tests {
             let bench = Bench::new(&[]);
             let node = bench.start().await;
             create(&node, "a", 1).await;
-            let topic = |n: &str, count| CreatePartitionsTopic::default().with_name(name(n)).with_count(count);
+            let topic = |n: &str, count| {
+                CreatePartitionsTopic::default().with_name(name(n)).with_count(count).with_assignments(None)
+            };
             for version in 0..=3 {
                 let there = node.publisher.image().topic("a").unwrap().partition_count() as i32;
                 let request = |validate_only| {

@@ -6,6 +6,7 @@ use crate::metadata::Publisher;
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::delete_topics_response::DeletableTopicResult;
 use kafka_protocol::messages::{DeleteTopicsRequest, DeleteTopicsResponse};
+use std::collections::BTreeSet;
 use uuid::Uuid;
 
 /// Answers a DeleteTopics request.
@@ -66,7 +67,11 @@ pub async fn handle(
         }
         result
     });
-    DeleteTopicsResponse::default().with_responses(results.collect())
+    // A topic that is named twice is refused, once.
+    let mut results: Vec<DeletableTopicResult> = results.collect();
+    let mut seen = BTreeSet::new();
+    results.retain(|result| seen.insert((result.name.clone(), result.topic_id)));
+    DeleteTopicsResponse::default().with_responses(results)
 }
 
 /// What the request names, and what cannot be meant.

@@ -109,9 +109,9 @@ impl GroupMachine {
             Request::Fetch { group, topics, member } => {
                 let entry = self.groups.get(&group);
                 let checked = match (entry, &member) {
-                    (Some(Entry::Classic(group)), Some((member, generation))) => group.check_fetch(member, *generation),
                     (Some(Entry::Consumer(group)), Some((member, epoch))) => group.check_fetch(member, *epoch),
-                    (None, _) | (_, None) => Ok(()),
+                    // Members of classic groups are believed, as in Kafka: their generation is no epoch.
+                    (Some(Entry::Classic(_)) | None, _) | (_, None) => Ok(()),
                 };
                 let fetched =
                     checked.map(|()| entry.map_or(&Offsets::default(), |entry| entry.offsets()).fetch(topics));

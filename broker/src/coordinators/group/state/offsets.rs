@@ -174,15 +174,6 @@ impl Group {
         Ok(())
     }
 
-    /// OffsetFetch by one who says that it is a member.
-    ///
-    /// # Errors
-    /// UNKNOWN_MEMBER_ID, ILLEGAL_GENERATION.
-    pub(super) fn check_fetch(&self, member: &str, generation: i32) -> Result<(), ResponseError> {
-        self.check_member(member, None)?;
-        if generation == self.generation { Ok(()) } else { Err(ResponseError::IllegalGeneration) }
-    }
-
     /// OffsetDelete. A group with members must say what it consumes.
     ///
     /// # Errors
