@@ -11,25 +11,20 @@ use futures_util::future::join_all;
 use kafka_protocol::messages::consumer_group_describe_response::{Assignment, DescribedGroup, Member, TopicPartitions};
 use kafka_protocol::messages::{ConsumerGroupDescribeRequest, ConsumerGroupDescribeResponse};
 use kafka_protocol::protocol::StrBytes;
-use std::collections::BTreeSet;
 
 /// A member of the classic protocol.
 const CLASSIC: i8 = 0;
 /// A member of the consumer protocol.
 const CONSUMER: i8 = 1;
 
-/// Every group of the request, once, in its order.
+/// Every group of the request, in its order.
 pub async fn handle(
     coordinator: &GroupCoordinator,
     caller: &Caller,
     request: ConsumerGroupDescribeRequest,
 ) -> ConsumerGroupDescribeResponse {
     let operations = if request.include_authorized_operations { GROUP_OPERATIONS } else { NO_OPERATIONS };
-    // A group that is named twice is described once.
-    let mut seen = BTreeSet::new();
-    let mut named = request.group_ids;
-    named.retain(|group| seen.insert(group.clone()));
-    let groups = named.into_iter().map(|group| async move {
+    let groups = request.group_ids.into_iter().map(|group| async move {
         let described = match coordinator.describe_consumers(owned(&group)).await {
             Ok(described) => known(described, caller).with_authorized_operations(operations),
             Err(refusal) => DescribedGroup::default()

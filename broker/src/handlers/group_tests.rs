@@ -114,6 +114,10 @@ impl Stage {
             .with_member_id(joined.member_id.clone())
             .with_assignments(vec![assignment]);
         let sync_version = version.min(5);
+        let says_protocol = sync_version >= 5;
+        let sync = sync
+            .with_protocol_type(says_protocol.then(|| text("consumer")))
+            .with_protocol_name(says_protocol.then(|| text("range")));
         let synced = call!(self, sync_version, sync_group, sync);
         assert_eq!((synced.error_code, synced.assignment.as_ref()), (0, b"\x00assigned".as_slice()));
         let has_protocol = sync_version >= 5;
