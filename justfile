@@ -22,6 +22,10 @@ bench *ARGS:
 trial *ARGS:
     cargo build --release -p esker-broker -p esker-bench && target/release/esker-bench {{ARGS}}
 
+# Every client through every feature, with what it needs installed: writes tests/clients/REPORT.md.
+matrix *ARGS:
+    tests/clients/run {{ARGS}}
+
 # The simulation on N seeds, or on one: `just sim 1000`, `ESKER_SIM_SEED=7 just sim`.
 sim N="100":
     ESKER_SIM_SEEDS={{N}} cargo test --release -p esker-tests --test simulation -- --nocapture --skip mutation_

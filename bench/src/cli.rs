@@ -2,6 +2,7 @@
 
 use crate::load::options::{Consume, Produce, Replay};
 use crate::load::{consume, end_to_end, produce, replay};
+use crate::report::{self, Compare};
 use crate::rig::store::{self, StoreOptions};
 use crate::trial::cold::{self, Cold};
 use crate::trial::faults::{self, Faults};
@@ -26,6 +27,8 @@ pub enum Command {
     Consume(Consume),
     /// Send at a rate and read at the same time; measures from intended sending to arrival.
     E2e(Produce),
+    /// Put the results of two runs side by side, with ratios, and say what keeps them from being comparable.
+    Compare(Compare),
     /// Read a topic's tiered history over and over until standard input ends, and check every record.
     Replay(Replay),
     /// An object store in memory that speaks S3 and is as slow as it is told to be; ends with standard input.
@@ -48,6 +51,7 @@ impl Cli {
             Command::Produce(options) => produce::run(options),
             Command::Consume(options) => consume::run(options),
             Command::E2e(options) => end_to_end::run(options),
+            Command::Compare(options) => report::compare_files(options),
             Command::Replay(options) => replay::run(options),
             Command::Store(options) => store::run(options),
             Command::Isolation(options) => isolation::run(options),

@@ -5,7 +5,9 @@
 //! - [`client`] is a thin Kafka client: one request is one call, nothing happens behind the caller's back. The
 //!   scenario tests use it too.
 //! - [`load`] is what the `esker-bench` command does with them.
+//! - [`probe`] finds out what must be told beside figures, [`results`] holds both, [`report`] shows them.
 //! - [`store`] is an object store that says how fast it is.
+//! - [`neighbour`] fetches and runs Apache Kafka, [`versus`] compares a broker of ours with it, goal by goal.
 //! - [`rig`] starts a broker and what it needs; [`trial`] holds the programs that prove a promise with it.
 #![allow(
     clippy::disallowed_methods,
@@ -17,6 +19,11 @@ pub mod batch;
 pub mod cli;
 pub mod client;
 pub mod load;
+pub mod neighbour;
+pub mod probe;
+pub mod report;
+pub mod results;
 pub mod rig;
 pub mod store;
 pub mod trial;
+pub mod versus;

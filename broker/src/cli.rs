@@ -61,7 +61,7 @@ enum Command {
         #[arg(long, value_name = "URL")]
         store: String,
 
-        /// Delete what nothing names.
+        /// Mend what can be mended: delete what nothing names, and write pages anew that are lost or damaged.
         #[arg(long)]
         repair: bool,
 

@@ -4,6 +4,7 @@
 //! dashboards work; what Kafka does not have begins with `esker_`. Handles are kept by those who count: nothing is
 //! looked up on the way of a request.
 
+use esker_storage::env::Env;
 use parking_lot::Mutex;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
@@ -12,6 +13,8 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 use std::collections::BTreeMap;
+use std::pin::pin;
+use std::time::Duration;
 
 /// Request counters are held by API key up to this; Kafka's keys end well below.
 const API_KEYS: usize = 100;
@@ -211,6 +214,32 @@ impl Readiness {
     /// `what` is no reason any more.
     pub fn ready(&self, what: &'static str) {
         self.reasons.lock().remove(what);
+    }
+
+    /// What becomes of `work`, which the store has to take: if that lasts longer than `usual`, `why` is told of the store
+    /// until it has succeeded.
+    ///
+    /// # Errors
+    /// The work's.
+    pub async fn store_takes<T, E>(
+        &self,
+        env: &Env,
+        usual: Duration,
+        why: &str,
+        work: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, E> {
+        let mut work = pin!(work);
+        let done = match env.timeout(usual, work.as_mut()).await {
+            Ok(done) => done,
+            Err(_) => {
+                self.not_ready("store", why);
+                work.await
+            }
+        };
+        if done.is_ok() {
+            self.ready("store");
+        }
+        done
     }
 
     /// What is missing, a line each; `None` when ready.

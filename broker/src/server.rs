@@ -130,7 +130,11 @@ pub async fn start(outside: Outside, mut config: BrokerConfig, gauges: Gauges) -
         log_dirs: dirs.iter().map(|dir| dir.identity().directory).collect(),
     };
     readiness.not_ready("broker", "registering");
-    while let Err(error) = controller.submit(register.clone(), None).await {
+    let submit = || {
+        let waits = "it does not take the commit that registers this broker";
+        readiness.store_takes(&env, STORE_PAUSE, waits, controller.submit(register.clone(), None))
+    };
+    while let Err(error) = submit().await {
         if error != SubmitError::TimedOut {
             bail!("could not register with the cluster: {error}");
         }
@@ -344,7 +348,9 @@ async fn become_controller(
             let every = config.metadata_snapshot_commits;
             let journal = Journal::open(Arc::clone(store), env, cluster, every, waiting).await?;
             let publisher = Arc::clone(journal.publisher());
-            let (controller, task) = Controller::start(env, journal, config, incarnation, cluster).await?;
+            let elected = Controller::start(env, journal, config, incarnation, cluster);
+            let waits = "it does not take the commit that elects this broker";
+            let (controller, task) = readiness.store_takes(env, STORE_PAUSE, waits, elected).await?;
             Ok::<_, JournalError>((controller, publisher, task))
         };
         match attempt.await {

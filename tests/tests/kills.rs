@@ -175,12 +175,12 @@ async fn kills_with_page_cache_acknowledgements_lose_nothing() {
 async fn kills_with_a_failing_store_lose_nothing() {
     let s3 = S3::start();
     let mut chance = Noise(11);
-    s3.set_faults(move |_, _| match chance.below(20) {
-        0 => Fault::Unavailable,
-        1 => Fault::ErrorAfter,
-        2 => Fault::AnswerLost,
-        3 => Fault::Conflict,
-        _ => Fault::None,
+    s3.set_faults(move |_| match chance.below(20) {
+        0 => Some(Fault::Unavailable),
+        1 => Some(Fault::Failed),
+        2 => Some(Fault::Lost),
+        3 => Some(Fault::Conflict),
+        _ => None,
     });
     kill_under_load(s3.serve(Options::new()), 10, &["store"]).await;
 }
@@ -206,6 +206,6 @@ async fn kills_notice_an_answer_before_the_write() {
 async fn kills_notice_a_local_copy_that_goes_before_its_commit() {
     // A store that takes its time, so that there is a moment between the two.
     let s3 = S3::start();
-    s3.set_faults(|method, _| if method == "PUT" { Fault::Late(Duration::from_millis(300)) } else { Fault::None });
+    s3.set_faults(|asked| (asked.method == "PUT").then_some(Fault::Late));
     notices("local-drop-before-commit", s3.serve(Options::new())).await;
 }

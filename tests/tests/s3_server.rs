@@ -47,11 +47,10 @@ async fn of_sixteen_creates_one_wins_and_its_bytes_stay() {
 async fn faults_are_what_they_say() {
     let server = S3::start();
     let store = store(&server);
-    let cases =
-        [(Fault::Unavailable, false), (Fault::Conflict, false), (Fault::ErrorAfter, true), (Fault::AnswerLost, true)];
+    let cases = [(Fault::Unavailable, false), (Fault::Conflict, false), (Fault::Failed, true), (Fault::Lost, true)];
     for (i, (fault, takes_effect)) in cases.into_iter().enumerate() {
         let key = Path::from(format!("faulty/{i}"));
-        server.set_faults(move |_, _| fault);
+        server.set_faults(move |_| Some(fault));
         assert!(store.put_opts(&key, "x".into(), create()).await.is_err(), "{fault:?}");
         server.heal();
         assert_eq!(store.head(&key).await.is_ok(), takes_effect, "{fault:?}");

@@ -12,9 +12,12 @@ mod simulation {
     mod full_disk;
     mod groups;
     mod judge;
+    mod late_uploads;
     mod log;
     mod mutations;
     mod net;
+    mod old_pages;
+    mod outage;
     mod rewrites;
     mod rot;
     mod sample;

@@ -143,13 +143,13 @@ async fn a_store_that_fails_costs_time_and_nothing_else() {
     // What a store that fails makes the broker say is not an alarm of this test.
     broker.announce("store");
     let mut chance = Noise(7);
-    s3.set_faults(move |_, _| match chance.below(12) {
-        0 => Fault::Unavailable,
-        1 => Fault::ErrorAfter,
-        2 => Fault::AnswerLost,
-        3 => Fault::Conflict,
-        4 => Fault::Late(Duration::from_millis(200)),
-        _ => Fault::None,
+    s3.set_faults(move |_| match chance.below(12) {
+        0 => Some(Fault::Unavailable),
+        1 => Some(Fault::Failed),
+        2 => Some(Fault::Lost),
+        3 => Some(Fault::Conflict),
+        4 => Some(Fault::Late),
+        _ => None,
     });
     let mut noise = Noise(3);
     let first = produce_history(&client, &mut noise, &[]).await;
@@ -173,7 +173,7 @@ async fn produce_and_consume_go_on_while_the_store_is_away() {
     broker.announce("store");
     let client = broker.client();
     create_topic(&client).await;
-    s3.set_faults(|_, _| Fault::Unavailable);
+    s3.set_faults(|_| Some(Fault::Unavailable));
     let lines = produce_history(&client, &mut Noise(5), &[]).await;
     assert_history("with the store away", &client, &lines).await;
     for partition in 0..PARTITIONS {

@@ -1,8 +1,8 @@
 //! A topic with history: written, uploaded, and gone from the broker's disk but for its last segments.
 
-use crate::batch::{Builder, Codec};
+use super::fill::Fill;
 use crate::client::{At, Client, ClientError};
-use crate::load::{Payloads, produce, runtime};
+use crate::load::{produce, runtime};
 use std::time::{Duration, Instant};
 
 /// Bytes of records in a batch.
@@ -44,7 +44,11 @@ impl History {
             ];
             client.create_topic(&self.topic, self.partitions, &configs).await?;
             let writers: Vec<_> = (0..self.partitions)
-                .map(|partition| tokio::spawn(write(self.clone(), client.clone(), partition, run)))
+                .map(|partition| {
+                    let (topic, bytes, size) = (self.topic.clone(), self.bytes_each, self.size);
+                    let fill = Fill { topic, partition, bytes, size, batch: BATCH, run };
+                    tokio::spawn(fill.write(client.clone()))
+                })
                 .collect();
             for writer in writers {
                 writer.await??;
@@ -77,22 +81,4 @@ impl History {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
-}
-
-async fn write(history: History, client: Client, partition: i32, run: u64) -> anyhow::Result<()> {
-    let mut payloads = Payloads::new(run, partition as u32, history.size);
-    let records = history.bytes_each / history.size as u64;
-    let mut next = 0;
-    // A new topic may not be known everywhere yet; what is sent here is sent once.
-    client.retry(|| client.offset(&history.topic, partition, At::End)).await?;
-    while next < records {
-        let mut batch = Builder::new(Codec::None);
-        let timestamp = std::time::UNIX_EPOCH.elapsed()?.as_millis() as i64;
-        while next < records && batch.len() + history.size < BATCH {
-            batch.push(timestamp, None, Some(payloads.write(partition, next, 0)), &[]);
-            next += 1;
-        }
-        client.produce(&history.topic, partition, batch.build()?).await?;
-    }
-    Ok(())
 }

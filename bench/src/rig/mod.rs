@@ -7,10 +7,14 @@
 //! otherwise. Everything listens at ports of the system's choosing, lives in a temporary folder, and ends with the trial.
 
 pub mod broker;
+mod fill;
 pub mod history;
+mod ports;
 pub mod store;
 mod subprocess;
 
 pub use broker::Broker;
+pub(crate) use fill::Fill;
 pub use history::History;
+pub use ports::free_ports;
 pub use subprocess::Subprocess;

@@ -9,7 +9,8 @@
 //! broker -> TCP -> delay -> Objects (one lock: conditional creates are atomic) -> slices, paced -> answer
 //! ```
 //!
-//! And it fails on demand: see [`Fault`].
+//! And it fails on demand: see [`Fault`]. What fails is in front of it ([`spoil`]), so that another server can fail the
+//! same way.
 //!
 //! It checks no signatures and forgets everything when it ends: it is for measuring, not for keeping.
 
@@ -17,8 +18,9 @@ mod faults;
 mod objects;
 mod pace;
 mod server;
+pub mod spoil;
 mod text;
 
-pub use faults::{Fault, Faults, Plan};
+pub use faults::{Asked, Fault, Faults, Plan};
 pub use objects::{Objects, Refused};
 pub use server::{Server, Speed};

@@ -24,15 +24,6 @@ pub enum Refused {
     /// The request is none of those that this store knows.
     #[error("NotImplemented")]
     NotImplemented,
-    /// The store wants fewer requests.
-    #[error("SlowDown")]
-    SlowDown,
-    /// The store wants fewer requests of this client.
-    #[error("TooManyRequests")]
-    TooManyRequests,
-    /// Somebody else is creating the same key.
-    #[error("ConditionalRequestConflict")]
-    Conflict,
 }
 
 /// An object, or a range of one.

@@ -1,19 +1,22 @@
-//! The HTTP side: requests of S3's path style, and answers at a given speed, or wrong on purpose.
+//! The HTTP side: requests of S3's path style, and answers at a given speed.
 
-use super::faults::{Fault, Faults};
+use super::faults::{Asked, Faults};
 use super::objects::{Found, Objects, Refused};
 use super::pace::Pace;
+use super::spoil::{self, Broken, Spoiled};
 use super::text;
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper::header::{CONTENT_LENGTH, CONTENT_RANGE, ETAG, IF_NONE_MATCH, LAST_MODIFIED, RANGE};
+use hyper::http::request::Parts;
 use hyper::service::service_fn;
 use hyper::{HeaderMap, Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use std::collections::VecDeque;
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::ops::Range;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
@@ -22,8 +25,6 @@ use tokio::time::Sleep;
 
 /// The most that one piece of an answer has, so that rates hold within an answer.
 const PIECE: usize = 64 << 10;
-/// Bytes a second of an answer that is slow by a fault.
-const SLOW: f64 = 64e3;
 /// What timers cannot tell apart.
 const TICK: Duration = Duration::from_millis(1);
 /// Keys of a page of a listing.
@@ -103,57 +104,33 @@ impl Server {
 
 type Paces = Vec<Arc<Pace>>;
 
-/// The connection ends, by a fault or because the client left.
-#[derive(Debug, thiserror::Error)]
-enum Broken {
-    #[error("a fault of the store's")]
-    OnPurpose,
-    #[error(transparent)]
-    Client(#[from] hyper::Error),
-}
-
-async fn answer(shared: Arc<Shared>, paces: Paces, request: Request<Incoming>) -> Result<Response<Paced>, Broken> {
+async fn answer(
+    shared: Arc<Shared>,
+    paces: Paces,
+    request: Request<Incoming>,
+) -> Result<Response<Spoiled<Paced>>, Broken> {
+    let asked = Asked::of(&request);
     let (head, body) = request.into_parts();
-    let body = collect(body).await?;
+    let body = spoil::collect(body, MAX_BODY).await?;
     if !shared.speed.delay.is_zero() {
         tokio::time::sleep(shared.speed.delay).await;
     }
-    let is_create = head.method == Method::PUT && head.headers.contains_key(IF_NONE_MATCH);
-    let fault = shared.faults.draw().filter(|fault| *fault != Fault::Conflict || is_create);
-    let refusal = match fault {
-        Some(Fault::Outage) => return Err(Broken::OnPurpose),
-        Some(Fault::Hanging) => {
-            shared.faults.changed().await;
-            return Err(Broken::OnPurpose);
-        }
-        Some(Fault::Unavailable) => Some(Refused::SlowDown),
-        Some(Fault::Throttled) => Some(Refused::TooManyRequests),
-        Some(Fault::Conflict) => Some(Refused::Conflict),
-        Some(Fault::Lost | Fault::Slow | Fault::Truncated) | None => None,
-    };
-    if let Some(refusal) = refusal {
-        return Ok(refuse(refusal));
-    }
+    let serve = async { Ok::<_, Infallible>(serve(&shared, paces, &head, body)) };
+    spoil::answer(&shared.faults, &asked, serve).await
+}
+
+fn serve(shared: &Shared, paces: Paces, head: &Parts, body: Bytes) -> Response<Paced> {
     let path = text::decode_url(head.uri.path());
     // The bucket comes first; there is one, whatever its name.
     let key = path.trim_start_matches('/').split_once('/').map_or("", |(_, key)| key);
     let query = head.uri.query().unwrap_or_default();
-    let mut response = match route(&shared.objects, &head.method, key, query, &head.headers, body) {
+    match route(&shared.objects, &head.method, key, query, &head.headers, body) {
         Ok(Answer::Text(text)) => Response::new(Paced::new(vec![Bytes::from(text)], Vec::new())),
         Ok(Answer::Written(tag)) => with_tag(Response::new(Paced::new(Vec::new(), Vec::new())), tag),
         Ok(Answer::Object(found)) if head.method == Method::HEAD => describe(found, Vec::new(), true),
         Ok(Answer::Object(found)) => describe(found, paces, false),
         Err(refused) => refuse(refused),
-    };
-    match fault {
-        Some(Fault::Lost) => return Err(Broken::OnPurpose),
-        // What has no body to be cut short is lost.
-        Some(Fault::Truncated) if response.body().left < 2 => return Err(Broken::OnPurpose),
-        Some(Fault::Truncated) => response.body_mut().truncate(),
-        Some(Fault::Slow) => response.body_mut().slow_down(),
-        _ => {}
     }
-    Ok(response)
 }
 
 enum Answer {
@@ -256,23 +233,8 @@ fn refuse(refused: Refused) -> Response<Paced> {
         Refused::PreconditionFailed => StatusCode::PRECONDITION_FAILED,
         Refused::InvalidRange => StatusCode::RANGE_NOT_SATISFIABLE,
         Refused::NotImplemented => StatusCode::NOT_IMPLEMENTED,
-        Refused::SlowDown => StatusCode::SERVICE_UNAVAILABLE,
-        Refused::TooManyRequests => StatusCode::TOO_MANY_REQUESTS,
-        Refused::Conflict => StatusCode::CONFLICT,
     };
     response
-}
-
-async fn collect(body: Incoming) -> hyper::Result<Bytes> {
-    let known = usize::try_from(body.size_hint().lower()).unwrap_or(0).min(MAX_BODY);
-    let mut bytes = BytesMut::with_capacity(known);
-    let mut body = pin!(body);
-    while let Some(frame) = std::future::poll_fn(|cx| body.as_mut().poll_frame(cx)).await {
-        if let Ok(data) = frame?.into_data() {
-            bytes.extend_from_slice(&data);
-        }
-    }
-    Ok(bytes.freeze())
 }
 
 /// Bytes that are sent at the rate of every pace they are subject to.
@@ -280,8 +242,6 @@ struct Paced {
     pieces: VecDeque<Bytes>,
     /// Bytes that were announced and not sent.
     left: u64,
-    /// How many of them are never sent.
-    missing: u64,
     paces: Paces,
     /// Until when the first piece waits, once its bytes are taken from the rates.
     waits: Option<Pin<Box<Sleep>>>,
@@ -291,7 +251,7 @@ struct Paced {
 impl Paced {
     fn new(whole: Vec<Bytes>, paces: Paces) -> Self {
         let left = whole.iter().map(|piece| piece.len() as u64).sum();
-        let mut paced = Self { pieces: whole.into(), left, missing: 0, paces: Vec::new(), waits: None, taken: false };
+        let mut paced = Self { pieces: whole.into(), left, paces: Vec::new(), waits: None, taken: false };
         if !paces.is_empty() {
             paced.keep_to(paces, PIECE);
         }
@@ -305,27 +265,14 @@ impl Paced {
         paces.iter().for_each(|pace| pace.begin(Instant::now()));
         self.paces = paces;
     }
-
-    fn slow_down(&mut self) {
-        self.keep_to(vec![Arc::new(Pace::new(SLOW, false, Instant::now()))], 4 << 10);
-    }
-
-    /// Half of it is announced and not sent.
-    fn truncate(&mut self) {
-        self.missing = self.left / 2;
-    }
 }
 
 impl Body for Paced {
     type Data = Bytes;
-    type Error = Broken;
+    type Error = Infallible;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         let Some(length) = self.pieces.front().map(Bytes::len) else { return Poll::Ready(None) };
-        let allowed = self.left - self.missing;
-        if allowed == 0 {
-            return Poll::Ready(Some(Err(Broken::OnPurpose)));
-        }
         if !self.taken {
             self.taken = true;
             let now = Instant::now();
@@ -338,12 +285,7 @@ impl Body for Paced {
         }
         self.taken = false;
         self.waits = None;
-        let mut piece = self.pieces.pop_front().unwrap_or_default();
-        if piece.len() as u64 > allowed {
-            // The rest stays in front, so that this is not the end.
-            let rest = piece.split_off(allowed as usize);
-            self.pieces.push_front(rest);
-        }
+        let piece = self.pieces.pop_front().unwrap_or_default();
         self.left -= piece.len() as u64;
         Poll::Ready(Some(Ok(Frame::data(piece))))
     }

@@ -5,9 +5,9 @@
 //!                                                              \-> every object is named, or younger than the grace
 //! ```
 //!
-//! A store that cannot be asked is not a store that is wrong: the two end differently. What can be mended are orphans:
-//! they are deleted as the sweeper deletes them, doomed first where something could still name them, so that this may be
-//! done while brokers run.
+//! A store that cannot be asked is not a store that is wrong: the two end differently. What can be mended is in the head
+//! of `storage::tier::repair`: pages are written anew from what the objects say; orphans and stale shards are deleted
+//! as the sweeper deletes them, doomed first where something could still name them. Both may be done while brokers run.
 
 use crate::controller::{Journal, JournalError};
 use anyhow::{Context, bail};
@@ -15,8 +15,8 @@ use esker_storage::env::store::Store;
 use esker_storage::env::{Env, Timestamp};
 use esker_storage::numbered_log::{FORMAT_KEY, StoreFormat};
 use esker_storage::tier::{
-    CommitterConfig, Finding, ReadConfig, ScrubDepth, SweepConfig, Sweeper, TierCommits, TierError, TierLog,
-    TierReader, scrub_settled,
+    CommitterConfig, Finding, MendedPage, ReadConfig, ScrubDepth, Settled, SweepConfig, Sweeper, TierCommits,
+    TierError, TierLog, TierReader, mend_pages, scrub_settled,
 };
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -25,6 +25,8 @@ use uuid::Uuid;
 
 /// Passes of the sweeper that take an orphan for certain: it sees it, sees it again, and takes it.
 const PASSES: usize = 3;
+/// So many graces are the shards of a snapshot given: a controller that sleeps may still want to name them.
+const SHARD_GRACES: i64 = 25;
 
 /// How to scrub.
 #[derive(Clone, Copy, Debug)]
@@ -33,7 +35,7 @@ pub struct ScrubOptions {
     pub depth: ScrubDepth,
     /// How long an object may be without an entry.
     pub grace: Duration,
-    /// Whether orphans are deleted.
+    /// Whether what can be mended is mended.
     pub repair: bool,
 }
 
@@ -77,7 +79,7 @@ pub async fn scrub_store(env: &Env, store: Arc<dyn Store>, options: ScrubOptions
             return Ok(scrubbed);
         }
     };
-    let image = log.image();
+    let image = &log.image().clone();
     scrubbed.seen.push(format!(
         "tier log: replayed to commit {}, {} partitions, {} objects doomed",
         image.number(),
@@ -88,15 +90,33 @@ pub async fn scrub_store(env: &Env, store: Arc<dyn Store>, options: ScrubOptions
     let horizon = Timestamp::from_millis(env.wall().millis().saturating_sub(grace));
     let then = TierLog::image_at(Arc::clone(&store), env.clone(), cluster, horizon).await;
     let then = then.context("the tier log as it was before the grace")?;
-    let report = scrub_settled(&*store, cluster, image, options.depth, horizon, &then).await?;
+    let shards = Timestamp::from_millis(env.wall().millis().saturating_sub(grace.saturating_mul(SHARD_GRACES)));
+    let settled = Settled { horizon, then: &then, shards };
+    let mut report = scrub_settled(&*store, cluster, image, options.depth, settled).await?;
+    let mut repair = None;
+    if options.repair && !report.findings.is_empty() {
+        let repairing = repair.insert(Repair::new(env, &store, cluster, log));
+        let mended = mend_pages(env, &store, cluster, &repairing.commits).await.context("mending pages")?;
+        if !mended.is_empty() {
+            // What the pages name can be looked at now.
+            let image = repairing.commits.image();
+            report = scrub_settled(&*store, cluster, &image, options.depth, settled).await?;
+        }
+        let line = |mended: MendedPage| format!("wrote {} anew, as {}", mended.old, mended.new);
+        scrubbed.mended.extend(mended.into_iter().map(line));
+    }
     scrubbed.seen.push(format!(
         "tier: {} units, {} bytes of batches, {} objects too young to be orphans",
         report.units, report.bytes, report.young
     ));
+    if report.unjudged > 0 {
+        let unjudged = report.unjudged;
+        scrubbed.seen.push(format!("tier: {unjudged} objects may be named by pages that cannot be read"));
+    }
     let orphans: BTreeSet<String> = report.findings.iter().filter_map(orphan).collect();
     scrubbed.findings.extend(report.findings.iter().map(Finding::to_string));
-    if options.repair && !orphans.is_empty() {
-        let deleted = delete(env, &store, cluster, log, orphans).await?;
+    if let Some(repair) = repair.filter(|_| !orphans.is_empty()) {
+        let deleted = repair.delete(orphans).await?;
         scrubbed.findings.retain(|finding| !deleted.iter().any(|key| finding.contains(key.as_str())));
         scrubbed.mended.extend(deleted.into_iter().map(|key| format!("deleted {key}")));
     }
@@ -105,31 +125,41 @@ pub async fn scrub_store(env: &Env, store: Arc<dyn Store>, options: ScrubOptions
 
 fn orphan(finding: &Finding) -> Option<String> {
     match finding {
-        Finding::Orphan { key } => Some(key.clone()),
+        Finding::Orphan { key } | Finding::Stale { key } => Some(key.clone()),
         _ => None,
     }
 }
 
-/// Deletes orphans; those that are gone.
-async fn delete(
-    env: &Env,
-    store: &Arc<dyn Store>,
+/// What mends a store beside the brokers that run on it.
+struct Repair {
+    env: Env,
+    store: Arc<dyn Store>,
     cluster: Uuid,
-    log: TierLog,
-    orphans: BTreeSet<String>,
-) -> anyhow::Result<Vec<String>> {
-    let commits = TierCommits::over(log, env, CommitterConfig::default());
-    let reader = TierReader::new(env, Arc::clone(store), cluster, ReadConfig::default());
-    let config = SweepConfig { grace: Duration::ZERO, ..SweepConfig::default() };
-    let mut sweeper = Sweeper::new(env, Arc::clone(store), cluster, commits, reader, config).only(orphans.clone());
-    for _ in 0..PASSES {
-        sweeper.pass().await.context("deleting orphans")?;
+    commits: TierCommits,
+}
+
+impl Repair {
+    fn new(env: &Env, store: &Arc<dyn Store>, cluster: Uuid, log: TierLog) -> Repair {
+        let commits = TierCommits::over(log, env, CommitterConfig::default());
+        Repair { env: env.clone(), store: Arc::clone(store), cluster, commits }
     }
-    let mut deleted = Vec::new();
-    for key in orphans {
-        if store.list(&key, None, 1).await?.first().is_none_or(|entry| entry.key != key) {
-            deleted.push(key);
+
+    /// Deletes orphans and stale shards; those that are gone.
+    async fn delete(self, orphans: BTreeSet<String>) -> anyhow::Result<Vec<String>> {
+        let Repair { env, store, cluster, commits } = self;
+        let reader = TierReader::new(&env, Arc::clone(&store), cluster, ReadConfig::default());
+        let config = SweepConfig { grace: Duration::ZERO, shard_grace: Duration::ZERO, ..SweepConfig::default() };
+        let sweeper = Sweeper::new(&env, Arc::clone(&store), cluster, commits, reader, config);
+        let mut sweeper = sweeper.only(orphans.clone());
+        for _ in 0..PASSES {
+            sweeper.pass().await.context("deleting orphans")?;
         }
+        let mut deleted = Vec::new();
+        for key in orphans {
+            if store.list(&key, None, 1).await?.first().is_none_or(|entry| entry.key != key) {
+                deleted.push(key);
+            }
+        }
+        Ok(deleted)
     }
-    Ok(deleted)
 }

@@ -62,8 +62,14 @@ impl Bench {
         let start = Offset::new(self.end);
         let mut writer =
             ObjectWriter::new(Arc::clone(&self.store), ObjectKey::Partition { partition: id, base: start, attempt });
-        let range =
-            UnitRange { partition: id, start, upto: Offset::new(end), leader_epoch: partition().epoch, revision: None };
+        let range = UnitRange {
+            partition: id,
+            start,
+            upto: Offset::new(end),
+            leader_epoch: partition().epoch,
+            revision: None,
+            stay: 0,
+        };
         writer.begin_unit(range).unwrap();
         for batch in batches {
             writer.data(batch).await.unwrap();

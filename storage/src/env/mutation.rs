@@ -66,6 +66,12 @@ pub enum Mutation {
     MarkIgnored,
     /// Rot that was found is served all the same. (The log's damaged ranges.)
     RotServed,
+    /// A unit is accepted although its object is about to be deleted. (The tier log's replay.)
+    DoomedUnitAccepted,
+    /// An object that nothing names is deleted though it could still be named. (The sweeper.)
+    PendingDeletedUndoomed,
+    /// A unit counts that was begun before its partition left the tier. (The tier log's replay.)
+    EarlierStayAccepted,
     /// An object that was replaced is deleted while readers may still be on it. (The sweeper.)
     ReplacedDeletedAtOnce,
 }
@@ -94,6 +100,9 @@ impl Mutation {
         Mutation::NewestRecordDropped,
         Mutation::CleanedBeyondStable,
         Mutation::ChangedUnitSwapped,
+        Mutation::DoomedUnitAccepted,
+        Mutation::PendingDeletedUndoomed,
+        Mutation::EarlierStayAccepted,
         Mutation::ReplacedDeletedAtOnce,
         Mutation::LostMadeAnew,
         Mutation::MarkIgnored,
@@ -124,6 +133,9 @@ impl Mutation {
             Mutation::NewestRecordDropped => "newest-record-dropped",
             Mutation::CleanedBeyondStable => "cleaned-beyond-stable",
             Mutation::ChangedUnitSwapped => "changed-unit-swapped",
+            Mutation::DoomedUnitAccepted => "doomed-unit-accepted",
+            Mutation::PendingDeletedUndoomed => "pending-deleted-undoomed",
+            Mutation::EarlierStayAccepted => "earlier-stay-accepted",
             Mutation::ReplacedDeletedAtOnce => "replaced-deleted-at-once",
             Mutation::LostMadeAnew => "lost-made-anew",
             Mutation::MarkIgnored => "mark-ignored",

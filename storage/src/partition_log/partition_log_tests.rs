@@ -8,7 +8,8 @@ use crate::log::test_support::{
 };
 use crate::log::{EndTransaction, LogDir};
 use crate::tier::{
-    CommitterConfig, PartitionView, ReadConfig, TailLimits, TierRecord, UnitSource, UnitSources, UploadConfig, Uploader,
+    CommitterConfig, PartitionView, ReadConfig, TailLimits, TierRecord, UnitMeta, UnitSource, UnitSources,
+    UploadConfig, Uploader,
 };
 use std::time::Duration;
 use uuid::Uuid;
@@ -284,6 +285,31 @@ fn a_partition_leaves_the_tier_and_enters_it_anew() {
     drop_local(&log, 0);
     assert!(log.local_start().offset() > local);
     assert!(read_all(&log, local).0.starts_with(&sent), "what is uploaded later begins where the log does");
+}
+
+#[test]
+fn an_upload_that_began_before_a_partition_left_the_tier_does_not_count_afterwards() {
+    let (bench, disk) = (Bench::new(), TestDisk::new());
+    let log = bench.open(&disk.open(), 0);
+    fill(&log, 0, 0..30);
+    bench.upload(&log, 0);
+    log.local().roll(NOW).unwrap();
+    drop_local(&log, 0);
+    // Nothing of what the tier has is here: what is uploaded next begins just where the log will.
+    let start = log.local_start().offset();
+    assert_eq!(start, log.manifest().unwrap().end().offset());
+    fill(&log, 0, 30..31);
+    let committed = HighWatermark::at(log.log_end().offset());
+    let last = log.manifest().unwrap().last().cloned().unwrap();
+    let on_its_way = UnitMeta { start, end: log.log_end().offset(), ..UnitMeta::clone(&last) };
+    let keep = RetentionConfig::default();
+    let leave = Retention { keep, leaves_tier: true, epoch: LeaderEpoch::new(0), committed, patience: Duration::ZERO };
+    block_on(log.retain(leave, NOW)).unwrap();
+    assert_eq!(log.log_start().offset(), start);
+    let landed = block_on(bench.tier.commits.commit(vec![TierRecord::Unit(on_its_way)])).unwrap();
+    assert_eq!((landed[0].is_applied(), log.last_tiered()), (false, None));
+    bench.upload(&log, 0);
+    assert_eq!(log.manifest().unwrap().first_start(), start, "what is uploaded from here on counts");
 }
 
 /// Where a piece begins and ends, and which aborted transactions its reader is told: producer and first offset.

@@ -120,19 +120,19 @@ impl PartitionLog {
         Ok(self.log_start())
     }
 
-    /// Gives up everything that the tier has. Where the local part starts, the partition is opened in the tier anew, so
-    /// that nothing of before counts that is still being uploaded, and what may be uploaded later begins here.
+    /// Gives up everything that the tier has. What may be uploaded later begins where the local part starts; what is
+    /// being uploaded now does not count any more, even if it begins just there.
     async fn leave_tier(&self, manifest: &Manifest, epoch: LeaderEpoch) -> Result<(), LookupError> {
         if manifest.last().is_none() && manifest.pages().is_empty() || manifest.open_epoch() != Some(epoch) {
             return Ok(());
         }
         let (partition, start) = (self.id(), LogStart::at(self.local_start().offset()));
-        let records = vec![
-            TierRecord::Remove { partition },
-            TierRecord::Open { partition, epoch },
-            TierRecord::LogStart { partition, epoch, offset: start.offset() },
-        ];
-        self.tier.commits.commit(records).await?;
+        let record = TierRecord::Leave { partition, epoch, offset: start.offset() };
+        if let Some(Verdict::Ignored(refusal)) = self.tier.commits.commit(vec![record]).await?.first() {
+            return Err(
+                TierError::Retry { reason: format!("the partition could not leave the tier: {refusal}") }.into()
+            );
+        }
         tracing::info!(%partition, log_start = %start, "the partition left the tier");
         self.move_local_start(start).await
     }

@@ -95,6 +95,7 @@ fn unit(start: u64, end: u64, position: u64, key: &str) -> UnitMeta {
         leader_epoch: LeaderEpoch::new(3),
         last_epoch: LeaderEpoch::new(2),
         revision: None,
+        stay: 0,
         max_timestamp: Some(Timestamp::from_millis(end as i64)),
         key: Arc::from(key),
         data: Section::new(position, data, 1),
@@ -288,6 +289,8 @@ fn records(with_end: bool) -> Vec<TierRecord> {
         records.extend([
             TierRecord::Doom { key: Arc::from(KEY), starts: vec![(partition, Offset::new(99))], rewrites: Vec::new() },
             TierRecord::LogStart { partition, epoch, offset: Offset::new(70) },
+            TierRecord::Leave { partition, epoch, offset: Offset::new(97) },
+            TierRecord::Unit(UnitMeta { stay: 1, ..unit(97, 99, HEAD_LEN, KEY) }),
             TierRecord::Remove { partition },
         ]);
     }

@@ -6,6 +6,7 @@
 use super::manifest::{Manifest, Refusal};
 use super::record::{TierRecord, Verdict};
 use super::unit::Revision;
+use crate::env::mutation::{self, Mutation};
 use crate::offset::{Offset, PartitionId};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -85,10 +86,15 @@ impl TierImage {
     fn apply(&mut self, record: &TierRecord) -> Result<(), Refusal> {
         match record {
             TierRecord::Open { partition, epoch } => self.change(partition, |manifest| manifest.open(*epoch)),
-            TierRecord::Unit(unit) if self.is_doomed(&unit.key) => Err(Refusal::Doomed),
+            TierRecord::Unit(unit) if self.is_doomed(&unit.key) && !mutation::active(Mutation::DoomedUnitAccepted) => {
+                Err(Refusal::Doomed)
+            }
             TierRecord::Unit(unit) => self.change_known(&unit.partition, |manifest| manifest.add(unit)),
             TierRecord::LogStart { partition, epoch, offset } => {
                 self.change_known(partition, |manifest| manifest.start_at(*epoch, *offset))
+            }
+            TierRecord::Leave { partition, epoch, offset } => {
+                self.change_known(partition, |manifest| manifest.leave(*epoch, *offset))
             }
             TierRecord::Page { page, .. } if self.is_doomed(&page.key) => Err(Refusal::Doomed),
             TierRecord::Page { partition, page } => self.change_known(partition, |manifest| manifest.fold(page)),

@@ -2,6 +2,7 @@
 
 use super::super::manifest::{Located, PageRef, units_tile};
 use super::super::testing::{epoch, offset, open, partition, unit};
+use super::super::unit::UnitMeta;
 use super::*;
 use crate::env::Timestamp;
 use proptest::prelude::*;
@@ -140,6 +141,31 @@ fn a_removed_partition_takes_no_units() {
         replayed(&[open(0, 1), unit_record(0, 1, 0, 10), remove.clone(), unit_record(0, 1, 10, 20), remove]);
     assert_eq!(verdicts.iter().map(|v| v.is_applied()).collect::<Vec<_>>(), [true, true, true, false, false]);
     assert_eq!(image.partitions().count(), 0);
+}
+
+#[test]
+fn a_partition_that_left_takes_only_what_was_begun_since() {
+    let leave = |leader_epoch, at| TierRecord::Leave {
+        partition: partition(0),
+        epoch: epoch(leader_epoch),
+        offset: offset(at),
+    };
+    let begun = |stay, start, end| TierRecord::Unit(UnitMeta { stay, ..unit(0, 1, start, end, u128::from(end)) });
+    let (image, verdicts) = replayed(&[
+        leave(1, 0),
+        open(0, 1),
+        begun(0, 0, 10),
+        leave(2, 10),
+        leave(1, 10),
+        begun(0, 10, 20),
+        begun(1, 10, 20),
+        begun(0, 20, 30),
+    ]);
+    let applied: Vec<usize> = (0..8).filter(|at| verdicts[*at].is_applied()).collect();
+    assert_eq!(applied, [1, 2, 4, 6]);
+    let manifest = image.get(&partition(0)).unwrap();
+    assert_eq!((manifest.stay(), manifest.first_start(), manifest.end().offset()), (1, offset(10), offset(20)));
+    assert_eq!((manifest.bytes(), manifest.log_start().offset()), (110, offset(10)));
 }
 
 fn any_record() -> impl Strategy<Value = TierRecord> {

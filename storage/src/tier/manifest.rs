@@ -85,11 +85,12 @@ pub struct Manifest {
     pub(super) pages: Vec<PageRef>,
     pub(super) recent: Vec<Arc<UnitMeta>>,
     pub(super) revision: Revision,
+    pub(super) stay: u32,
 }
 
 /// Whether a unit may join a manifest: it comes from the leader that has the partition open, and starts where the
 /// tier ends, or at the log start where that is higher. This is the fence of the whole tier: an upload that lands
-/// late, twice, or from a deposed leader fails it.
+/// late, twice, or from a deposed leader fails it, and so does one that was begun before the partition left the tier.
 ///
 /// # Errors
 /// Why not.
@@ -103,6 +104,9 @@ pub fn unit_fits(manifest: &Manifest, unit: &UnitMeta) -> Result<(), Refusal> {
     let expected = manifest.next_start();
     if unit.start != expected {
         return Err(Refusal::Misplaced { expected });
+    }
+    if unit.stay != manifest.stay && !mutation::active(Mutation::EarlierStayAccepted) {
+        return Err(Refusal::Stale);
     }
     // A rewrite comes by a swap only.
     if unit_is_sound(unit) && unit.revision.is_none() { Ok(()) } else { Err(Refusal::Unsound) }
@@ -155,6 +159,11 @@ impl Manifest {
     /// How often its units were replaced.
     pub fn revision(&self) -> Revision {
         self.revision
+    }
+
+    /// How often the partition has left the tier: units of an earlier stay are refused.
+    pub fn stay(&self) -> u32 {
+        self.stay
     }
 
     /// Where its first unit starts, which the log start may have passed; the tier's end if there is none.
@@ -229,6 +238,17 @@ impl Manifest {
         for unit in self.recent.drain(..gone) {
             self.bytes = self.bytes.saturating_sub(unit.data.len());
         }
+        Ok(())
+    }
+
+    /// Gives up every unit; the log starts at `offset`, and so will the next unit, which has to be begun after this.
+    pub(super) fn leave(&mut self, epoch: LeaderEpoch, offset: Offset) -> Result<(), Refusal> {
+        if self.open != Some(epoch) {
+            return Err(Refusal::Fenced { open: self.open });
+        }
+        let (log_start, revision) = (LogStart::at(offset).max(self.log_start), self.revision.next());
+        let stay = self.stay.saturating_add(1);
+        *self = Manifest { open: self.open, log_start, revision, stay, ..Manifest::default() };
         Ok(())
     }
 

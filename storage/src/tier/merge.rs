@@ -9,12 +9,17 @@
 //! larger than the rest: so the sizes grow in steps, a byte is rewritten once per step, and there are few steps. A plan
 //! is bounded in bytes, units and objects to read.
 //!
+//! Units leave the manifest for pages once there are many, small ones too where merging could not keep up: the store was
+//! bad, a unit could not be read, the topic's settings were others. [`pages_to_merge`] says by the sums in a manifest which
+//! pages are worth reading; what is in them is planned as what is held one by one, and one swap brings the new page.
+//!
 //! Nothing of the data is interpreted: batches are copied as they are once their checksums are found right
 //! ([`gather`]); the index is made anew, the last unit's state goes on, and the aborted transactions are those of all.
 //! Where merged units go, and with which commit, is the uploader's affair.
 
 use super::TierError;
 use super::image::TierImage;
+use super::manifest::{PAGE_UNITS, PageRef};
 use super::object::slice_of;
 use super::rewrite::{Run, Stretch, joined_state};
 use super::sections::{decode_aborted, decode_epochs};
@@ -53,6 +58,44 @@ impl Default for MergeConfig {
     fn default() -> MergeConfig {
         MergeConfig { small_bytes: 4 << 20, max_bytes: 16 << 20, fan_in: 16, max_objects: 256, max_span: Duration::MAX }
     }
+}
+
+impl MergeConfig {
+    /// What of it holds for a partition, which may keep its units for a short time only.
+    pub(super) fn of_view(&self, view: &PartitionView) -> MergeConfig {
+        let max_bytes = self.max_bytes.min(view.tail.merged_max_bytes);
+        MergeConfig {
+            max_bytes,
+            small_bytes: self.small_bytes.min(max_bytes / 4),
+            max_span: self.max_span.min(view.tail.merged_max_span),
+            ..*self
+        }
+    }
+}
+
+/// The oldest pages from `from` on that are worth reading, because their units are small on average. They are as many
+/// adjacent ones as have the units of one page, together with those that merging has left with a few units before.
+pub fn pages_to_merge(config: &MergeConfig, pages: &[PageRef], from: Offset) -> Option<Range<usize>> {
+    let is_small = |page: &PageRef| page.bytes < config.small_bytes.saturating_mul(u64::from(page.units));
+    let is_sparse = |page: &PageRef| (page.units as usize) < config.fan_in;
+    let is_due = |page: &PageRef| page.start >= from && is_small(page) && !is_sparse(page);
+    let first = pages.iter().position(is_due)?;
+    let mut units = 0;
+    let mut fits = |page: &&PageRef| {
+        units += page.units as usize;
+        units <= PAGE_UNITS
+    };
+    let more = pages.iter().skip(first).take_while(|page| is_small(page) || is_sparse(page));
+    let past = first + more.take_while(&mut fits).count();
+    let before = pages.iter().take(first).rev().take_while(|page| is_sparse(page));
+    // The one that did not fit any more was counted.
+    let mut units: usize = pages.get(first..past)?.iter().map(|page| page.units as usize).sum();
+    let before = before.take_while(|page| {
+        units += page.units as usize;
+        units <= PAGE_UNITS
+    });
+    let start = first - before.count();
+    Some(start..past)
 }
 
 /// The oldest run of adjacent units that is worth merging; `None` if there is none.
@@ -95,14 +138,7 @@ pub fn plan_merges(
     for view in views.iter().filter(|view| view.enabled && !busy.contains(&view.partition)) {
         let manifest = image.get(&view.partition).filter(|manifest| manifest.open_epoch() == Some(view.leader_epoch));
         let Some(manifest) = manifest else { continue };
-        let max_bytes = config.max_bytes.min(view.tail.merged_max_bytes);
-        let of_view = MergeConfig {
-            max_bytes,
-            small_bytes: config.small_bytes.min(max_bytes / 4),
-            max_span: config.max_span.min(view.tail.merged_max_span),
-            ..*config
-        };
-        let Some(run) = run_to_merge(&of_view, manifest.recent()) else { continue };
+        let Some(run) = run_to_merge(&config.of_view(view), manifest.recent()) else { continue };
         let Some(run) = Stretch::recent(view.partition, manifest, view.leader_epoch).run(run) else { continue };
         let new = run.units().iter().filter(|unit| !objects.contains(&unit.key));
         let keys: BTreeSet<Arc<str>> = new.map(|unit| Arc::clone(&unit.key)).collect();

@@ -28,6 +28,46 @@ fn chosen(sizes: &[u64]) -> Option<Range<usize>> {
     run_to_merge(&config(), &units(sizes))
 }
 
+/// Adjacent pages of so many units with so many bytes in all, ten offsets to a unit.
+fn pages(sizes: &[(u32, u64)]) -> Vec<PageRef> {
+    let mut at = 0;
+    let of = |(units, bytes): &(u32, u64)| {
+        let start = at;
+        at += u64::from(*units) * 10;
+        let key = Arc::from(format!("tier/page/{start}"));
+        let revision = super::super::unit::Revision::default();
+        PageRef {
+            key,
+            start: offset(start),
+            end: offset(at),
+            units: *units,
+            bytes: *bytes,
+            max_timestamp: None,
+            revision,
+        }
+    };
+    sizes.iter().map(of).collect()
+}
+
+#[test]
+fn pages_of_small_units_are_read_once_and_with_what_was_left_beside_them() {
+    let due = |sizes: &[(u32, u64)], from| pages_to_merge(&config(), &pages(sizes), offset(from));
+    assert_eq!(due(&[], 0), None);
+    assert_eq!(due(&[(100, 200_000)], 0), None, "units of 2 kB are not small");
+    assert_eq!(due(&[(100, 10_000)], 0), Some(0..1));
+    assert_eq!(due(&[(3, 30)], 0), None, "too few to be worth it");
+    assert_eq!(due(&[(100, 10_000), (100, 10_000)], 1000), Some(1..2), "the first was looked into");
+    assert_eq!(due(&[(100, 10_000), (100, 10_000)], 2000), None);
+    assert_eq!(
+        due(&[(3, 9_000), (100, 10_000), (2, 9_000), (100, 200_000)], 0),
+        Some(0..3),
+        "with the rest of a merge"
+    );
+    let full = [(600, 6_000), (300, 3_000), (300, 3_000)];
+    assert_eq!(due(&full, 0), Some(0..2), "no more units than a page has");
+    assert_eq!(due(&full, 9000), Some(2..3));
+}
+
 #[test]
 fn a_run_is_merged_when_it_has_enough_units_or_bytes_and_no_giant() {
     assert_eq!(chosen(&[]), None);

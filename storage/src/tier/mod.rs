@@ -11,10 +11,10 @@
 //!                 |             `--- units ---> TierCommits --commit--> tier log   (committer, tier_log, record)
 //!                 `------------------ image <-------'                  (image, manifest, persist)
 //!                                       |
-//!   merging: small units -> run -> one unit, along with an upload                 (merge)
+//!   merging: small units -> run -> one unit, along with an upload                 (merge, merging)
 //!   rewriter: stretch -> run -> new units, committed by one swap                   (rewrite, swap)
 //!   reader: offset or time -> unit -> view -> chunk -> batches         (read, lookup, view, cache, streams)
-//!   retention: log start -> units dropped -> orphans -> sweeper -> gone   (retention, sweep; scrub proves it)
+//!   retention: log start -> units dropped -> orphans -> sweeper -> gone   (retention, sweep; scrub proves it, repair mends it)
 //! ```
 //!
 //! **Order of effects.** Object, then commit, and only then may a local copy go. Log start, then deletion. Doom, then
@@ -45,11 +45,13 @@ mod key;
 mod lookup;
 mod manifest;
 mod merge;
+mod merging;
 mod object;
 mod persist;
 mod plan;
 mod read;
 mod record;
+mod repair;
 mod retention;
 mod rewrite;
 mod scrub;
@@ -73,20 +75,21 @@ pub use error::TierError;
 pub use image::{SHARDS, TierImage};
 pub use key::{DATA_PREFIX, ObjectKey, PAGE_PREFIX, SHARD_PREFIX};
 pub use manifest::{Located, Manifest, PAGE_UNITS, PageRef, Refusal, page_fits, unit_fits, units_tile};
-pub use merge::{MergeConfig, plan_merges, run_to_merge};
+pub use merge::{MergeConfig, pages_to_merge, plan_merges, run_to_merge};
 pub use object::{UnitBatches, check_section, check_unit, read_footer, read_section, read_state};
-pub use persist::{RootLine, ShardRef, read_page, write_page};
+pub use persist::{RootLine, ShardRef, TIER_LOG, read_page, write_page};
 pub use plan::{DueRange, ObjectPlan, UploadConfig, UploadPlanner, bytes_between, plans_are_disjoint};
 pub use read::{ReadConfig, TierRead, TierReader};
 pub use record::{TierRecord, Verdict};
+pub use repair::{MendedPage, mend_pages};
 pub use retention::{TotalRetention, expired_before};
 pub use rewrite::{Rewriter, Run, Stretch, joined_state};
-pub use scrub::{Finding, ScrubDepth, ScrubReport, scrub, scrub_settled};
+pub use scrub::{Finding, ScrubDepth, ScrubReport, Settled, scrub, scrub_settled};
 pub use sections::{Epochs, UnitIndex, UnitIndexEntry, decode_aborted, decode_epochs};
 pub use source::{PartitionView, SegmentView, SourceChunk, TailLimits, UnitSource, UnitSources};
 pub use swap::{Change, MAX_SWAPPED, RunMark, Swap, swap_fits};
 pub use sweep::{SweepConfig, SweepCounts, Sweeper};
-pub use tier_log::{TIER_LOG, TierLog};
+pub use tier_log::TierLog;
 pub use unit::{AbortedTransaction, Revision, Section, UnitMeta, unit_is_sound};
 pub use upload::{UploadCounts, Uploader};
 pub use writer::{ObjectWriter, PART_LEN, UnitRange, UnitState};

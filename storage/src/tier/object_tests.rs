@@ -10,7 +10,7 @@ use proptest::prelude::*;
 
 fn range(n: u32, start: u64, end: u64) -> UnitRange {
     let (start, upto) = (offset(start), offset(end));
-    UnitRange { partition: partition(n), start, upto, leader_epoch: epoch(3), revision: None }
+    UnitRange { partition: partition(n), start, upto, leader_epoch: epoch(3), revision: None, stay: 0 }
 }
 
 fn state() -> UnitState {

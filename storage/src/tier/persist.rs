@@ -15,19 +15,24 @@ use super::TierError;
 use super::image::{SHARDS, Shard, TierImage};
 use super::key::ObjectKey;
 use super::manifest::{Manifest, PageRef, units_tile};
-use super::unit::{Revision, UnitMeta, total};
+use super::record::TierRecord;
+use super::unit::{Revision, UnitMeta, is_first_stay, total};
 use crate::env::Env;
 use crate::env::store::{Store, StoreError};
 use crate::numbered_log::lines::{seal, unseal};
+use crate::numbered_log::{LogName, NumberedLog};
 use crate::offset::{LeaderEpoch, LogStart, Offset, PartitionId, TierEnd};
 use bytes::{Bytes, BytesMut};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 use uuid::Uuid;
 
+/// The prefix of the tier log's commits and snapshots.
+pub const TIER_LOG: &str = "tier";
 const FORMAT: u32 = 1;
 /// About as many bytes of shards go into one object.
 const PACK_BYTES: usize = 32 << 20;
@@ -91,6 +96,8 @@ pub(super) struct PartitionLine {
     bytes: u64,
     #[serde(default, skip_serializing_if = "Revision::is_first")]
     revision: Revision,
+    #[serde(default, skip_serializing_if = "is_first_stay")]
+    stay: u32,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pages: Vec<PageRef>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -161,6 +168,41 @@ pub async fn read_page(store: &dyn Store, cluster: Uuid, page: &PageRef) -> Resu
         && units.last().is_some_and(|unit| unit.end == page.end)
         && units_tile(LogStart::at(page.end), &units);
     if whole { Ok(units) } else { Err(TierError::corrupt(&page.key, "it holds other units than its manifest says")) }
+}
+
+/// The shards that the existing snapshots name.
+pub(super) struct NamedShards {
+    newest: Option<u64>,
+    keys: BTreeSet<Arc<str>>,
+}
+
+impl NamedShards {
+    /// Reads the roots of all snapshots.
+    ///
+    /// # Errors
+    /// As [`NumberedLog::snapshots`].
+    pub(super) async fn read(store: &dyn Store, cluster: Uuid) -> Result<NamedShards, TierError> {
+        let name = LogName::new(TIER_LOG, cluster);
+        let roots = NumberedLog::<TierRecord, RootLine>::snapshots(store, &name).await?;
+        let newest = roots.iter().map(|(number, _)| *number).max();
+        let lines = roots.into_iter().flat_map(|(_, lines)| lines);
+        let keys = lines.filter_map(|line| match line {
+            RootLine::Shard(shard) => Some(shard.key),
+            RootLine::Doomed { .. } => None,
+        });
+        Ok(NamedShards { newest, keys: keys.collect() })
+    }
+
+    /// Whether no snapshot names the shards in an object, and none will: those that are newer than the newest snapshot may
+    /// belong to the next one.
+    pub(super) fn is_stale(&self, key: &str) -> bool {
+        match key.parse() {
+            Ok(ObjectKey::Shard { number, .. }) => {
+                self.newest.is_some_and(|newest| number < newest) && !self.keys.contains(key)
+            }
+            _ => false,
+        }
+    }
 }
 
 /// Writes the shards of one snapshot, many to an object.
@@ -279,13 +321,14 @@ impl PartitionLine {
             end: manifest.end,
             bytes: manifest.bytes,
             revision: manifest.revision,
+            stay: manifest.stay,
             pages: manifest.pages.clone(),
             recent: manifest.recent.clone(),
         }
     }
 
     pub(super) fn manifest(self) -> (PartitionId, Arc<Manifest>) {
-        let PartitionLine { partition, open, log_start, end, bytes, revision, pages, recent } = self;
-        (partition, Arc::new(Manifest { open, log_start, end, bytes, pages, recent, revision }))
+        let PartitionLine { partition, open, log_start, end, bytes, revision, stay, pages, recent } = self;
+        (partition, Arc::new(Manifest { open, log_start, end, bytes, pages, recent, revision, stay }))
     }
 }

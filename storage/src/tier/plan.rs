@@ -125,7 +125,8 @@ impl UploadPlanner {
     ) -> Option<DueRange> {
         // Until the partition is open in this leader's epoch, its units would be refused.
         let manifest = image.get(&view.partition).filter(|manifest| manifest.open_epoch() == Some(view.leader_epoch));
-        let start = manifest.filter(|_| view.enabled)?.next_start();
+        let manifest = manifest.filter(|_| view.enabled)?;
+        let start = manifest.next_start();
         if start >= view.uploadable_end {
             self.waiting.remove(&view.partition);
             return None;
@@ -141,7 +142,7 @@ impl UploadPlanner {
         let is_due = tail >= view.tail.max_bytes || is_old;
         let upto = if is_due { view.uploadable_end } else { sealed_end? };
         let (partition, leader_epoch) = (view.partition, view.leader_epoch);
-        let range = UnitRange { partition, start, upto, leader_epoch, revision: None };
+        let range = UnitRange { partition, start, upto, leader_epoch, revision: None, stay: manifest.stay() };
         Some(DueRange { range, bytes: bytes_between(view, start, upto).min(config.unit_max_bytes) })
     }
 }

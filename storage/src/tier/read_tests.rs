@@ -33,7 +33,14 @@ async fn tiered(units: u64, paged: usize, size: usize) -> Tiered {
         let mut writer = ObjectWriter::new(Arc::clone(&store), key);
         let (start, upto) = (offset(start), offset(end));
         writer
-            .begin_unit(UnitRange { partition: partition(0), start, upto, leader_epoch: epoch(1), revision: None })
+            .begin_unit(UnitRange {
+                partition: partition(0),
+                start,
+                upto,
+                leader_epoch: epoch(1),
+                revision: None,
+                stay: 0,
+            })
             .unwrap();
         for batch in batches_of(start.get(), end, 1, size) {
             writer.data(&batch).await.unwrap();
@@ -246,7 +253,14 @@ fn a_unit_may_end_after_its_last_batch() {
         let mut writer = ObjectWriter::new(store, key);
         let (start, upto) = (offset(100), offset(150));
         writer
-            .begin_unit(UnitRange { partition: partition(0), start, upto, leader_epoch: epoch(1), revision: None })
+            .begin_unit(UnitRange {
+                partition: partition(0),
+                start,
+                upto,
+                leader_epoch: epoch(1),
+                revision: None,
+                stay: 0,
+            })
             .unwrap();
         writer.data(&batches_of(100, 110, 1, 10)[0]).await.unwrap();
         writer.end_unit(upto, UnitState::default()).await.unwrap();

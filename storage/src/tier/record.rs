@@ -29,6 +29,16 @@ pub enum TierRecord {
         /// The first offset that remains.
         offset: Offset,
     },
+    /// Everything that the tier has of a partition is given up, and its log starts at `offset`. What is uploaded from
+    /// here on may count again; what was begun before never does.
+    Leave {
+        /// The partition.
+        partition: PartitionId,
+        /// The leader's epoch: the fence.
+        epoch: LeaderEpoch,
+        /// The first offset that remains, which is not in the tier.
+        offset: Offset,
+    },
     /// The oldest units that were listed one by one are in a page now.
     Page {
         /// The partition.

@@ -14,7 +14,7 @@
 
 use super::TierError;
 use super::committer::TierCommits;
-use super::manifest::{Manifest, PAGE_UNITS};
+use super::manifest::{Manifest, PAGE_UNITS, PageRef};
 use super::persist::write_page;
 use super::read::TierReader;
 use super::record::{TierRecord, Verdict};
@@ -70,14 +70,25 @@ impl Stretch {
         for page in chosen {
             units.extend(reader.page(page).await?.iter().cloned());
         }
-        Ok(Stretch {
+        Ok(Stretch::of_pages(partition, manifest, epoch, chosen, units))
+    }
+
+    /// As [`Stretch::paged`], of pages that were read already.
+    pub(super) fn of_pages(
+        partition: PartitionId,
+        manifest: &Manifest,
+        epoch: LeaderEpoch,
+        pages: &[PageRef],
+        units: Vec<Arc<UnitMeta>>,
+    ) -> Stretch {
+        Stretch {
             partition,
             epoch,
             revision: manifest.revision(),
             log_start: manifest.log_start(),
-            pages: chosen.iter().map(|page| Arc::clone(&page.key)).collect(),
+            pages: pages.iter().map(|page| Arc::clone(&page.key)).collect(),
             units: Arc::new(units),
-        })
+        }
     }
 
     /// The units, ascending. Those of a page whose end the log start has passed are among them; their objects may be
@@ -127,6 +138,11 @@ impl Run {
         self.stretch.units.get(self.units.clone()).unwrap_or_default()
     }
 
+    /// Whether its units are in pages.
+    pub fn is_paged(&self) -> bool {
+        !self.stretch.pages.is_empty()
+    }
+
     /// The bytes of its batches.
     pub fn bytes(&self) -> u64 {
         total(self.units().iter().map(|unit| unit.data.len()))
@@ -135,7 +151,7 @@ impl Run {
     /// What a new unit over `start..upto` is begun with.
     pub fn range(&self, start: Offset, upto: Offset) -> UnitRange {
         let (partition, leader_epoch, revision) = (self.partition(), self.epoch(), Some(self.revision()));
-        UnitRange { partition, start, upto, leader_epoch, revision }
+        UnitRange { partition, start, upto, leader_epoch, revision, stay: 0 }
     }
 }
 

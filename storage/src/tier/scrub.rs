@@ -1,6 +1,6 @@
 //! The scrub: a proof that the tier is whole.
 //!
-//! It walks every manifest and every object and tells what is *missing*, *damaged*, *orphaned*, or leaves a *hole*. A
+//! It walks every manifest and every object and tells what is *missing*, *damaged*, *orphaned*, *stale*, or leaves a *hole*. A
 //! tier without findings has every unit's object, with every checksum right, tiling every partition from its log
 //! start to its tier's end, and nothing else. Orphans are no harm while they are young: the sweeper comes for them.
 //!
@@ -11,13 +11,13 @@
 
 use super::TierError;
 use super::image::TierImage;
-use super::key::{DATA_PREFIX, PAGE_PREFIX};
+use super::key::{DATA_PREFIX, ObjectKey, PAGE_PREFIX, SHARD_PREFIX};
 use super::manifest::Manifest;
 use super::object::{check_unit, read_section};
-use super::persist::read_page;
+use super::persist::{NamedShards, read_page};
 use super::unit::UnitMeta;
 use crate::env::Timestamp;
-use crate::env::store::Store;
+use crate::env::store::{ObjectEntry, Store};
 use crate::offset::{Offset, PartitionId};
 use std::collections::BTreeSet;
 use std::fmt;
@@ -61,6 +61,11 @@ pub enum Finding {
         /// Its key.
         key: String,
     },
+    /// Shards of snapshots that no snapshot names, and none will.
+    Stale {
+        /// Their object's key.
+        key: String,
+    },
 }
 
 impl fmt::Display for Finding {
@@ -70,6 +75,7 @@ impl fmt::Display for Finding {
             Finding::Damaged { reason } => write!(f, "damaged: {reason}"),
             Finding::Hole { partition, at } => write!(f, "hole: partition {partition} has no unit from {at} on"),
             Finding::Orphan { key } => write!(f, "orphan: {key} is named by nothing"),
+            Finding::Stale { key } => write!(f, "stale: {key} is named by no snapshot"),
         }
     }
 }
@@ -81,8 +87,10 @@ pub struct ScrubReport {
     pub units: u64,
     /// The bytes of their batches.
     pub bytes: u64,
-    /// Objects that nothing names, too young to be orphans.
+    /// Objects that nothing names, too young to be orphans or stale.
     pub young: u64,
+    /// Objects that a page may name which cannot be read: nobody can tell whether they are orphans.
+    pub unjudged: u64,
     /// Everything that is wrong.
     pub findings: Vec<Finding>,
 }
@@ -98,11 +106,23 @@ pub async fn scrub(
     image: &TierImage,
     depth: ScrubDepth,
 ) -> Result<ScrubReport, TierError> {
-    let horizon = Timestamp::from_millis(i64::MAX);
-    scrub_settled(store, cluster, image, depth, horizon, &TierImage::default()).await
+    let (end, then) = (Timestamp::from_millis(i64::MAX), TierImage::default());
+    let settled = Settled { horizon: end, then: &then, shards: Timestamp::from_millis(i64::MIN) };
+    scrub_settled(store, cluster, image, depth, settled).await
 }
 
-/// As [`scrub`], but what was written after `horizon`, or was named by the image of `then`, may be an orphan.
+/// What may be without a name for a while.
+#[derive(Clone, Copy, Debug)]
+pub struct Settled<'a> {
+    /// Objects that were written later may be orphans,
+    pub horizon: Timestamp,
+    /// and so may those that were named then.
+    pub then: &'a TierImage,
+    /// Shards that were written later may be stale.
+    pub shards: Timestamp,
+}
+
+/// As [`scrub`], but tolerant of what is not settled yet.
 ///
 /// # Errors
 /// As [`scrub`].
@@ -111,17 +131,24 @@ pub async fn scrub_settled(
     cluster: Uuid,
     image: &TierImage,
     depth: ScrubDepth,
-    horizon: Timestamp,
-    then: &TierImage,
+    settled: Settled<'_>,
 ) -> Result<ScrubReport, TierError> {
+    let Settled { horizon, then, shards } = settled;
     let mut report = ScrubReport::default();
     let mut named: BTreeSet<Arc<str>> = BTreeSet::new();
+    let mut blind: BTreeSet<PartitionId> = BTreeSet::new();
     for (partition, manifest) in image.partitions() {
         named.extend(manifest.pages().iter().map(|page| Arc::clone(&page.key)));
+        let so_far = report.findings.len();
         let units = units_of(store, cluster, manifest, &mut report).await?;
+        if report.findings.len() > so_far {
+            blind.insert(*partition);
+        }
         let mut expected = None;
         for unit in &units {
-            let meets = expected.is_none_or(|end| unit.start == end || unit.start <= manifest.log_start().offset());
+            // Where a page cannot be read, that is what is wrong.
+            let meets = expected.is_none_or(|end| unit.start == end || unit.start <= manifest.log_start().offset())
+                || blind.contains(partition);
             if let (false, Some(at)) = (meets, expected) {
                 report.findings.push(Finding::Hole { partition: *partition, at });
             }
@@ -146,9 +173,27 @@ pub async fn scrub_settled(
         let units = units_of(store, cluster, manifest, &mut unreadable).await?;
         named.extend(units.iter().map(|unit| Arc::clone(&unit.key)));
     }
+    let may_be_named = |key: &str| match key.parse() {
+        Ok(ObjectKey::Partition { partition, .. } | ObjectKey::Rewrite { partition, .. }) => blind.contains(&partition),
+        Ok(ObjectKey::Shared { .. }) => !blind.is_empty(),
+        _ => false,
+    };
     for prefix in [DATA_PREFIX, PAGE_PREFIX] {
-        find_orphans(store, prefix, &named, horizon, &mut report).await?;
+        unnamed(store, prefix, &mut report, |entry| match entry.modified <= horizon {
+            _ if named.contains(entry.key.as_str()) => Judged::Named,
+            _ if may_be_named(&entry.key) => Judged::Unknown,
+            true => Judged::Wrong(Finding::Orphan { key: entry.key.clone() }),
+            false => Judged::Young,
+        })
+        .await?;
     }
+    let snapshots = NamedShards::read(store, cluster).await?;
+    unnamed(store, SHARD_PREFIX, &mut report, |entry| match entry.modified <= shards {
+        _ if !snapshots.is_stale(&entry.key) => Judged::Named,
+        true => Judged::Wrong(Finding::Stale { key: entry.key.clone() }),
+        false => Judged::Young,
+    })
+    .await?;
     report.findings.dedup();
     Ok(report)
 }
@@ -170,21 +215,30 @@ async fn units_of(
     Ok(units)
 }
 
-async fn find_orphans(
+/// What an object is.
+enum Judged {
+    Named,
+    Unknown,
+    Young,
+    Wrong(Finding),
+}
+
+/// Goes through a listing, and notes what of it is wrong.
+async fn unnamed(
     store: &dyn Store,
     prefix: &str,
-    named: &BTreeSet<Arc<str>>,
-    horizon: Timestamp,
     report: &mut ScrubReport,
+    judge: impl Fn(&ObjectEntry) -> Judged,
 ) -> Result<(), TierError> {
     let mut after: Option<String> = None;
     loop {
         let page = store.list(prefix, after.as_deref(), PAGE).await?;
-        for entry in page.iter().filter(|entry| !named.contains(entry.key.as_str())) {
-            if entry.modified <= horizon {
-                report.findings.push(Finding::Orphan { key: entry.key.clone() });
-            } else {
-                report.young += 1;
+        for judged in page.iter().map(&judge) {
+            match judged {
+                Judged::Named => {}
+                Judged::Unknown => report.unjudged += 1,
+                Judged::Young => report.young += 1,
+                Judged::Wrong(finding) => report.findings.push(finding),
             }
         }
         match page.last() {

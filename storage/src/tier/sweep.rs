@@ -24,15 +24,13 @@ use super::image::TierImage;
 use super::key::{DATA_PREFIX, ObjectKey, PAGE_PREFIX, SHARD_PREFIX, is_shared};
 use super::manifest::Manifest;
 use super::object::read_footer;
-use super::persist::RootLine;
+use super::persist::NamedShards;
 use super::read::TierReader;
 use super::record::TierRecord;
-use super::tier_log::TIER_LOG;
 use super::unit::{Revision, UnitMeta};
 use crate::env::mutation::{self, Mutation};
 use crate::env::store::{ObjectEntry, Store};
 use crate::env::{Env, Monotonic, TaskHandle};
-use crate::numbered_log::{LogName, NumberedLog};
 use crate::offset::{Offset, PartitionId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -166,7 +164,10 @@ impl Sweeper {
     pub async fn pass(&mut self) -> Result<SweepCounts, TierError> {
         let mut counts = SweepCounts::default();
         let mut orphans = BTreeSet::new();
-        let named = Named { shards: self.named_shards().await?, shared: shared_and_recent(&self.commits.image()) };
+        let named = Named {
+            shards: NamedShards::read(&*self.store, self.cluster).await?,
+            shared: shared_and_recent(&self.commits.image()),
+        };
         for prefix in [DATA_PREFIX, PAGE_PREFIX, SHARD_PREFIX] {
             let mut after: Option<String> = None;
             loop {
@@ -226,6 +227,7 @@ impl Sweeper {
                 orphans.insert(entry.key.clone());
                 return Ok(());
             }
+            Standing::Pending(_) if mutation::active(Mutation::PendingDeletedUndoomed) => true,
             Standing::Pending(parts) => self.doom(&entry.key, parts).await?,
             _ => true,
         };
@@ -251,7 +253,8 @@ impl Sweeper {
         // Taken after the listing: whatever was committed before is in it.
         let image = self.commits.image();
         match key {
-            ObjectKey::Shard { number, .. } => Ok(named.shards.standing(&entry.key, number)),
+            ObjectKey::Shard { .. } if named.shards.is_stale(&entry.key) => Ok(Standing::Lost),
+            ObjectKey::Shard { .. } => Ok(Standing::Named),
             ObjectKey::Page { partition, revision, .. } => Ok(page_standing(&image, &entry.key, partition, revision)),
             ObjectKey::Partition { partition, base, .. } => {
                 self.units_standing(&image, &entry.key, &[(partition, base, None)]).await
@@ -292,19 +295,6 @@ impl Sweeper {
         }
         Ok(if pending == Parts::default() { Standing::Lost } else { Standing::Pending(pending) })
     }
-
-    /// The shards that the existing snapshots name.
-    async fn named_shards(&self) -> Result<NamedShards, TierError> {
-        let name = LogName::new(TIER_LOG, self.cluster);
-        let roots = NumberedLog::<TierRecord, RootLine>::snapshots(&*self.store, &name).await?;
-        let newest = roots.iter().map(|(number, _)| *number).max();
-        let lines = roots.into_iter().flat_map(|(_, lines)| lines);
-        let keys = lines.filter_map(|line| match line {
-            RootLine::Shard(shard) => Some(shard.key),
-            RootLine::Doomed { .. } => None,
-        });
-        Ok(NamedShards { newest, keys: keys.collect() })
-    }
 }
 
 impl std::fmt::Debug for Sweeper {
@@ -323,19 +313,6 @@ struct Named {
 fn shared_and_recent(image: &TierImage) -> BTreeSet<Arc<str>> {
     let units = image.partitions().flat_map(|(_, manifest)| manifest.recent());
     units.filter(|unit| is_shared(&unit.key)).map(|unit| Arc::clone(&unit.key)).collect()
-}
-
-struct NamedShards {
-    newest: Option<u64>,
-    keys: BTreeSet<Arc<str>>,
-}
-
-impl NamedShards {
-    /// A shard that is newer than the newest snapshot may belong to the next one.
-    fn standing(&self, key: &str, number: u64) -> Standing {
-        let replaced = self.newest.is_some_and(|newest| number < newest);
-        if self.keys.contains(key) || !replaced { Standing::Named } else { Standing::Lost }
-    }
 }
 
 fn page_standing(image: &TierImage, key: &str, partition: PartitionId, revision: Revision) -> Standing {

@@ -63,6 +63,7 @@ pub(super) fn unit(n: u32, leader_epoch: u32, start: u64, end: u64, attempt: u12
         leader_epoch: epoch(leader_epoch),
         last_epoch: epoch(leader_epoch),
         revision: None,
+        stay: 0,
         max_timestamp: Some(Timestamp::from_millis(end as i64 * 10)),
         key: Arc::from(key.to_string()),
         data: Section::new(32, data, 1),
@@ -261,6 +262,7 @@ impl Running {
                 upto,
                 leader_epoch: epoch(1),
                 revision: None,
+                stay: 0,
             })?;
             writer.data(&batches_of(start.get(), upto.get(), 1, 20)[0]).await?;
             writer.end_unit(upto, UnitState::default()).await?;

@@ -6,7 +6,7 @@
 use super::TierError;
 use super::image::{Shard, TierImage};
 use super::manifest::Manifest;
-use super::persist::{PackWriter, RootLine, ShardRef, read_image, write_page};
+use super::persist::{PackWriter, RootLine, ShardRef, TIER_LOG, read_image, write_page};
 use super::record::{TierRecord, Verdict};
 use crate::env::store::Store;
 use crate::env::{Env, Timestamp};
@@ -15,8 +15,6 @@ use std::sync::Arc;
 use std::time::Duration;
 use uuid::Uuid;
 
-/// The prefix of the tier log's commits and snapshots.
-pub const TIER_LOG: &str = "tier";
 /// Commits that are read at the same time while a log is opened.
 const READ_AHEAD: usize = 16;
 /// The pause before a log that is being opened asks a store again that is away.

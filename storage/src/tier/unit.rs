@@ -99,6 +99,10 @@ pub struct UnitMeta {
     /// For a rewrite, the revision of the manifest that it was made of; `None` for what was uploaded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revision: Option<Revision>,
+    /// For what was uploaded, how often its partition had left the tier before: it counts in that stay alone. 0 for a
+    /// rewrite, of which its revision tells as much.
+    #[serde(default, skip_serializing_if = "is_first_stay")]
+    pub stay: u32,
     /// The latest timestamp of its records; `None` if none has one.
     pub max_timestamp: Option<Timestamp>,
     /// The object.
@@ -113,6 +117,11 @@ pub struct UnitMeta {
     pub epochs: Section,
     /// The aborted transactions that overlap the unit.
     pub aborted: Section,
+}
+
+/// Whether a partition never left the tier; as serde asks it.
+pub(super) const fn is_first_stay(stay: &u32) -> bool {
+    *stay == 0
 }
 
 impl UnitMeta {

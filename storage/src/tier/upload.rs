@@ -17,10 +17,10 @@
 use super::TierError;
 use super::committer::TierCommits;
 use super::key::ObjectKey;
-use super::merge::{Gathered, gather, plan_merges};
+use super::merging::Merging;
 use super::plan::{ObjectPlan, UploadConfig, UploadPlanner};
 use super::record::{TierRecord, Verdict};
-use super::rewrite::{Rewriter, Run};
+use super::rewrite::Rewriter;
 use super::source::{PartitionView, SourceChunk, UnitSource, UnitSources};
 use super::unit::UnitMeta;
 use super::writer::{ObjectWriter, UnitRange, UnitState};
@@ -43,12 +43,6 @@ const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 /// How often it is looked whether there is an object's worth to merge.
 const MERGE_EVERY: Duration = Duration::from_secs(10);
-/// Bytes that are gathered at a time to be merged.
-const GATHER_BYTES: u64 = 8 << 20;
-/// How long merging may keep an upload that it goes along with from its end.
-const MERGE_LIMIT: Duration = Duration::from_secs(10);
-/// How long a partition is left alone whose units could not be merged.
-const MERGE_PAUSE: Duration = Duration::from_secs(300);
 
 /// Counts of what was done since the start, for metrics.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -74,23 +68,13 @@ struct Paused {
 struct Progress {
     busy: BTreeSet<PartitionId>,
     paused: BTreeMap<PartitionId, Paused>,
-    merges: Merges,
-    counts: UploadCounts,
-}
-
-/// What is known of merging.
-#[derive(Default)]
-struct Merges {
     /// An object that partitions share is on its way.
     sharing: bool,
-    /// Partitions of which a run is on its way.
-    busy: BTreeSet<PartitionId>,
-    /// Until when partitions are left alone.
-    paused: BTreeMap<PartitionId, Monotonic>,
-    /// When to look next whether there is an object's worth.
+    /// When to look next whether there is an object's worth to merge.
     next_look: Monotonic,
     /// When something went up last.
     last_object: Monotonic,
+    counts: UploadCounts,
 }
 
 /// What the uploader and its tasks share.
@@ -99,6 +83,7 @@ struct Shared {
     store: Arc<dyn Store>,
     commits: TierCommits,
     rewriter: Rewriter,
+    merging: Arc<Merging>,
     sources: Arc<dyn UnitSources>,
     config: UploadConfig,
     permits: Arc<Semaphore>,
@@ -131,6 +116,7 @@ impl Uploader {
         let shared = Arc::new(Shared {
             env: env.clone(),
             rewriter: Rewriter::new(env, Arc::clone(&store), cluster, commits.clone()),
+            merging: Merging::new(env, Arc::clone(&store), cluster, config.merge),
             store,
             commits,
             sources,
@@ -202,26 +188,24 @@ impl Shared {
         let busy: BTreeSet<PartitionId> = paused.chain(progress.busy.iter().copied()).collect();
         let mut plans = planner.plan(&self.config, &image, &views, &busy, now);
         // One shared object at a time: all of it is in memory.
-        let mut sharing = progress.merges.sharing;
+        let mut sharing = progress.sharing;
         plans.retain(|plan| !plan.is_shared(&self.config) || !std::mem::replace(&mut sharing, true));
         plans.truncate(self.config.concurrency.max(1));
-        progress.merges.paused.retain(|_, until| *until > now);
-        let left_alone: BTreeSet<PartitionId> =
-            progress.merges.busy.iter().chain(progress.merges.paused.keys()).copied().collect();
-        let merges = |room| plan_merges(&self.config.merge, &image, &views, &left_alone, room);
+        self.merging.look_into_pages(&image, &views);
+        let merges = |room| self.merging.plan(&image, &views, room);
         if let Some(plan) = plans.iter_mut().find(|plan| plan.is_shared(&self.config)) {
             plan.merges = merges(self.config.shared_max_bytes.saturating_sub(plan.bytes()));
-        } else if !progress.merges.sharing && now >= progress.merges.next_look {
-            progress.merges.next_look = now.plus(MERGE_EVERY);
+        } else if !progress.sharing && now >= progress.next_look {
+            progress.next_look = now.plus(MERGE_EVERY);
             let alone = ObjectPlan { ranges: Vec::new(), merges: merges(self.config.shared_max_bytes) };
-            let idle = now.since(progress.merges.last_object) >= pace(&views).saturating_mul(2);
+            let idle = now.since(progress.last_object) >= pace(&views).saturating_mul(2);
             if alone.bytes() >= self.config.shared_max_bytes / 2 || (idle && !alone.merges.is_empty()) {
                 plans.push(alone);
             }
         }
         for plan in &plans {
-            progress.merges.sharing |= plan.is_shared(&self.config);
-            progress.merges.busy.extend(plan.merges.iter().map(Run::partition));
+            progress.sharing |= plan.is_shared(&self.config);
+            self.merging.begin(&plan.merges);
         }
         progress.busy.extend(plans.iter().flat_map(|plan| &plan.ranges).map(|due| due.range.partition));
         plans
@@ -233,13 +217,11 @@ impl Shared {
         for due in &plan.ranges {
             progress.busy.remove(&due.range.partition);
         }
-        for run in &plan.merges {
-            progress.merges.busy.remove(&run.partition());
-        }
+        self.merging.end(&plan.merges);
         if plan.is_shared(&self.config) {
-            progress.merges.sharing = false;
+            progress.sharing = false;
         }
-        progress.merges.last_object = self.env.now();
+        progress.last_object = self.env.now();
         match outcome {
             Ok(done) => {
                 for due in &plan.ranges {
@@ -281,7 +263,8 @@ impl Shared {
             for due in &plan.ranges {
                 self.write_unit(&mut writer, due.range).await?;
             }
-            self.merge_into(&mut writer, &plan.merges, &mut merged).await
+            let common = |error: TierError| Failure { error, culprit: None };
+            self.merging.merge_into(&mut writer, &plan.merges, &mut merged).await.map_err(common)
         };
         if let Err(failure) = written.await {
             writer.abandon().await;
@@ -335,57 +318,6 @@ impl Shared {
             Ok(bytes) if plan.is_shared(&self.config) => writer.in_one_put_up_to(bytes),
             _ => writer,
         }
-    }
-
-    /// Writes the runs of `merges` that can be read now, and tells which. Its failures are no failures of the object, as
-    /// long as that can be written.
-    async fn merge_into(
-        &self,
-        writer: &mut ObjectWriter,
-        merges: &[Run],
-        merged: &mut Vec<Run>,
-    ) -> Result<(), Failure> {
-        let end = self.env.now().plus(MERGE_LIMIT);
-        let mut rest = merges;
-        while !rest.is_empty() && self.env.now() < end {
-            let mut bytes = 0;
-            let more = rest.iter().take_while(|run| {
-                bytes += run.bytes();
-                bytes <= GATHER_BYTES
-            });
-            let (now, later) = rest.split_at(more.count().clamp(1, rest.len()));
-            rest = later;
-            for gathered in self.gather(now).await {
-                let run = gathered.run().clone();
-                gathered.write(writer).await.map_err(|error| Failure { error, culprit: None })?;
-                merged.push(run);
-            }
-        }
-        Ok(())
-    }
-
-    /// What can be read of some runs. A run that cannot is left alone for a while.
-    async fn gather(&self, runs: &[Run]) -> Vec<Gathered> {
-        if let Ok(gathered) = gather(&*self.store, runs).await {
-            return gathered;
-        }
-        // One by one: the fault of one is not that of all.
-        let mut gathered = Vec::new();
-        for run in runs {
-            match gather(&*self.store, std::slice::from_ref(run)).await {
-                Ok(mut one) => gathered.append(&mut one),
-                Err(error) => {
-                    if error.is_retry() {
-                        tracing::info!(partition = %run.partition(), %error, "units are merged later");
-                    } else {
-                        tracing::warn!(partition = %run.partition(), %error, "units cannot be merged");
-                    }
-                    let until = self.env.now().plus(MERGE_PAUSE);
-                    self.progress.lock().merges.paused.insert(run.partition(), until);
-                }
-            }
-        }
-        gathered
     }
 
     /// Streams one range into the object; nothing of it if the range has no batch.

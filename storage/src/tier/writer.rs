@@ -42,6 +42,8 @@ pub struct UnitRange {
     pub leader_epoch: LeaderEpoch,
     /// For a rewrite, the revision that it is made of.
     pub revision: Option<Revision>,
+    /// For what is uploaded, how often the partition had left the tier when it was planned.
+    pub stay: u32,
 }
 
 /// What goes with a unit's batches.
@@ -188,6 +190,7 @@ impl ObjectWriter {
             leader_epoch: unit.range.leader_epoch,
             last_epoch,
             revision: unit.range.revision,
+            stay: unit.range.stay,
             max_timestamp: unit.max_timestamp,
             key: Arc::clone(&self.key),
             data,

@@ -121,7 +121,11 @@ pub fn sorted(mut lines: Vec<Line>) -> Vec<Line> {
     lines
 }
 
-fn installed() -> PathBuf {
+/// The folder that `clients/setup` fills.
+///
+/// # Panics
+/// If it has not.
+pub fn installed() -> PathBuf {
     let program = std::env::current_exe().expect("a test knows its own path");
     // target/PROFILE/deps/PROGRAM-HASH
     let target = program.ancestors().nth(3).expect("a test lies in target/PROFILE/deps");

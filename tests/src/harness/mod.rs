@@ -15,7 +15,8 @@ mod s3;
 
 pub use binary::{bench, esker};
 pub use broker::{Broker, Options};
-pub use s3::{Fault, S3};
+pub use esker_bench::store::{Asked, Fault};
+pub use s3::{S3, Seen};
 
 use std::future::Future;
 use std::time::{Duration, Instant};

@@ -2,7 +2,8 @@
 //!
 //! `s3s-fs` checks and then renames, so two conditional creates can both win. Here one request is handled at a time,
 //! behind an async mutex, which makes its conditional writes as atomic as the real ones. A [`Fault`] is applied outside
-//! of that, where a network would: before the request takes effect, or after.
+//! of that, where a network would: before the request takes effect, or after. The faults are those of
+//! [`esker_bench::store`].
 //!
 //! ```text
 //! broker -> TCP -> fault? -> mutex { s3s (SigV4) -> s3s-fs } -> fault? -> answer
@@ -11,16 +12,18 @@
 //! The server has a thread and a runtime of its own, since a test may block while it waits for the broker.
 
 use super::Options;
+use esker_bench::store::spoil::{self, Broken, Spoiled};
+use esker_bench::store::{Asked, Fault, Faults};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
-use hyper::{Method, Request, Response, StatusCode};
+use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
+use s3s::Body;
 use s3s::auth::SimpleAuth;
 use s3s::service::{S3Service, S3ServiceBuilder};
-use s3s::{Body, HttpError};
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 use tempfile::TempDir;
 use tokio::sync::oneshot;
 
@@ -28,30 +31,17 @@ const KEY: &str = "esker-test";
 const SECRET: &str = "esker-test-secret";
 const BUCKET: &str = "bucket";
 
-/// What goes wrong with one request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fault {
-    /// Nothing.
-    None,
-    /// 503 SlowDown, without effect.
-    Unavailable,
-    /// 500, after the request took effect.
-    ErrorAfter,
-    /// The connection is closed after the request took effect.
-    AnswerLost,
-    /// 409, without effect: S3's word for "somebody else is at it, try again".
-    Conflict,
-    /// The answer comes late.
-    Late(Duration),
-}
+/// The largest request body.
+const MAX_BODY: usize = 256 << 20;
 
-/// Decides the fault of a request from its method and path.
-type Plan = Box<dyn FnMut(&Method, &str) -> Fault + Send>;
+/// A request that came, whatever became of it.
+pub type Seen = Asked;
 
 /// The server; it ends when this is dropped.
 pub struct S3 {
     port: u16,
-    plan: Arc<Mutex<Plan>>,
+    faults: Arc<Faults>,
+    seen: Arc<Mutex<Vec<Seen>>>,
     folder: TempDir,
     _stop: oneshot::Sender<()>,
 }
@@ -72,9 +62,9 @@ impl S3 {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
         listener.set_nonblocking(true).expect("non-blocking");
         let port = listener.local_addr().expect("bound").port();
-        let plan: Arc<Mutex<Plan>> = Arc::new(Mutex::new(Box::new(|_: &Method, _: &str| Fault::None)));
+        let (faults, seen) = (Arc::<Faults>::default(), Arc::<Mutex<Vec<Seen>>>::default());
         let (stop, stopped) = oneshot::channel();
-        let server = Server { service, gate: Arc::default(), plan: Arc::clone(&plan) };
+        let server = Server { service, gate: Arc::default(), faults: Arc::clone(&faults), seen: Arc::clone(&seen) };
         std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
             runtime.block_on(async {
@@ -85,7 +75,7 @@ impl S3 {
                 }
             });
         });
-        Self { port, plan, folder, _stop: stop }
+        Self { port, faults, seen, folder, _stop: stop }
     }
 
     /// The store's URL for a broker.
@@ -110,13 +100,23 @@ impl S3 {
     }
 
     /// From now on `plan` decides each request's fault.
-    pub fn set_faults(&self, plan: impl FnMut(&Method, &str) -> Fault + Send + 'static) {
-        *self.plan.lock() = Box::new(plan);
+    pub fn set_faults(&self, plan: impl FnMut(&Asked) -> Option<Fault> + Send + 'static) {
+        self.faults.decide(plan);
     }
 
     /// Ends all faults.
     pub fn heal(&self) {
-        self.set_faults(|_, _| Fault::None);
+        self.faults.set(None);
+    }
+
+    /// Every request so far, in the order in which they came.
+    pub fn seen(&self) -> Vec<Seen> {
+        self.seen.lock().clone()
+    }
+
+    /// Where an object lies on the server's disk.
+    pub fn file(&self, key: &str) -> PathBuf {
+        self.folder.path().join(BUCKET).join(key)
     }
 
     /// The keys of all objects, sorted.
@@ -149,7 +149,8 @@ impl std::fmt::Debug for S3 {
 struct Server {
     service: S3Service,
     gate: Arc<tokio::sync::Mutex<()>>,
-    plan: Arc<Mutex<Plan>>,
+    faults: Arc<Faults>,
+    seen: Arc<Mutex<Vec<Seen>>>,
 }
 
 impl Server {
@@ -164,30 +165,15 @@ impl Server {
         }
     }
 
-    async fn handle(self, request: Request<Incoming>) -> Result<Response<Body>, HttpError> {
-        let fault = (self.plan.lock())(request.method(), request.uri().path());
-        match fault {
-            Fault::Unavailable => return Ok(error(StatusCode::SERVICE_UNAVAILABLE, "SlowDown")),
-            Fault::Conflict => return Ok(error(StatusCode::CONFLICT, "ConditionalRequestConflict")),
-            _ => {}
-        }
-        let answer = {
+    async fn handle(self, request: Request<Incoming>) -> Result<Response<Spoiled<Body>>, Broken> {
+        let asked = Asked::of(&request);
+        self.seen.lock().push(asked.clone());
+        let (head, body) = request.into_parts();
+        let request = Request::from_parts(head, Body::from(spoil::collect(body, MAX_BODY).await?));
+        let serve = async {
             let _one_at_a_time = self.gate.lock().await;
-            self.service.call(request.map(Body::from)).await?
+            self.service.call(request).await.map_err(|error| format!("{error:?}"))
         };
-        match fault {
-            Fault::ErrorAfter => return Ok(error(StatusCode::INTERNAL_SERVER_ERROR, "InternalError")),
-            Fault::AnswerLost => return Err(HttpError::new(Box::from("the answer is lost"))),
-            Fault::Late(delay) => tokio::time::sleep(delay).await,
-            _ => {}
-        }
-        Ok(answer)
+        spoil::answer(&self.faults, &asked, serve).await
     }
-}
-
-fn error(status: StatusCode, code: &str) -> Response<Body> {
-    let body = format!("<Error><Code>{code}</Code><Message>a fault of the test</Message></Error>");
-    let mut response = Response::new(Body::from(body));
-    *response.status_mut() = status;
-    response
 }

@@ -59,7 +59,14 @@ impl Tier {
         let (base, upto) = (Offset::new(start), Offset::new(start + BATCHES));
         let key = ObjectKey::Partition { partition: ID, base, attempt: self.env.random.uuid() };
         let mut writer = ObjectWriter::new(Arc::clone(&self.store), key);
-        writer.begin_unit(UnitRange { partition: ID, start: base, upto, leader_epoch: EPOCH, revision: None })?;
+        writer.begin_unit(UnitRange {
+            partition: ID,
+            start: base,
+            upto,
+            leader_epoch: EPOCH,
+            revision: None,
+            stay: 0,
+        })?;
         for offset in start..start + BATCHES {
             writer.data(&batch(offset)).await?;
         }

@@ -20,21 +20,26 @@ use std::time::Duration;
 use uuid::Uuid;
 
 const CLUSTER: Uuid = Uuid::from_u128(8);
-const EPOCH: LeaderEpoch = LeaderEpoch::new(1);
+pub(super) const EPOCH: LeaderEpoch = LeaderEpoch::new(1);
 
 /// A log in memory: batches of one record.
 #[derive(Default)]
-struct Log {
+pub(super) struct Log {
     batches: Mutex<Vec<Bytes>>,
 }
 
 impl Log {
-    fn append(&self, size: usize) {
+    pub(super) fn append(&self, size: usize) {
         let mut batches = self.batches.lock();
         let offset = batches.len() as i64;
         let mut builder = BatchBuilder::default();
         builder.push(offset, None, Some(&vec![offset as u8; size]), &[]);
         batches.push(builder.build_trusted().unwrap().stamp(offset, 1, None).to_bytes());
+    }
+
+    /// Everything in it.
+    pub(super) fn bytes(&self) -> Vec<u8> {
+        self.batches.lock().concat()
     }
 }
 
@@ -54,9 +59,10 @@ impl UnitSource for Log {
     }
 }
 
-struct Broker {
-    logs: BTreeMap<PartitionId, Arc<Log>>,
-    tail: Duration,
+/// A broker of such logs, which leads all of them.
+pub(super) struct Broker {
+    pub(super) logs: BTreeMap<PartitionId, Arc<Log>>,
+    pub(super) tail: Duration,
 }
 
 impl UnitSources for Broker {
@@ -155,7 +161,7 @@ async fn trickle(world: World, of: Trickle) -> Cost {
             read.extend(more.pieces.concat());
             at = more.next;
         }
-        assert_eq!(read, log.batches.lock().concat());
+        assert_eq!(read, log.bytes());
     }
     let sweep =
         SweepConfig { grace: Duration::from_secs(60), shard_grace: Duration::from_secs(60), ..SweepConfig::default() };

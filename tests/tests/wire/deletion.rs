@@ -140,7 +140,7 @@ async fn records_in_the_tier_go_for_good_too() {
     check(&connection, 52, 50).await;
 
     // While the store is away it cannot be known that it would last, so that it is not answered.
-    s3.set_faults(|_, _| Fault::Unavailable);
+    s3.set_faults(|_| Some(Fault::Unavailable));
     assert_eq!(delete_within(&connection, 2, "old", &[(0, 77)], 300).await, [(REQUEST_TIMED_OUT, -1)]);
     assert_eq!(list_at(&connection, 8, "old", EARLIEST).await.1, 52);
     s3.heal();

@@ -49,7 +49,7 @@ async fn a_store_that_is_away_stops_changes_but_no_records() {
     let s3 = S3::start();
     let mut broker = Broker::prepare(s3.serve(Options::new()));
     broker.announce("");
-    s3.set_faults(|_, _| Fault::Unavailable);
+    s3.set_faults(|_| Some(Fault::Unavailable));
     broker.launch();
     let (status, why) = wait_for("the admin listener", Duration::from_secs(30), || {
         let answer = broker.admin_get("/readyz").filter(|(_, body)| body.contains("store"));
@@ -65,7 +65,7 @@ async fn a_store_that_is_away_stops_changes_but_no_records() {
     .await;
     let client = broker.client();
     let (connection, id) = topic(&client, "t", 1, &[]).await;
-    s3.set_faults(|_, _| Fault::Unavailable);
+    s3.set_faults(|_| Some(Fault::Unavailable));
     assert_eq!(produce(&connection, 9, ("t", id), 0, record("x")).await.error_code, NONE);
     assert_eq!(client.fetch("t", 0, 0, 0).await.unwrap().high_watermark, 1);
     client.init_producer().await.unwrap();

@@ -6,9 +6,11 @@
 //! [`open`](fn@open) makes a [`Store`] from a URL. [`MemoryStore`] is the one that needs no runtime; the others drive the
 //! `object_store` crate on threads of their own, and their futures may be awaited on any executor.
 
+mod directory;
 mod memory;
 mod object;
 mod open;
+mod progress;
 mod runtime;
 #[cfg(test)]
 pub(crate) mod testing;

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! caller, any executor -> ObjectBacked -> StoreRuntime -> commits: no retry, 10 s in all      -> service
+//!                                                      -> writes: bounded retries, time by size -> service
 //!                                                      -> bulk: bounded retries, read timeout -> service
 //!                        StoreRuntime for history      -> ranges: as bulk                      -> service
 //! ```
@@ -11,20 +12,24 @@
 //! create whose answer was lost is sent again and then reports `AlreadyExists` for its own success. So commits are
 //! sent once and settled by their caller, while everything else may be repeated without harm.
 //!
-//! A directory store syncs files, and the directories of what it creates or deletes. Temporary files of unfinished
+//! An answer that trickles is given up (see [`Progress`]).
+//!
+//! A directory store stays with the directory that it was opened at (see [`Directory`]). It syncs files, and the directories of what it creates or deletes. Temporary files of unfinished
 //! writes (`name#1`) do not appear in listings.
 
+use super::directory::Directory;
+use super::progress::{Progress, collect};
 use super::runtime::StoreRuntime;
 use super::{ObjectEntry, Store, StoreError, Upload};
 use crate::env::Timestamp;
 use crate::env::real_priority::step_aside;
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use futures_util::{StreamExt, TryStreamExt};
 use object_store::path::Path;
 use object_store::{
-    GetOptions, GetRange, GetResult, GetResultPayload, MultipartUpload, ObjectStore, ObjectStoreExt, PutMode,
-    PutMultipartOptions, PutOptions, PutPayload,
+    GetOptions, GetRange, MultipartUpload, ObjectStore, ObjectStoreExt, PutMode, PutMultipartOptions, PutOptions,
+    PutPayload,
 };
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -37,10 +42,21 @@ pub(super) const COMMIT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Parts of one upload that are on their way at once.
 const PARTS_IN_FLIGHT: usize = 4;
 
-/// Bytes of a range that are received between two looks for others.
-const STEP: usize = 128 * 1024;
-/// Room that is made for a range before its bytes come.
-const MAX_AHEAD: usize = 4 << 20;
+/// How long a write may take that brings no bytes, repetitions included.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(60);
+/// Bytes a second that a write has to make beyond that: the four uploads of a broker need 16 Mbit/s together. Slower than
+/// that, a tier falls behind whatever is done.
+const SLOWEST_WRITE: u64 = 512 << 10;
+/// The most that one request brings, which is a shared object.
+pub(super) const LARGEST_WRITE: usize = 64 << 20;
+
+/// How long a write of so many bytes may take.
+pub(super) fn write_limit(bytes: usize) -> Duration {
+    WRITE_TIMEOUT + Duration::from_secs(bytes as u64 / SLOWEST_WRITE)
+}
+
+/// How long a listing of a service that pages may take: a page or two of names.
+const LIST_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Whether a service lists keys in their order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,16 +69,36 @@ pub(super) enum Listing {
 pub(super) struct Handles {
     /// Conditional creates: sent once.
     pub(super) commits: Arc<dyn ObjectStore>,
-    /// Everything else: repeated within bounds.
+    /// What else is written: repeated within bounds, and given time for what it brings.
+    pub(super) writes: Arc<dyn ObjectStore>,
+    /// What is read in one piece, and lists: repeated within bounds.
     pub(super) bulk: Arc<dyn ObjectStore>,
     /// Ranges of objects: repeated within bounds.
     pub(super) ranges: Arc<dyn ObjectStore>,
     /// The keys' prefix within the bucket.
     pub(super) prefix: Path,
     /// The directory of a directory store.
-    pub(super) directory: Option<PathBuf>,
+    pub(super) directory: Option<Directory>,
     /// The order of listings.
     pub(super) listing: Listing,
+}
+
+impl Handles {
+    /// Whether the store is where it was when it was opened, as far as that can be told beforehand.
+    async fn present(&self) -> Result<(), StoreError> {
+        match &self.directory {
+            Some(directory) => directory.check().await,
+            None => Ok(()),
+        }
+    }
+
+    /// What a write answered, if the store was there before and after it. If not, nobody knows where it took effect.
+    async fn written<T>(&self, write: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+        self.present().await?;
+        let written = write.await;
+        self.present().await?;
+        written
+    }
 }
 
 /// A store behind the `object_store` crate.
@@ -92,9 +128,9 @@ impl Store for ObjectBacked {
         self.runtime.run(async move {
             let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
             let put = handles.commits.put_opts(&path, PutPayload::from(bytes), options);
+            let put = handles.written(async { put.await.map_err(|error| write_error(&key, error)) });
             match tokio_timeout(COMMIT_TIMEOUT, put).await {
-                Some(Ok(_)) => Ok(()),
-                Some(Err(error)) => Err(write_error(&key, error)),
+                Some(answer) => answer.map(drop),
                 None => Err(StoreError::Indefinite { reason: format!("no answer to the creation of {key}") }),
             }
         })
@@ -103,10 +139,10 @@ impl Store for ObjectBacked {
     fn put(&self, key: &str, bytes: Bytes) -> BoxFuture<'static, Result<(), StoreError>> {
         let (handles, path, key) = (Arc::clone(&self.handles), self.path(key), key.to_owned());
         self.runtime.run(async move {
-            match handles.bulk.put(&path, PutPayload::from(bytes)).await {
-                Ok(_) => Ok(()),
-                Err(error) => Err(write_error(&key, error)),
-            }
+            let limit = write_limit(bytes.len());
+            let put = handles.writes.put(&path, PutPayload::from(bytes));
+            let put = handles.written(async { put.await.map_err(|error| write_error(&key, error)) });
+            in_time(limit, &key, put).await.map(drop)
         })
     }
 
@@ -114,9 +150,11 @@ impl Store for ObjectBacked {
         let (handles, path, key) = (Arc::clone(&self.handles), self.path(key), key.to_owned());
         let runtime = Arc::clone(&self.runtime);
         self.runtime.run(async move {
-            match handles.bulk.put_multipart_opts(&path, PutMultipartOptions::default()).await {
+            handles.present().await?;
+            match handles.writes.put_multipart_opts(&path, PutMultipartOptions::default()).await {
                 Ok(upload) => Ok(Box::new(ObjectUpload {
                     key: Arc::from(key),
+                    handles: Arc::clone(&handles),
                     runtime,
                     upload: Some(upload),
                     in_flight: VecDeque::new(),
@@ -129,7 +167,8 @@ impl Store for ObjectBacked {
     fn get(&self, key: &str) -> BoxFuture<'static, Result<Bytes, StoreError>> {
         let (handles, path, key) = (Arc::clone(&self.handles), self.path(key), key.to_owned());
         self.runtime.run_read(async move {
-            let read = async { handles.bulk.get(&path).await?.bytes().await };
+            handles.present().await?;
+            let read = async { collect(handles.bulk.get(&path).await?, Progress::LEAST, || ()).await };
             read.await.map_err(|error| read_error(&key, error))
         })
     }
@@ -138,7 +177,9 @@ impl Store for ObjectBacked {
         let (handles, path, key) = (Arc::clone(&self.handles), self.path(key), key.to_owned());
         self.history.run_read(async move {
             let options = GetOptions { range: Some(GetRange::Bounded(range.clone())), ..GetOptions::default() };
-            let read = async { collect(handles.ranges.get_opts(&path, options).await?).await };
+            handles.present().await?;
+            let read =
+                async { collect(handles.ranges.get_opts(&path, options).await?, Progress::LEAST, step_aside).await };
             let bytes = read.await.map_err(|error| read_error(&key, error))?;
             if bytes.len() as u64 == range.end.saturating_sub(range.start) {
                 Ok(bytes)
@@ -161,6 +202,7 @@ impl Store for ObjectBacked {
         let offset = after.map(|after| self.path(after));
         let (prefix, own) = (prefix.to_owned(), self.path("x").as_ref().len() - 1);
         self.runtime.run_read(async move {
+            handles.present().await?;
             let folder = Some(&folder).filter(|folder| !folder.as_ref().is_empty());
             let listing = match &offset {
                 Some(offset) => handles.bulk.list_with_offset(folder, offset),
@@ -176,7 +218,10 @@ impl Store for ObjectBacked {
                 std::future::ready(Ok(entry))
             });
             let found: Result<Vec<ObjectEntry>, _> = match handles.listing {
-                Listing::Ordered => matching.take(limit).try_collect().await,
+                Listing::Ordered => match tokio_timeout(LIST_TIMEOUT, matching.take(limit).try_collect()).await {
+                    Some(found) => found,
+                    None => return Err(StoreError::Indefinite { reason: format!("no listing of {prefix}") }),
+                },
                 Listing::Unordered => matching.try_collect().await,
             };
             let mut entries = found.map_err(|error| read_error(&prefix, error))?;
@@ -188,34 +233,21 @@ impl Store for ObjectBacked {
 
     fn delete(&self, key: &str) -> BoxFuture<'static, Result<(), StoreError>> {
         let (handles, path, key) = (Arc::clone(&self.handles), self.path(key), key.to_owned());
-        self.runtime.run(async move {
-            match handles.bulk.delete(&path).await {
-                Ok(()) => {}
-                Err(object_store::Error::NotFound { .. }) => return Ok(()),
-                Err(error) => return Err(write_error(&key, error)),
-            }
-            match &handles.directory {
-                Some(directory) => sync_parent(directory.join(path.as_ref())).await,
-                None => Ok(()),
-            }
-        })
+        self.runtime
+            .run(async move { in_time(WRITE_TIMEOUT, &key, handles.written(delete(&handles, &key, &path))).await })
     }
 }
 
-/// The bytes of an answer. Threads of the present come first after every [`STEP`] of them.
-async fn collect(answer: GetResult) -> object_store::Result<Bytes> {
-    let GetResultPayload::Stream(mut pieces) = answer.payload else { return answer.bytes().await };
-    let size = answer.range.end.saturating_sub(answer.range.start);
-    let mut bytes = BytesMut::with_capacity(usize::try_from(size).unwrap_or(0).min(MAX_AHEAD));
-    let mut next = STEP;
-    while let Some(piece) = pieces.try_next().await? {
-        bytes.extend_from_slice(&piece);
-        if bytes.len() >= next {
-            next = bytes.len() + STEP;
-            step_aside();
-        }
+async fn delete(handles: &Handles, key: &str, path: &Path) -> Result<(), StoreError> {
+    match handles.writes.delete(path).await {
+        Ok(()) => {}
+        Err(object_store::Error::NotFound { .. }) => return Ok(()),
+        Err(error) => return Err(write_error(key, error)),
     }
-    Ok(bytes.freeze())
+    match &handles.directory {
+        Some(directory) => sync_parent(directory.path().join(path.as_ref())).await,
+        None => Ok(()),
+    }
 }
 
 /// The crate syncs what it creates, but not the directory of what it deletes.
@@ -237,8 +269,19 @@ async fn tokio_timeout<F: Future>(limit: Duration, work: F) -> Option<F::Output>
     tokio::time::timeout(limit, work).await.ok()
 }
 
+/// What a write answered; nobody knows what became of one that takes longer than `limit`.
+async fn in_time<T>(
+    limit: Duration,
+    key: &str,
+    write: impl Future<Output = Result<T, StoreError>>,
+) -> Result<T, StoreError> {
+    let late = || StoreError::Indefinite { reason: format!("no answer to a write of {key} in {limit:?}") };
+    tokio_timeout(limit, write).await.unwrap_or_else(|| Err(late()))
+}
+
 struct ObjectUpload {
     key: Arc<str>,
+    handles: Arc<Handles>,
     runtime: Arc<StoreRuntime>,
     /// `None` once complete or aborted.
     upload: Option<Box<dyn MultipartUpload>>,
@@ -267,9 +310,13 @@ impl Upload for ObjectUpload {
         Box::pin(async move {
             self.drain(PARTS_IN_FLIGHT - 1).await?;
             let Some(upload) = &mut self.upload else { return Err(self.over()) };
+            let limit = write_limit(bytes.len());
             let part = upload.put_part(PutPayload::from(bytes));
             let key = Arc::clone(&self.key);
-            let part = self.runtime.run_read(async move { part.await.map_err(|error| write_error(&key, error)) });
+            let part = self.runtime.run_read(async move {
+                let part = async { part.await.map_err(|error| write_error(&key, error)) };
+                in_time(limit, &key, part).await
+            });
             self.in_flight.push_back(part);
             Ok(())
         })
@@ -279,22 +326,20 @@ impl Upload for ObjectUpload {
         Box::pin(async move {
             self.drain(0).await?;
             let Some(mut upload) = self.upload.take() else { return Err(self.over()) };
-            let key = Arc::clone(&self.key);
+            let (key, handles) = (Arc::clone(&self.key), Arc::clone(&self.handles));
             // The upload is handed to the task and comes back when it failed, to be completed again or aborted.
             let (upload, outcome) = self
                 .runtime
                 .run(async move {
-                    let outcome = upload.complete().await;
+                    let complete = async { upload.complete().await.map_err(|error| write_error(&key, error)) };
+                    let outcome = handles.written(complete).await;
                     Ok((upload, outcome))
                 })
                 .await?;
-            match outcome {
-                Ok(_) => Ok(()),
-                Err(error) => {
-                    self.upload = Some(upload);
-                    Err(write_error(&key, error))
-                }
+            if outcome.is_err() {
+                self.upload = Some(upload);
             }
+            outcome.map(drop)
         })
     }
 

@@ -11,7 +11,8 @@
 //! `AWS_ENDPOINT_URL`, `AZURE_STORAGE_ENDPOINT` and their kin name a compatible server; plain `http` is then allowed
 //! if the endpoint's URL says so.
 
-use super::object::{COMMIT_TIMEOUT, Handles, Listing, ObjectBacked};
+use super::directory::Directory;
+use super::object::{COMMIT_TIMEOUT, Handles, LARGEST_WRITE, Listing, ObjectBacked, write_limit};
 use super::runtime::StoreRuntime;
 use super::{MemoryStore, Store, StoreError};
 use crate::env::{Env, RealDisk, create_dir_durably};
@@ -62,6 +63,7 @@ fn refused(reason: impl ToString) -> StoreError {
 #[derive(Clone, Copy)]
 enum Handle {
     Commits,
+    Writes,
     Bulk,
     Ranges,
 }
@@ -71,6 +73,8 @@ impl Handle {
         let options = ClientOptions::new().with_connect_timeout(CONNECT_TIMEOUT).with_allow_http(allow_http);
         match self {
             Handle::Commits => options.with_timeout(COMMIT_TIMEOUT),
+            // A client's time begins when it sends, however much that is.
+            Handle::Writes => options.with_timeout_disabled().with_read_timeout(write_limit(LARGEST_WRITE)),
             Handle::Bulk | Handle::Ranges => options.with_timeout_disabled().with_read_timeout(READ_TIMEOUT),
         }
     }
@@ -78,7 +82,7 @@ impl Handle {
     fn retry(self) -> RetryConfig {
         match self {
             Handle::Commits => RetryConfig { max_retries: 0, ..RetryConfig::default() },
-            Handle::Bulk | Handle::Ranges => RetryConfig {
+            Handle::Writes | Handle::Bulk | Handle::Ranges => RetryConfig {
                 max_retries: BULK_RETRIES,
                 retry_timeout: Duration::from_secs(60),
                 backoff: BackoffConfig { max_backoff: Duration::from_secs(5), ..BackoffConfig::default() },
@@ -94,6 +98,7 @@ fn cloud(
     let prefix = Path::from_url_path(url.path()).map_err(refused)?;
     Ok(Handles {
         commits: build(Handle::Commits).map_err(refused)?,
+        writes: build(Handle::Writes).map_err(refused)?,
         bulk: build(Handle::Bulk).map_err(refused)?,
         ranges: build(Handle::Ranges).map_err(refused)?,
         prefix,
@@ -157,10 +162,11 @@ fn directory(url: &Url) -> Result<Handles, StoreError> {
         Arc::new(LocalFileSystem::new_with_prefix(&path).map_err(refused)?.with_fsync(true));
     Ok(Handles {
         commits: Arc::clone(&files),
+        writes: Arc::clone(&files),
         bulk: Arc::clone(&files),
         ranges: files,
         prefix: Path::default(),
-        directory: Some(path),
+        directory: Some(Directory::open(path).map_err(refused)?),
         listing: Listing::Unordered,
     })
 }

@@ -108,9 +108,9 @@ impl GroupMachine {
             Request::Commit(commit) => self.commit(commit, token, &mut step),
             Request::Fetch { group, topics, member } => {
                 let entry = self.groups.get(&group);
+                // In a classic group members do not say who they are, or not in full, and Kafka looks at neither.
                 let checked = match (entry, &member) {
                     (Some(Entry::Consumer(group)), Some((member, epoch))) => group.check_fetch(member, *epoch),
-                    // Members of classic groups are believed, as in Kafka: their generation is no epoch.
                     (Some(Entry::Classic(_)) | None, _) | (_, None) => Ok(()),
                 };
                 let fetched =

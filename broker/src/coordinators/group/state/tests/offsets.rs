@@ -90,6 +90,19 @@ fn commits_are_checked_against_the_members() {
 }
 
 #[test]
+fn members_of_a_classic_group_need_not_say_their_generation_to_read_offsets() {
+    let mut script = Script::new();
+    let ids = script.stable(1);
+    script.commit(commit(&ids[0], Some(1), &[("t", 0, 1)])).unwrap();
+    for (member, generation) in [(&*ids[0], -1), (&*ids[0], 7), ("x", 1)] {
+        let member = Some((member.to_owned(), generation));
+        let token = script.ask(Request::Fetch { group: "g".to_owned(), topics: None, member });
+        let Answer::Offsets(fetched) = script.answer(token) else { panic!("not offsets") };
+        assert_eq!(fetched.as_ref().map(Vec::len), Ok(1));
+    }
+}
+
+#[test]
 fn a_commit_is_a_sign_of_life() {
     let mut script = Script::new();
     let ids = script.stable(1);
