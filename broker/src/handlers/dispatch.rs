@@ -173,9 +173,9 @@ async fn answer(
         RequestKind::DeleteRecords(request) => delete_records::handle(handlers, request).await.into(),
         RequestKind::DescribeLogDirs(request) => describe_log_dirs::handle(handlers, request).await.into(),
         RequestKind::DescribeProducers(request) => describe_producers::handle(handlers, request).await.into(),
-        body => match metadata_request(handlers, client, version, body).await {
-            Ok(response) => response,
-            Err(body) => match tool_request(handlers, version, body) {
+        body => match tool_request(handlers, version, &body) {
+            Some(response) => response,
+            None => match metadata_request(handlers, client, version, body).await {
                 Ok(response) => response,
                 Err(body) => group_request(handlers, client, client_id, version, body).await,
             },
@@ -183,27 +183,27 @@ async fn answer(
     }
 }
 
-/// Answers what only tools ask, at once; gives back what is something else.
-fn tool_request(handlers: &Handlers, version: i16, body: RequestKind) -> Result<ResponseKind, RequestKind> {
+/// Answers what only tools ask, at once.
+fn tool_request(handlers: &Handlers, version: i16, body: &RequestKind) -> Option<ResponseKind> {
     let publisher = &handlers.publisher;
-    Ok(match body {
-        RequestKind::DescribeAcls(request) => describe_acls::handle(&request).into(),
-        RequestKind::CreateAcls(request) => create_acls::handle(&request).into(),
-        RequestKind::DeleteAcls(request) => delete_acls::handle(&request).into(),
-        RequestKind::ElectLeaders(request) => elect_leaders::handle(&request, version, publisher).into(),
+    Some(match body {
+        RequestKind::DescribeAcls(request) => describe_acls::handle(request).into(),
+        RequestKind::CreateAcls(request) => create_acls::handle(request).into(),
+        RequestKind::DeleteAcls(request) => delete_acls::handle(request).into(),
+        RequestKind::ElectLeaders(request) => elect_leaders::handle(request, version, publisher).into(),
         RequestKind::AlterPartitionReassignments(request) => {
-            alter_partition_reassignments::handle(&request, version, publisher).into()
+            alter_partition_reassignments::handle(request, version, publisher).into()
         }
-        RequestKind::ListPartitionReassignments(request) => list_partition_reassignments::handle(&request).into(),
-        RequestKind::DescribeClientQuotas(request) => describe_client_quotas::handle(&request).into(),
-        RequestKind::DescribeUserScramCredentials(request) => describe_user_scram_credentials::handle(&request).into(),
+        RequestKind::ListPartitionReassignments(request) => list_partition_reassignments::handle(request).into(),
+        RequestKind::DescribeClientQuotas(request) => describe_client_quotas::handle(request).into(),
+        RequestKind::DescribeUserScramCredentials(request) => describe_user_scram_credentials::handle(request).into(),
         RequestKind::DescribeQuorum(request) => {
-            describe_quorum::handle(&request, version, handlers.env.wall(), publisher).into()
+            describe_quorum::handle(request, version, handlers.env.wall(), publisher).into()
         }
-        RequestKind::UpdateFeatures(request) => update_features::handle(&request, version).into(),
-        RequestKind::ListTransactions(request) => list_transactions::handle(&request).into(),
-        RequestKind::ListConfigResources(request) => list_config_resources::handle(&request, version, publisher).into(),
-        body => return Err(body),
+        RequestKind::UpdateFeatures(request) => update_features::handle(request, version).into(),
+        RequestKind::ListTransactions(request) => list_transactions::handle(request).into(),
+        RequestKind::ListConfigResources(request) => list_config_resources::handle(request, version, publisher).into(),
+        _ => return None,
     })
 }
 
