@@ -18,6 +18,10 @@ run *ARGS:
 bench *ARGS:
     cargo run --release -p esker-bench -- {{ARGS}}
 
+# The pieces of the hot path, timed by criterion: `just micro --bench log -- append`.
+micro *ARGS:
+    cargo bench -p esker-bench {{ARGS}}
+
 # A promise, proved or not: `just trial isolation`, `just trial cold`, `just trial faults`.
 trial *ARGS:
     cargo build --release -p esker-broker -p esker-bench && target/release/esker-bench {{ARGS}}
@@ -28,7 +32,7 @@ matrix *ARGS:
 
 # The simulation on N seeds, or on one: `just sim 1000`, `ESKER_SIM_SEED=7 just sim`.
 sim N="100":
-    ESKER_SIM_SEEDS={{N}} cargo test --release -p esker-tests --test simulation -- --nocapture --skip mutation_
+    ESKER_SIM_SEEDS={{N}} cargo test --profile sim -p esker-tests --test simulation -- --nocapture --skip mutation_
 
 # Fuzzes one target, as long as told (`-max_total_time=60`); their names are those of the binaries in tests/fuzz.
 fuzz TARGET *ARGS:

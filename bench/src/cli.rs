@@ -1,7 +1,7 @@
 //! The `esker-bench` command line: which command runs with which options.
 
-use crate::load::options::{Consume, Produce, Replay};
-use crate::load::{consume, end_to_end, produce, replay};
+use crate::load::options::{Consume, Load, Probe, Replay};
+use crate::load::{command, consume, presets, replay};
 use crate::report::{self, Compare};
 use crate::rig::store::{self, StoreOptions};
 use crate::trial::cold::{self, Cold};
@@ -21,12 +21,34 @@ pub struct Cli {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Send records, at a rate or as fast as possible; measures acknowledgement.
-    Produce(Produce),
+    /// Run a workload, by its name or from an OpenMessaging file; every record is verified.
+    #[command(after_help = presets::list())]
+    Run {
+        /// Which one: see below.
+        workload: String,
+        /// What is to be otherwise.
+        #[command(flatten)]
+        options: Box<Load>,
+    },
+    /// Search for the highest rate that a workload can keep up.
+    #[command(after_help = presets::list())]
+    Search {
+        /// Which one: see below.
+        #[arg(default_value = "produce")]
+        workload: String,
+        /// When a rate counts as kept up.
+        #[command(flatten)]
+        probe: Probe,
+        /// What is to be otherwise.
+        #[command(flatten)]
+        options: Box<Load>,
+    },
+    /// Send records, at a rate or as fast as possible; measures acknowledgement. Short for `run produce`.
+    Produce(Box<Load>),
     /// Read a topic that `produce` wrote, from its start to its end, and check every record.
-    Consume(Consume),
-    /// Send at a rate and read at the same time; measures from intended sending to arrival.
-    E2e(Produce),
+    Consume(Box<Consume>),
+    /// Send at a rate and read at the same time; measures from intended sending to arrival. Short for `run e2e`.
+    E2e(Box<Load>),
     /// Put the results of two runs side by side, with ratios, and say what keeps them from being comparable.
     Compare(Compare),
     /// Read a topic's tiered history over and over until standard input ends, and check every record.
@@ -48,9 +70,11 @@ impl Cli {
     /// What went wrong, a verification that failed, or a goal that was not met.
     pub fn run(&self) -> anyhow::Result<()> {
         match &self.command {
-            Command::Produce(options) => produce::run(options),
+            Command::Run { workload, options } => command::run(workload, options),
+            Command::Search { workload, probe, options } => command::search(workload, options, probe),
+            Command::Produce(options) => command::run("produce", options),
             Command::Consume(options) => consume::run(options),
-            Command::E2e(options) => end_to_end::run(options),
+            Command::E2e(options) => command::run("e2e", options),
             Command::Compare(options) => report::compare_files(options),
             Command::Replay(options) => replay::run(options),
             Command::Store(options) => store::run(options),
@@ -71,6 +95,7 @@ mod tests {
         use clap::CommandFactory;
         Cli::command().debug_assert();
         let cli = Cli::parse_from(["esker-bench", "produce", "--acks", "1", "--codec", "zstd"]);
-        assert!(matches!(cli.command, Command::Produce(Produce { acks: 1, codec: Codec::Zstd, .. })));
+        let Command::Produce(options) = cli.command else { panic!("{cli:?}") };
+        assert_eq!((options.acks, options.codec), (Some(1), Some(Codec::Zstd)));
     }
 }

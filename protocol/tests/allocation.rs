@@ -1,10 +1,12 @@
 //! What decoding and encoding allocate, counted by the allocator: never what only a length field asked for, and for
 //! record data nothing at all.
-//!
-//! The one `unsafe` here forwards to the system's allocator.
-#![allow(unsafe_code, missing_docs)]
+#![allow(missing_docs)]
+
+#[path = "../../tests/fuzz/counting.rs"]
+mod counting;
 
 use bytes::{Buf, Bytes};
+use counting::measure;
 use esker_protocol::api::{APIS, Api, ApiKey};
 use esker_protocol::guard::Limits;
 use esker_protocol::segments::Segments;
@@ -12,53 +14,9 @@ use esker_protocol::{request, response};
 use kafka_protocol::messages::fetch_response::{FetchableTopicResponse, PartitionData};
 use kafka_protocol::messages::*;
 use kafka_protocol::protocol::StrBytes;
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
-
-struct Counting;
-
-thread_local! {
-    static LIVE: Cell<isize> = const { Cell::new(0) };
-    static PEAK: Cell<isize> = const { Cell::new(0) };
-    static ALLOCATIONS: Cell<usize> = const { Cell::new(0) };
-}
-
-fn grow(bytes: isize) {
-    LIVE.set(LIVE.get() + bytes);
-    PEAK.set(PEAK.get().max(LIVE.get()));
-}
-
-// SAFETY: every call goes to the system's allocator unchanged; the counters are plain thread-local numbers.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        grow(layout.size() as isize);
-        ALLOCATIONS.set(ALLOCATIONS.get() + 1);
-        // SAFETY: the caller keeps `alloc`'s contract.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        grow(-(layout.size() as isize));
-        // SAFETY: the caller keeps `dealloc`'s contract.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
 
 #[global_allocator]
-static COUNTING: Counting = Counting;
-
-struct Measured {
-    /// How much more was live at the worst moment than before, in bytes.
-    peak: usize,
-    allocations: usize,
-}
-
-fn measure<T>(work: impl FnOnce() -> T) -> (T, Measured) {
-    let (live, allocations) = (LIVE.get(), ALLOCATIONS.get());
-    PEAK.set(live);
-    let result = work();
-    (result, Measured { peak: (PEAK.get() - live) as usize, allocations: ALLOCATIONS.get() - allocations })
-}
+static COUNTING: counting::Counting = counting::Counting;
 
 fn frame(segments: &Segments) -> Bytes {
     let mut frame = segments.to_bytes();

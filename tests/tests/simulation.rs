@@ -6,6 +6,7 @@ mod simulation {
     mod broker;
     mod cast;
     mod compaction;
+    mod consumers;
     mod disk;
     mod executor;
     mod failures;
@@ -21,9 +22,12 @@ mod simulation {
     mod rewrites;
     mod rot;
     mod sample;
+    mod scrub;
     mod stage;
     mod store;
     mod story;
     mod swarm;
+    mod tier_compaction;
+    mod torn;
     mod trickle;
 }

@@ -1,21 +1,24 @@
-//! One TCP connection that carries requests in order, several at a time.
+//! One connection, TCP or TLS over it, that carries requests in order, several at a time.
 //!
 //! A [`Connection`] writes a frame and returns a [`Pending`] answer; a task reads answers and hands each to the oldest
 //! pending one, after checking its correlation id, since Kafka answers in request order. At opening it asks for the
 //! broker's versions, and each request goes at the newest one that both sides speak (see [`newest`]).
 
-use super::ClientError;
+use super::sasl::{Exchange, Sasl};
+use super::{ClientError, Security};
 use bytes::{Buf, BufMut, Bytes, BytesMut};
-use kafka_protocol::messages::{ApiVersionsRequest, ApiVersionsResponse, RequestHeader, ResponseHeader};
+use kafka_protocol::messages::{
+    ApiVersionsRequest, ApiVersionsResponse, RequestHeader, ResponseHeader, SaslAuthenticateRequest,
+    SaslHandshakeRequest,
+};
 use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, Request, StrBytes};
 use std::collections::{BTreeMap, VecDeque};
 use std::marker::PhantomData;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::oneshot;
 
 /// How long one answer may take.
@@ -37,7 +40,7 @@ struct Inner {
 }
 
 struct Writer {
-    half: OwnedWriteHalf,
+    half: Box<dyn AsyncWrite + Send + Unpin>,
     next: i32,
     frame: BytesMut,
 }
@@ -75,11 +78,33 @@ impl Connection {
     /// # Errors
     /// [`ClientError::Io`], or what the broker answers.
     pub async fn open(address: &str, client_id: &str) -> Result<Self, ClientError> {
-        let stream = tokio::time::timeout(LIMIT, TcpStream::connect(address))
+        Self::secured(address, client_id, &Security::default()).await
+    }
+
+    /// As [`Connection::open`], through TLS and SASL where `security` asks for them.
+    ///
+    /// # Errors
+    /// As [`Connection::open`]; [`ClientError::Refused`] where the two sides do not trust each other.
+    pub async fn secured(address: &str, client_id: &str, security: &Security) -> Result<Self, ClientError> {
+        tokio::time::timeout(LIMIT, Self::establish(address, client_id, security))
             .await
-            .map_err(|_| ClientError::TimedOut("connect"))??;
+            .map_err(|_| ClientError::TimedOut("connect"))?
+    }
+
+    async fn establish(address: &str, client_id: &str, security: &Security) -> Result<Self, ClientError> {
+        let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
-        let (reader, half) = stream.into_split();
+        let (reader, half): (Box<dyn AsyncRead + Send + Unpin>, Box<dyn AsyncWrite + Send + Unpin>) =
+            match &security.tls {
+                None => {
+                    let (reader, writer) = stream.into_split();
+                    (Box::new(reader), Box::new(writer))
+                }
+                Some(tls) => {
+                    let (reader, writer) = tokio::io::split(tls.wrap(address, stream).await?);
+                    (Box::new(reader), Box::new(writer))
+                }
+            };
         let waiting = Arc::new(Waiting::default());
         tokio::spawn(read_answers(reader, Arc::clone(&waiting)));
         let first = Self {
@@ -97,7 +122,34 @@ impl Connection {
         ClientError::check(answer.error_code, "ApiVersions")?;
         let versions = answer.api_keys.iter().map(|a| (a.api_key, (a.min_version, a.max_version))).collect();
         let inner = Arc::into_inner(first.inner).ok_or(ClientError::Closed)?;
-        Ok(Self { inner: Arc::new(Inner { versions, ..inner }) })
+        let connection = Self { inner: Arc::new(Inner { versions, ..inner }) };
+        if let Some(sasl) = &security.sasl {
+            connection.authenticate(sasl).await?;
+        }
+        Ok(connection)
+    }
+
+    /// Tells the broker who we are: the first thing after the versions.
+    async fn authenticate(&self, sasl: &Sasl) -> Result<(), ClientError> {
+        let name = sasl.mechanism.name();
+        let request = SaslHandshakeRequest::default().with_mechanism(StrBytes::from_static_str(name));
+        let answer = self.call(&request).await?;
+        if answer.error_code != 0 {
+            let offered: Vec<&str> = answer.mechanisms.iter().map(StrBytes::as_str).collect();
+            return Err(ClientError::Refused(format!("{name} is not offered, only {}", offered.join(", "))));
+        }
+        let refused = |why: &'static str| ClientError::Refused(format!("{name}: {why}"));
+        let mut exchange = sasl.begin().map_err(refused)?;
+        while let Exchange::Say(message, next) = exchange {
+            let request = SaslAuthenticateRequest::default().with_auth_bytes(Bytes::from(message));
+            let answer = self.call(&request).await?;
+            if answer.error_code != 0 {
+                let why = answer.error_message.as_ref().map_or("without a reason", StrBytes::as_str);
+                return Err(ClientError::Refused(format!("authentication failed: {why}")));
+            }
+            exchange = next.hear(&answer.auth_bytes).map_err(refused)?;
+        }
+        Ok(())
     }
 
     /// Whether the broker, or an error, has ended it.
@@ -187,6 +239,8 @@ impl Connection {
             queue.push_back((correlation, sender));
         }
         writer.half.write_all(frame).await?;
+        // TLS may keep the end of a record back.
+        writer.half.flush().await?;
         Ok(())
     }
 }
@@ -222,7 +276,7 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 }
 
 /// Hands answers to those who wait, until the connection ends; then nobody waits any more.
-async fn read_answers(mut reader: OwnedReadHalf, waiting: Arc<Waiting>) {
+async fn read_answers(mut reader: Box<dyn AsyncRead + Send + Unpin>, waiting: Arc<Waiting>) {
     while let Ok(frame) = read_frame(&mut reader).await {
         let next = lock(&waiting.queue).pop_front();
         match next {
@@ -236,7 +290,7 @@ async fn read_answers(mut reader: OwnedReadHalf, waiting: Arc<Waiting>) {
     queue.clear();
 }
 
-async fn read_frame(reader: &mut OwnedReadHalf) -> std::io::Result<Bytes> {
+async fn read_frame(reader: &mut (dyn AsyncRead + Send + Unpin)) -> std::io::Result<Bytes> {
     let length = reader.read_i32().await?;
     let length = usize::try_from(length).ok().filter(|l| (4..=MAX_FRAME).contains(l));
     let length = length.ok_or_else(|| std::io::Error::other("frame length out of bounds"))?;

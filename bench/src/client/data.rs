@@ -13,6 +13,7 @@ use kafka_protocol::messages::{
     FetchRequest, InitProducerIdRequest, ListOffsetsRequest, ProduceRequest, ProduceResponse,
 };
 use kafka_protocol::protocol::StrBytes;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// How long a read goes on that brings nothing although it should.
@@ -197,6 +198,39 @@ impl Client {
         let found = found.ok_or_else(|| ClientError::Malformed("no partition in a ListOffsets answer".into()))?;
         ClientError::check(found.error_code, "ListOffsets")?;
         Ok((found.offset >= 0).then_some((found.offset, found.timestamp)))
+    }
+
+    /// The offset at `at` of each partition, one request to each of their leaders; those without one are left out.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn offsets(
+        &self,
+        topic: &str,
+        partitions: impl IntoIterator<Item = i32>,
+        at: At,
+    ) -> Result<BTreeMap<i32, i64>, ClientError> {
+        let mut offsets = BTreeMap::new();
+        for (leader, partitions) in self.by_leader(topic, partitions).await? {
+            let parts = partitions.into_iter().map(|partition| {
+                ListOffsetsPartition::default().with_partition_index(partition).with_timestamp(at.wire())
+            });
+            let topic = ListOffsetsTopic::default()
+                .with_name(StrBytes::from_string(topic.to_owned()).into())
+                .with_partitions(parts.collect());
+            let request = ListOffsetsRequest::default()
+                .with_replica_id((-1).into())
+                .with_timeout_ms(30_000)
+                .with_topics(vec![topic]);
+            let answer = self.at(&leader).await?.call(&request).await?;
+            for found in answer.topics.into_iter().flat_map(|t| t.partitions) {
+                ClientError::check(found.error_code, "ListOffsets")?;
+                if found.offset >= 0 {
+                    offsets.insert(found.partition_index, found.offset);
+                }
+            }
+        }
+        Ok(offsets)
     }
 
     /// Every record of `from..to`, retried until it is all there.

@@ -25,6 +25,9 @@ pub enum ClientError {
     /// The broker's answer cannot be read.
     #[error("malformed: {0}")]
     Malformed(String),
+    /// The two sides do not trust each other: certificates, credentials.
+    #[error("refused: {0}")]
+    Refused(String),
     /// The two sides have no version of this request in common.
     #[error("the broker does not speak our versions of request {0}")]
     Unsupported(i16),
@@ -62,7 +65,7 @@ impl ClientError {
             Self::Kafka { code, .. } => {
                 kafka_protocol::ResponseError::try_from_code(*code).is_some_and(|e| e.is_retriable())
             }
-            Self::Malformed(_) | Self::Unsupported(_) => false,
+            Self::Malformed(_) | Self::Refused(_) | Self::Unsupported(_) => false,
         }
     }
 }

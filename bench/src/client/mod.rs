@@ -14,11 +14,20 @@ mod connection;
 mod data;
 mod error;
 mod groups;
+mod member;
+mod sasl;
+mod scram;
+mod security;
+mod tls;
 
 pub use admin::TopicView;
 pub use connection::{Connection, Pending};
 pub use data::{At, Fetched, Produced, Producer, fetch_request, produce_request, produced};
 pub use error::ClientError;
+pub use member::{Assignment, Member};
+pub use sasl::{Mechanism, Sasl};
+pub use security::Security;
+pub use tls::{Tls, TlsFiles};
 
 use kafka_protocol::messages::MetadataRequest;
 use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
@@ -39,6 +48,7 @@ const PAUSE: Duration = Duration::from_millis(20);
 pub struct Client {
     bootstrap: String,
     id: String,
+    security: Security,
     known: Arc<Mutex<Known>>,
 }
 
@@ -50,18 +60,34 @@ struct Known {
 }
 
 impl Client {
-    /// A client of the cluster behind `bootstrap` (`host:port`); connects when it is used.
+    /// A client of the cluster behind `bootstrap` (`host:port`, or several with commas); connects when it is used.
     pub fn new(bootstrap: impl Into<String>) -> Self {
-        Self { bootstrap: bootstrap.into(), id: "esker-bench".to_owned(), known: Arc::default() }
+        Self::secured(bootstrap, Security::default())
     }
 
-    /// A connection to the bootstrap address, shared with other calls.
+    /// As [`Client::new`], for a cluster that asks for TLS or SASL.
+    pub fn secured(bootstrap: impl Into<String>, security: Security) -> Self {
+        Self { bootstrap: bootstrap.into(), id: "esker-bench".to_owned(), security, known: Arc::default() }
+    }
+
+    /// Where it was told to find the cluster.
+    pub fn bootstrap(&self) -> &str {
+        &self.bootstrap
+    }
+
+    /// A connection to the first bootstrap address that answers, shared with other calls.
     ///
     /// # Errors
-    /// [`ClientError`] if it cannot be had.
+    /// [`ClientError`] if none can be had.
     pub async fn any(&self) -> Result<Connection, ClientError> {
-        let address = self.bootstrap.clone();
-        self.connection(&address).await
+        let mut last = ClientError::Closed;
+        for address in self.bootstrap.split(',').map(str::trim).filter(|address| !address.is_empty()) {
+            match self.connection(address).await {
+                Ok(connection) => return Ok(connection),
+                Err(error) => last = error,
+            }
+        }
+        Err(last)
     }
 
     /// A connection to the leader of a partition, shared with other calls.
@@ -79,7 +105,39 @@ impl Client {
     /// As [`Client::leader`].
     pub async fn own_connection(&self, topic: &str, partition: i32) -> Result<Connection, ClientError> {
         let address = self.leader_address(topic, partition).await?;
-        Connection::open(&address, &self.id).await
+        Connection::secured(&address, &self.id, &self.security).await
+    }
+
+    /// The partitions among `partitions` by the address of their leader, in the order of the addresses.
+    ///
+    /// # Errors
+    /// As [`Client::leader`], for the first that has none.
+    pub async fn by_leader(
+        &self,
+        topic: &str,
+        partitions: impl IntoIterator<Item = i32>,
+    ) -> Result<BTreeMap<String, Vec<i32>>, ClientError> {
+        let mut leaders: BTreeMap<String, Vec<i32>> = BTreeMap::new();
+        for partition in partitions {
+            leaders.entry(self.leader_address(topic, partition).await?).or_default().push(partition);
+        }
+        Ok(leaders)
+    }
+
+    /// A connection to `address`, shared with other calls.
+    ///
+    /// # Errors
+    /// [`ClientError`] if it cannot be had.
+    pub async fn at(&self, address: &str) -> Result<Connection, ClientError> {
+        self.connection(address).await
+    }
+
+    /// A new connection to `address`, for this caller alone.
+    ///
+    /// # Errors
+    /// [`ClientError`] if it cannot be had.
+    pub async fn own_at(&self, address: &str) -> Result<Connection, ClientError> {
+        Connection::secured(address, &self.id, &self.security).await
     }
 
     /// Forgets connections and leaders, so that the next call learns them anew.
@@ -112,7 +170,7 @@ impl Client {
         if let Some(connection) = known.connections.get(address).filter(|c| !c.is_closed()) {
             return Ok(connection.clone());
         }
-        let connection = Connection::open(address, &self.id).await?;
+        let connection = Connection::secured(address, &self.id, &self.security).await?;
         known.connections.insert(address.to_owned(), connection.clone());
         Ok(connection)
     }
@@ -130,18 +188,20 @@ impl Client {
         let answer = self.any().await?.call(&request).await?;
         let found = answer.topics.first().ok_or(ClientError::kafka(3, "metadata"))?;
         ClientError::check(found.error_code, "metadata")?;
-        let found = found
-            .partitions
-            .iter()
-            .find(|p| p.partition_index == partition)
-            .ok_or(ClientError::kafka(3, "metadata: no such partition"))?;
-        let broker = answer
-            .brokers
-            .iter()
-            .find(|b| b.node_id == found.leader_id)
-            .ok_or(ClientError::kafka(5, "metadata: no leader"))?;
-        let address = format!("{}:{}", broker.host.as_str(), broker.port);
-        self.known.lock().await.leaders.insert(key, address.clone());
-        Ok(address)
+        let addresses: BTreeMap<_, _> =
+            answer.brokers.iter().map(|b| (b.node_id, format!("{}:{}", b.host.as_str(), b.port))).collect();
+        // One answer tells of all partitions: ten thousand of them are not asked for one by one.
+        let mut known = self.known.lock().await;
+        for found in &found.partitions {
+            if let Some(address) = addresses.get(&found.leader_id) {
+                known.leaders.insert((topic.to_owned(), found.partition_index), address.clone());
+            }
+        }
+        let there = found.partitions.iter().any(|p| p.partition_index == partition);
+        match known.leaders.get(&key) {
+            Some(address) => Ok(address.clone()),
+            None if there => Err(ClientError::kafka(5, "metadata: no leader")),
+            None => Err(ClientError::kafka(3, "metadata: no such partition")),
+        }
     }
 }

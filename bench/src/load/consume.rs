@@ -1,23 +1,56 @@
-//! Reading: every partition from its start to its end, each connection's next fetch under way while the last is checked.
+//! WholeTopic what is there: every partition from its start to its end, by some connections, once or several times at once.
 
-use super::options::{Consume, Target};
+use super::crew::{Crew, Go, Job, Meters, ReadJob};
+use super::fetcher::{Cursor, Cursors, Part};
+use super::generator;
+use super::meter::Meter;
+use super::options::Consume;
 use super::payload::Tracker;
-use super::report::{self, Measured, Watch};
-use super::runtime;
-use crate::batch;
-use crate::client::{At, Client, ClientError, Connection, Pending};
-use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
-use kafka_protocol::messages::{FetchRequest, FetchResponse};
-use kafka_protocol::protocol::StrBytes;
+use super::reader::{Reader, SharedBook};
+use super::report;
+use super::schedule::Schedule;
+use super::stage::Extent;
+use super::workload::{Endpoint, Limits, Topics};
+use super::{Clock, runtime};
+use crate::client::ClientError;
+use crate::probe;
+use crate::probe::process::Sampler;
+use crate::results::{ClientSide, Direction, FailureKind, Flow, Process, Repeat, Report, Run, Verification, Work};
 use std::collections::BTreeMap;
-use std::time::Instant;
+use std::sync::Arc;
+use tokio::sync::watch;
 
-/// A partition that is being read.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Cursor {
-    pub(crate) partition: i32,
-    pub(crate) next: i64,
-    pub(crate) end: i64,
+/// What is read, and how.
+#[derive(Clone, Debug)]
+pub(crate) struct WholeTopic {
+    /// Where.
+    pub(crate) endpoint: Endpoint,
+    /// Which topic.
+    pub(crate) topic: String,
+    /// Connections that share the partitions.
+    pub(crate) connections: usize,
+    /// Times that everything is read at once.
+    pub(crate) fan_out: usize,
+    /// The most bytes of a fetch.
+    pub(crate) fetch: i32,
+}
+
+/// What one pass came to.
+pub(crate) struct Pass {
+    /// Records that were read, by all readers.
+    pub(crate) records: u64,
+    /// Bytes of their values.
+    pub(crate) bytes: u64,
+    /// Seconds from the first request to the last record.
+    pub(crate) seconds: f64,
+    /// What each reader of everything saw.
+    pub(crate) trackers: Vec<Tracker>,
+    /// Whether the generator was the bottleneck.
+    pub(crate) generator: generator::Verdict,
+    /// What the broker's process spent.
+    pub(crate) broker: Option<Process>,
+    /// Partitions of the topic.
+    partitions: u64,
 }
 
 /// The `consume` command.
@@ -25,178 +58,177 @@ pub(crate) struct Cursor {
 /// # Errors
 /// What the broker refuses, and a verification that fails.
 pub fn run(options: &Consume) -> anyhow::Result<()> {
+    let reading = WholeTopic {
+        endpoint: options.target.endpoint()?,
+        topic: options.target.topic.clone(),
+        connections: options.connections,
+        fan_out: options.fan_out,
+        fetch: options.fetch,
+    };
     for _ in 0..options.warmup_passes {
-        read_everything(&options.target, options.fetch)?;
+        read_everything(&reading)?;
     }
-    let mut passes = Vec::new();
-    let mut last = Tracker::default();
+    let name = options.disclose.name.clone().unwrap_or_else(|| "consume".to_owned());
+    let mut run = Run { name, ..Run::default() };
+    let mut last = None;
     for _ in 0..options.passes.max(1) {
-        let (measured, tracker) = read_everything(&options.target, options.fetch)?;
-        println!("{measured}");
-        passes.push(measured);
-        last = tracker;
+        let pass = read_everything(&reading)?;
+        run.repeats.push(repeat(&pass, options.slow_generator));
+        last = Some(pass);
     }
-    passes.sort_by(|a, b| a.megabytes_per_second().total_cmp(&b.megabytes_per_second()));
-    if let [lowest, .., highest] = &passes[..] {
-        println!(
-            "median {:.1} MB/s of {} passes [{:.1}-{:.1}]",
-            passes[passes.len() / 2].megabytes_per_second(),
-            passes.len(),
-            lowest.megabytes_per_second(),
-            highest.megabytes_per_second()
-        );
+    if let Some(pass) = last {
+        let client = reading.endpoint.client();
+        let (work, side) = (work(&reading, &pass), client_side(&reading));
+        run.disclosure =
+            runtime()?.block_on(probe::disclose(&options.disclose, work, side, &client, Some(&reading.topic)))?;
     }
-    report::verdict(last.seen(), last.faults(&BTreeMap::new()))
+    options.output.emit(&Report { runs: vec![run] })
 }
 
-/// Reads the whole topic once.
-pub(crate) fn read_everything(target: &Target, fetch: i32) -> anyhow::Result<(Measured, Tracker)> {
-    let cursors = runtime()?.block_on(cursors(target))?;
-    let threads = target.threads.clamp(1, target.connections.max(1));
-    let watch = Watch::start(target.pid)?;
-    let started = Instant::now();
-    let handles: Vec<_> = (0..threads)
-        .map(|thread| {
-            let target = target.clone();
-            let shares: Vec<Vec<Cursor>> = (thread..target.connections)
-                .step_by(threads)
-                .map(|connection| cursors.iter().skip(connection).step_by(target.connections).copied().collect())
-                .collect();
-            std::thread::spawn(move || -> anyhow::Result<Vec<(Tracker, u64)>> {
-                runtime()?.block_on(async {
-                    let tasks: Vec<_> = shares
-                        .into_iter()
-                        .filter(|share| !share.is_empty())
-                        .map(|share| tokio::spawn(read_share(target.clone(), share, fetch)))
-                        .collect();
-                    let mut read = Vec::new();
-                    for task in tasks {
-                        read.push(task.await??);
-                    }
-                    Ok(read)
-                })
-            })
-        })
-        .collect();
-    let mut tracker = Tracker::default();
-    let mut bytes = 0;
-    for handle in handles {
-        for (part, size) in handle.join().map_err(|_| anyhow::anyhow!("a reader died"))?? {
-            tracker.merge(part);
-            bytes += size;
-        }
+fn repeat(pass: &Pass, slow_generator: bool) -> Repeat {
+    let flow = Flow {
+        name: "readers".to_owned(),
+        direction: Direction::Consume,
+        records: pass.records,
+        bytes: pass.bytes,
+        requests: None,
+        seconds: pass.seconds,
+        latency: None,
+        series: Vec::new(),
+    };
+    let mut verification = Verification::default();
+    for tracker in &pass.trackers {
+        let faults = tracker.faults(&BTreeMap::new());
+        verification.records += tracker.seen();
+        verification.lost += faults.lost;
+        verification.duplicated += faults.duplicated;
+        verification.reordered += faults.reordered;
+        verification.corrupt += faults.corrupt;
     }
-    let seconds = started.elapsed().as_secs_f64();
-    let broker = watch.end()?;
-    let measured = Measured { what: "consume", records: tracker.seen(), bytes, seconds, latency: None, broker };
-    Ok((measured, tracker))
+    let mut repeat = Repeat {
+        flows: vec![flow],
+        verification: Some(verification),
+        process: pass.broker.clone(),
+        ..Repeat::default()
+    };
+    if !verification.is_clean() {
+        repeat.fail(FailureKind::Verification, format!("what was read is not what was written: {verification}"));
+    }
+    if let Some(limits) = pass.generator.limits.clone().filter(|_| !slow_generator) {
+        repeat.fail(FailureKind::Generator, limits);
+    }
+    repeat
 }
 
-/// Where every partition of the topic starts and ends now.
-pub(super) async fn cursors(target: &Target) -> anyhow::Result<Vec<Cursor>> {
-    let client = Client::new(&target.bootstrap);
-    let found = client.topics(Some(&target.topic)).await?;
-    let topic = found.first().ok_or_else(|| anyhow::anyhow!("no metadata of the topic"))?;
-    ClientError::check(topic.error, "Metadata")?;
-    let mut cursors = Vec::new();
-    for partition in 0..topic.partitions.len() as i32 {
-        let start = client.retry(|| client.offset(&target.topic, partition, At::Start)).await?;
-        let end = client.retry(|| client.offset(&target.topic, partition, At::End)).await?;
-        cursors.push(Cursor {
-            partition,
-            next: start.map_or(0, |(offset, _)| offset),
-            end: end.map_or(0, |(offset, _)| offset),
-        });
-    }
-    Ok(cursors)
-}
-
-/// Reads some partitions through one connection to the end; returns the bytes of their values as well.
-pub(crate) async fn read_share(target: Target, mut cursors: Vec<Cursor>, fetch: i32) -> anyhow::Result<(Tracker, u64)> {
-    let client = Client::new(&target.bootstrap);
-    let mut tracker = Tracker::default();
-    let mut bytes = 0;
-    cursors.retain(|cursor| cursor.next < cursor.end);
-    let Some(first) = cursors.first() else { return Ok((tracker, 0)) };
-    let connection = client.own_connection(&target.topic, first.partition).await?;
-    let mut pending = send(&connection, &target.topic, &cursors, fetch, 1_000).await?;
-    let mut moved = Instant::now();
-    loop {
-        let answer = pending.answer().await?;
-        let next = advance(&answer, &mut cursors)?;
-        if next {
-            moved = Instant::now();
-        }
-        anyhow::ensure!(moved.elapsed().as_secs() < 60, "no record for a minute, {} partitions unread", cursors.len());
-        let more = !cursors.is_empty();
-        let following = if more { Some(send(&connection, &target.topic, &cursors, fetch, 1_000).await?) } else { None };
-        bytes += check(&answer, &mut tracker, |_| {});
-        match following {
-            Some(following) => pending = following,
-            None => return Ok((tracker, bytes)),
-        }
+fn work(reading: &WholeTopic, pass: &Pass) -> Work {
+    Work {
+        name: "consume".to_owned(),
+        record_bytes: pass.bytes.checked_div(pass.records).unwrap_or_default(),
+        topics: 1,
+        partitions: pass.partitions,
+        consumers: (reading.connections * reading.fan_out) as u64,
+        parameters: BTreeMap::from([("fan-out".to_owned(), reading.fan_out.to_string())]),
+        data_bytes: pass.bytes / reading.fan_out.max(1) as u64,
+        ..Work::default()
     }
 }
 
-/// Asks for what comes next in each partition.
-pub(crate) async fn send(
-    connection: &Connection,
-    topic: &str,
-    cursors: &[Cursor],
-    fetch: i32,
-    wait_ms: i32,
-) -> Result<Pending<FetchResponse>, ClientError> {
-    let partitions = cursors.iter().map(|cursor| {
-        FetchPartition::default()
-            .with_partition(cursor.partition)
-            .with_fetch_offset(cursor.next)
-            .with_partition_max_bytes(fetch)
-    });
-    let topic = FetchTopic::default()
-        .with_topic(StrBytes::from_string(topic.to_owned()).into())
-        .with_partitions(partitions.collect());
-    let request = FetchRequest::default()
-        .with_max_wait_ms(wait_ms)
-        .with_min_bytes(1)
-        .with_max_bytes(fetch)
-        .with_topics(vec![topic]);
-    connection.send(&request).await
+fn client_side(reading: &WholeTopic) -> ClientSide {
+    ClientSide {
+        name: reading.endpoint.driver.name().to_owned(),
+        version: super::account::driver_version(reading.endpoint.driver),
+        fetch_bytes: Some(reading.fetch as u64),
+        connections: (reading.connections * reading.fan_out) as u64,
+        threads: reading.endpoint.threads as u64,
+        security: reading.endpoint.security.protocol().to_owned(),
+        ..ClientSide::default()
+    }
 }
 
-/// Moves the cursors behind what came, and drops those at their end; whether anything came.
+/// Reads the whole topic once, as many times at once as asked for.
 ///
-/// Partitions that had their turn go last: an answer is filled in the order of the request.
-pub(super) fn advance(answer: &FetchResponse, cursors: &mut Vec<Cursor>) -> Result<bool, ClientError> {
-    ClientError::check(answer.error_code, "Fetch")?;
-    let mut moved = Vec::new();
-    for partition in answer.responses.iter().flat_map(|topic| &topic.partitions) {
-        ClientError::check(partition.error_code, "Fetch")?;
-        let end = partition.records.as_deref().and_then(batch::end_offset);
-        if let Some(end) = end
-            && let Some(at) = cursors.iter().position(|c| c.partition == partition.partition_index)
-        {
-            moved.push(Cursor { next: end, ..cursors.remove(at) });
-        }
-    }
-    let any = !moved.is_empty();
-    cursors.extend(moved.into_iter().filter(|cursor| cursor.next < cursor.end));
-    Ok(any)
-}
-
-/// Checks every record of an answer; `arrived` hears the intended time of each. Returns the bytes of the values.
-pub(super) fn check(answer: &FetchResponse, tracker: &mut Tracker, mut arrived: impl FnMut(u64)) -> u64 {
-    let mut bytes = 0;
-    for partition in answer.responses.iter().flat_map(|topic| &topic.partitions) {
-        let Some(records) = &partition.records else { continue };
-        let read = batch::each_record(records, |record| {
-            bytes += record.value.map_or(0, <[u8]>::len) as u64;
-            if let Some(intended) = tracker.take(partition.partition_index, record.value) {
-                arrived(intended);
+/// # Errors
+/// What the broker refuses, and a partition that has fewer or more records than offsets.
+pub(crate) fn read_everything(reading: &WholeTopic) -> anyhow::Result<Pass> {
+    let clock = Clock::start();
+    let client = reading.endpoint.client();
+    let (topics, extent) = runtime()?.block_on(async {
+        let found = client.topics(Some(&reading.topic)).await?;
+        let topic = found.first().ok_or_else(|| anyhow::anyhow!("no metadata of the topic"))?;
+        ClientError::check(topic.error, "Metadata")?;
+        let topics = Topics {
+            name: reading.topic.clone(),
+            count: 1,
+            partitions: topic.partitions.len() as i32,
+            configs: Vec::new(),
+        };
+        let extent = Extent::now(&client, &topics).await?;
+        anyhow::Ok((topics, extent))
+    })?;
+    let names: Arc<[String]> = topics.names().into();
+    let (_over, is_over) = watch::channel(false);
+    let books: Vec<SharedBook> = (0..reading.fan_out.max(1)).map(|_| SharedBook::default()).collect();
+    let mut jobs = Vec::new();
+    for book in &books {
+        for connection in 0..reading.connections.max(1) {
+            let share = |(part, end): (&Part, &i64)| {
+                let next = extent.starts.get(part).copied().unwrap_or(0);
+                (*part, Cursor { next, end: *end })
+            };
+            let parts = extent.ends.iter().skip(connection).step_by(reading.connections.max(1));
+            let cursors: Cursors = parts.map(share).filter(|(_, cursor)| cursor.next < cursor.end).collect();
+            if cursors.is_empty() {
+                continue;
             }
-        });
-        if read.is_err() {
-            tracker.corrupt_batch();
+            let reader = Reader {
+                client: reading.endpoint.client(),
+                topics: Arc::clone(&names),
+                fetch: reading.fetch,
+                clock,
+                book: book.clone(),
+                meter: None,
+                over: is_over.clone(),
+                leaves_off: false,
+            };
+            let passes = Arc::default();
+            jobs.push(Job::Read(Box::new(ReadJob { kind: 0, reader, cursors, again: false, passes })));
         }
     }
-    bytes
+    let crew = Crew::start(&reading.endpoint, clock, jobs)?;
+    crew.wait_ready();
+    let now = clock.now();
+    let schedule = Schedule::one(now, now..u64::MAX);
+    let meters: Vec<Meters> = (0..crew.threads())
+        .map(|_| Meters { sent: Meter::new(&schedule), read: vec![Meter::new(&schedule)] })
+        .collect();
+    let sampler = reading.endpoint.pid.map(Sampler::start).transpose()?;
+    let generator = generator::Watch::start();
+    crew.go(Go { schedule: schedule.clone(), meters: meters.clone() });
+    let mut busy = generator.end();
+    while !crew.has_ended() {
+        std::thread::sleep(std::time::Duration::from_millis(2));
+        if !crew.is_ending() {
+            busy = generator.end();
+        }
+    }
+    let ended = clock.now();
+    crew.end()?;
+    let broker = sampler.map(Sampler::end).transpose()?;
+    let mut last = now;
+    for meter in meters.iter().flat_map(|meters| &meters.read) {
+        let counts = meter.lock();
+        last = last.max(counts.active.as_ref().map_or(now, |active| active.end));
+    }
+    let last = if last > now { last } else { ended };
+    let (mut records, mut bytes, mut trackers) = (0, 0, Vec::new());
+    for book in books {
+        let mut book = book.lock();
+        records += book.records;
+        bytes += book.bytes;
+        trackers.push(std::mem::take(&mut book.tracker));
+    }
+    let seconds = last.saturating_sub(now).max(1) as f64 / 1e9;
+    let generator = generator::Verdict::new(busy, &report::histogram(), Limits::default());
+    let partitions = topics.partitions as u64;
+    Ok(Pass { records, bytes, seconds, trackers, generator, broker, partitions })
 }

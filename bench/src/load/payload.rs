@@ -4,8 +4,9 @@
 //! checksum 4 | run 8 | stream 4 | partition 4 | sequence 8 | intended time 8 | padding
 //! ```
 //!
-//! A stream is one connection's records for one partition, numbered from 0. The checksum is a CRC-32C over everything
-//! behind it, so a record that was damaged, or ended up in another partition, is found whatever the broker says.
+//! A stream is one connection's records for one partition, numbered from 0; the upper half of its number is the topic's
+//! ([`stream`]). The checksum is a CRC-32C over everything behind it and the key, so a record that was damaged, or ended
+//! up in another partition or topic, is found whatever the broker says.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -13,34 +14,87 @@ use std::ops::Range;
 /// Bytes before the padding; the least size of a value.
 pub(super) const HEADER: usize = 36;
 
+/// The number of a connection's stream in a topic.
+pub(crate) fn stream(topic: u32, connection: u32) -> u32 {
+    topic << 16 | connection & 0xffff
+}
+
+/// The checksum of a value without its first four bytes, and of its key.
+fn checksum(rest: &[u8], key: &[u8]) -> u32 {
+    if key.is_empty() {
+        return crc_fast::crc32_iscsi(rest);
+    }
+    let mut digest = crc_fast::Digest::new(crc_fast::CrcAlgorithm::Crc32Iscsi);
+    digest.update(rest);
+    digest.update(key);
+    digest.finalize() as u32
+}
+
+/// What a padding is cut from, in bytes, where records must not resemble each other.
+const POOL: usize = 256 << 10;
+
 /// Writes the values of one run.
 #[derive(Clone, Debug)]
 pub(crate) struct Payloads {
     value: Vec<u8>,
+    /// Where paddings are cut from, and where the next one is; without, all records have the same.
+    pool: Vec<u8>,
+    at: usize,
 }
 
 impl Payloads {
     /// Values of `size` bytes, padded with bytes that do not compress.
     pub(crate) fn new(run: u64, stream: u32, size: usize) -> Self {
         let mut value = vec![0; size.max(HEADER)];
-        let mut noise = run | 1;
-        for byte in &mut value[HEADER..] {
-            noise = noise.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            *byte = (noise >> 56) as u8;
-        }
+        fill(&mut value[HEADER..], run, 1.0);
         value[4..12].copy_from_slice(&run.to_be_bytes());
         value[12..16].copy_from_slice(&stream.to_be_bytes());
-        Self { value }
+        Self { value, pool: Vec::new(), at: 0 }
     }
 
-    /// The value with this sequence.
+    /// As [`Payloads::new`], for records that are to be compressed: each has another padding, of which the part `random`
+    /// does not compress, or which comes from `given`.
+    pub(crate) fn varied(run: u64, stream: u32, size: usize, random: f64, given: Option<&[u8]>) -> Self {
+        let mut pool = vec![0; POOL + size];
+        match given {
+            Some(given) if !given.is_empty() => {
+                pool.iter_mut().zip(given.iter().cycle()).for_each(|(to, from)| *to = *from);
+            }
+            _ => fill(&mut pool, run, random),
+        }
+        Self { pool, ..Self::new(run, stream, size) }
+    }
+
+    /// The value with this sequence, of a record without a key.
     pub(crate) fn write(&mut self, partition: i32, sequence: u64, intended: u64) -> &[u8] {
+        self.write_keyed(&[], partition, sequence, intended)
+    }
+
+    /// The value with this sequence, of a record with this key.
+    pub(crate) fn write_keyed(&mut self, key: &[u8], partition: i32, sequence: u64, intended: u64) -> &[u8] {
         self.value[16..20].copy_from_slice(&partition.to_be_bytes());
         self.value[20..28].copy_from_slice(&sequence.to_be_bytes());
         self.value[28..36].copy_from_slice(&intended.to_be_bytes());
-        let checksum = crc_fast::crc32_iscsi(&self.value[4..]);
+        if !self.pool.is_empty() {
+            // A step that no cache line divides, so that it takes long until a place comes again.
+            let length = self.value.len() - HEADER;
+            self.at = (self.at + 4_099) % POOL;
+            self.value[HEADER..].copy_from_slice(&self.pool[self.at..self.at + length]);
+        }
+        let checksum = checksum(&self.value[4..], key);
         self.value[..4].copy_from_slice(&checksum.to_be_bytes());
         &self.value
+    }
+}
+
+/// Bytes by chance; of each 64, the part `random` is, and the rest is zero.
+fn fill(bytes: &mut [u8], seed: u64, random: f64) {
+    let mut noise = seed | 1;
+    let some = (random.clamp(0.0, 1.0) * 64.0).round() as usize;
+    for (at, byte) in bytes.iter_mut().enumerate() {
+        // The multiplier and increment of Knuth's MMIX.
+        noise = noise.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        *byte = if at % 64 < some { (noise >> 56) as u8 } else { 0 };
     }
 }
 
@@ -56,9 +110,9 @@ pub(super) struct Payload {
 
 impl Payload {
     /// `None` if the bytes are not what was written.
-    pub(super) fn read(value: &[u8]) -> Option<Self> {
+    pub(super) fn read(key: &[u8], value: &[u8]) -> Option<Self> {
         let (checksum, rest) = value.split_first_chunk::<4>()?;
-        if rest.len() < HEADER - 4 || u32::from_be_bytes(*checksum) != crc_fast::crc32_iscsi(rest) {
+        if rest.len() < HEADER - 4 || u32::from_be_bytes(*checksum) != self::checksum(rest, key) {
             return None;
         }
         let number = |at: usize| rest.get(at..at + 8).and_then(|b| b.try_into().ok()).map(u64::from_be_bytes);
@@ -100,10 +154,24 @@ impl std::fmt::Display for Faults {
     }
 }
 
+/// What must be there of what was acknowledged.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Expect {
+    /// Everything.
+    #[default]
+    All,
+    /// Everything from some record of each stream on: retention took the rest.
+    Newest,
+    /// The newest record of each key: compaction took others.
+    NewestOfKeys,
+}
+
 /// Follows every stream of what is read.
 #[derive(Clone, Debug, Default)]
 pub struct Tracker {
+    expect: Expect,
     streams: BTreeMap<(u64, u32, i32), Stream>,
+    keys: BTreeMap<Box<[u8]>, u64>,
     seen: u64,
     duplicated: u64,
     reordered: u64,
@@ -117,12 +185,25 @@ struct Stream {
 }
 
 impl Tracker {
-    /// Takes the value of a record of `partition` into account; returns its intended time if it is sound.
-    pub fn take(&mut self, partition: i32, value: Option<&[u8]>) -> Option<u64> {
+    /// Follows what is read of topics of which not everything needs to be there.
+    pub fn expecting(expect: Expect) -> Self {
+        Self { expect, ..Self::default() }
+    }
+
+    /// Takes a record of a topic's partition into account; returns its intended time if it is sound.
+    pub fn take(&mut self, topic: u32, partition: i32, key: Option<&[u8]>, value: Option<&[u8]>) -> Option<u64> {
         self.seen += 1;
-        match value.and_then(Payload::read).filter(|payload| payload.partition == partition) {
+        let key = key.unwrap_or_default();
+        let read = value.and_then(|value| Payload::read(key, value));
+        match read.filter(|payload| payload.partition == partition && payload.stream >> 16 == topic) {
             Some(payload) => {
                 self.sequence((payload.run, payload.stream, partition), payload.sequence);
+                if self.expect == Expect::NewestOfKeys {
+                    match self.keys.get_mut(key) {
+                        Some(newest) => *newest = payload.sequence,
+                        None => drop(self.keys.insert(key.into(), payload.sequence)),
+                    }
+                }
                 Some(payload.intended)
             }
             None => {
@@ -144,7 +225,8 @@ impl Tracker {
 
     /// What is wrong so far; `acknowledged` says how many records each stream (run, stream, partition) must have.
     pub fn faults(&self, acknowledged: &BTreeMap<(u64, u32, i32), u64>) -> Faults {
-        let inside: u64 = self.streams.values().flat_map(|s| &s.missing).map(|m| m.end - m.start).sum();
+        let fine = |missing: &&Range<u64>| self.expect != Expect::Newest || missing.start > 0;
+        let inside: u64 = self.streams.values().flat_map(|s| &s.missing).filter(fine).map(|m| m.end - m.start).sum();
         let behind: u64 = acknowledged
             .iter()
             .map(|(key, count)| count.saturating_sub(self.streams.get(key).map_or(0, |s| s.next)))
@@ -152,9 +234,15 @@ impl Tracker {
         Faults { lost: inside + behind, duplicated: self.duplicated, reordered: self.reordered, corrupt: self.corrupt }
     }
 
+    /// How many of these keys' newest records (key, sequence) were not seen, or are not the newest that were seen.
+    pub fn stale_keys(&self, newest: &BTreeMap<Box<[u8]>, u64>) -> u64 {
+        newest.iter().filter(|(key, sequence)| self.keys.get(*key) != Some(sequence)).count() as u64
+    }
+
     /// Takes in what another tracker saw of other partitions.
     pub fn merge(&mut self, other: Self) {
         self.streams.extend(other.streams);
+        self.keys.extend(other.keys);
         self.seen += other.seen;
         self.duplicated += other.duplicated;
         self.reordered += other.reordered;
@@ -164,7 +252,8 @@ impl Tracker {
     fn sequence(&mut self, key: (u64, u32, i32), sequence: u64) {
         let stream = self.streams.entry(key).or_default();
         if sequence >= stream.next {
-            if sequence > stream.next {
+            // Of what compaction leaves, gaps say nothing.
+            if sequence > stream.next && self.expect != Expect::NewestOfKeys {
                 stream.missing.push(stream.next..sequence);
             }
             stream.next = sequence + 1;
@@ -188,7 +277,7 @@ mod tests {
         let mut payloads = Payloads::new(7, 1, 100);
         let mut tracker = Tracker::default();
         for sequence in sequences {
-            assert_eq!(tracker.take(0, Some(payloads.write(0, *sequence, 5))), Some(5));
+            assert_eq!(tracker.take(0, 0, None, Some(payloads.write(0, *sequence, 5))), Some(5));
         }
         tracker.faults(&BTreeMap::from([((7, 1, 0), acknowledged)]))
     }
@@ -204,13 +293,60 @@ mod tests {
     }
 
     #[test]
-    fn damage_and_the_wrong_partition_are_corruption() {
-        let mut value = Payloads::new(7, 1, 100).write(3, 0, 0).to_vec();
+    fn damage_and_the_wrong_place_are_corruption() {
+        let mut value = Payloads::new(7, stream(2, 1), 100).write_keyed(b"key", 3, 0, 0).to_vec();
         let mut tracker = Tracker::default();
-        assert_eq!(tracker.take(4, Some(&value)), None);
+        assert_eq!(tracker.take(2, 3, Some(b"key"), Some(&value)), Some(0));
+        // Another partition, another topic, another key, none.
+        assert_eq!(tracker.take(2, 4, Some(b"key"), Some(&value)), None);
+        assert_eq!(tracker.take(1, 3, Some(b"key"), Some(&value)), None);
+        assert_eq!(tracker.take(2, 3, Some(b"kex"), Some(&value)), None);
+        assert_eq!(tracker.take(2, 3, None, Some(&value)), None);
         value[50] ^= 1;
-        assert_eq!(tracker.take(3, Some(&value)), None);
-        assert_eq!(tracker.take(3, None), None);
-        assert_eq!(tracker.faults(&BTreeMap::new()).corrupt, 3);
+        assert_eq!(tracker.take(2, 3, Some(b"key"), Some(&value)), None);
+        assert_eq!(tracker.take(2, 3, Some(b"key"), None), None);
+        assert_eq!(tracker.faults(&BTreeMap::new()), Faults { corrupt: 6, ..Faults::default() });
+    }
+
+    #[test]
+    fn records_compress_as_far_as_is_asked_for() {
+        let packed = |mut payloads: Payloads| {
+            let values: Vec<u8> = (0..64).flat_map(|at| payloads.write(0, at, at).to_vec()).collect();
+            zstd::encode_all(&values[..], 1).unwrap().len() as f64 / values.len() as f64
+        };
+        let (none, half) = (packed(Payloads::varied(7, 1, 1_024, 1.0, None)), Payloads::varied(7, 1, 1_024, 0.5, None));
+        let half = packed(half);
+        assert!(none > 0.95 && (0.4..0.65).contains(&half), "{none} {half}");
+        assert!(packed(Payloads::varied(7, 1, 1_024, 1.0, Some(b"abc"))) < 0.1);
+    }
+
+    #[test]
+    fn what_retention_took_is_not_lost_and_what_is_behind_it_is() {
+        let read = |sequences: &[u64]| {
+            let mut payloads = Payloads::new(7, 1, 100);
+            let mut tracker = Tracker::expecting(Expect::Newest);
+            for sequence in sequences {
+                tracker.take(0, 0, None, Some(payloads.write(0, *sequence, 5)));
+            }
+            tracker.faults(&BTreeMap::from([((7, 1, 0), 10)])).lost
+        };
+        assert_eq!((read(&[7, 8, 9]), read(&[6, 8, 9]), read(&[7, 8])), (0, 1, 1));
+    }
+
+    #[test]
+    fn compaction_may_take_all_but_the_newest_of_a_key() {
+        let read = |records: &[(&[u8], u64)]| {
+            let mut payloads = Payloads::new(7, 1, 100);
+            let mut tracker = Tracker::expecting(Expect::NewestOfKeys);
+            for (key, sequence) in records {
+                tracker.take(0, 0, Some(key), Some(payloads.write_keyed(key, 0, *sequence, 5)));
+            }
+            let newest = BTreeMap::from([(Box::from(&b"a"[..]), 8), (Box::from(&b"b"[..]), 9)]);
+            (tracker.stale_keys(&newest), tracker.faults(&BTreeMap::from([((7, 1, 0), 10)])))
+        };
+        assert_eq!(read(&[(b"a", 3), (b"a", 8), (b"b", 9)]), (0, Faults::default()));
+        assert_eq!(read(&[(b"a", 3), (b"b", 9)]).0, 1);
+        // The end of a stream is its newest record, of whichever key.
+        assert_eq!(read(&[(b"a", 8), (b"b", 7)]), (1, Faults { lost: 1, reordered: 0, duplicated: 1, corrupt: 0 }));
     }
 }

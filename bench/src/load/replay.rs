@@ -7,11 +7,11 @@
 //! replayed RECORDS BYTES SECONDS
 //! ```
 
-use super::consume::{self, Cursor};
+use super::fetcher::{Cursor, Cursors, Fetcher};
 use super::options::Replay;
 use super::payload::Tracker;
 use super::runtime;
-use crate::client::{At, Client};
+use crate::client::At;
 use std::collections::BTreeMap;
 use std::io::Read;
 use std::sync::Arc;
@@ -57,14 +57,14 @@ impl std::str::FromStr for Replayed {
 /// What the broker refuses, and a verification that fails.
 pub fn run(options: &Replay) -> anyhow::Result<()> {
     let stop = Arc::new(AtomicBool::new(false));
-    let threads = options.target.threads.clamp(1, options.target.connections.max(1));
+    let threads = options.target.threads.clamp(1, options.connections.max(1));
     let started = Instant::now();
     let handles: Vec<_> = (0..threads)
         .map(|thread| {
             let (options, stop) = (options.clone(), Arc::clone(&stop));
             std::thread::spawn(move || -> anyhow::Result<Replayed> {
                 runtime()?.block_on(async {
-                    let tasks: Vec<_> = (thread..options.target.connections)
+                    let tasks: Vec<_> = (thread..options.connections)
                         .step_by(threads)
                         .map(|connection| tokio::spawn(replay(options.clone(), connection, Arc::clone(&stop))))
                         .collect();
@@ -95,7 +95,7 @@ pub fn run(options: &Replay) -> anyhow::Result<()> {
 /// One connection's passes.
 async fn replay(options: Replay, connection: usize, stop: Arc<AtomicBool>) -> anyhow::Result<Replayed> {
     let topic = &options.target.topic;
-    let client = Client::new(&options.target.bootstrap);
+    let client = options.target.own_client()?;
     let partitions = client.topics(Some(topic)).await?.first().map_or(0, |topic| topic.partitions.len());
     anyhow::ensure!(partitions > 0, "there is no topic {topic}");
     let partition = (connection % partitions) as i32;
@@ -104,22 +104,24 @@ async fn replay(options: Replay, connection: usize, stop: Arc<AtomicBool>) -> an
     anyhow::ensure!(from < end, "partition {partition} has no history but the local one");
     let connection = client.own_connection(topic, partition).await?;
     let mut read = Replayed::default();
-    let start = Cursor { partition, next: from, end };
-    let (mut cursors, mut tracker) = (vec![start], Tracker::default());
+    let whole = Cursors::from([((0, partition), Cursor { next: from, end })]);
+    let topics: Arc<[String]> = Arc::new([topic.clone()]);
+    let begin = || Fetcher::new(connection.clone(), Arc::clone(&topics), whole.clone(), options.fetch, 500);
+    let (mut fetcher, mut tracker) = (begin(), Tracker::default());
     let mut moved = Instant::now();
-    let mut pending = consume::send(&connection, topic, &cursors, options.fetch, 500).await?;
+    let mut pending = fetcher.send().await?;
     while !stop.load(Ordering::Acquire) {
         let answer = pending.answer().await?;
-        if consume::advance(&answer, &mut cursors)? {
+        if fetcher.advance(&answer)? {
             moved = Instant::now();
         }
         anyhow::ensure!(moved.elapsed() < STALLED, "no record of partition {partition} for {STALLED:?}");
-        let pass_is_over = cursors.is_empty();
+        let pass_is_over = fetcher.cursors().is_empty();
         if pass_is_over {
-            cursors.push(start);
+            fetcher = begin();
         }
-        pending = consume::send(&connection, topic, &cursors, options.fetch, 500).await?;
-        read.bytes += consume::check(&answer, &mut tracker, |_| {});
+        pending = fetcher.send().await?;
+        read.bytes += fetcher.check(&answer, &mut tracker, |_| {});
         // The last answer of a pass may go on behind its end, into what is local.
         let faults = tracker.faults(&BTreeMap::new());
         anyhow::ensure!(faults.none(), "partition {partition} reads otherwise than it was written: {faults}");

@@ -4,9 +4,13 @@
 //! fails) finds the same senders and readers, which never stop.
 
 use super::report;
+use super::workload::Workload;
 use hdrhistogram::Histogram;
 use std::ops::Range;
 use std::sync::Arc;
+
+/// Until everybody has heard of it, in nanoseconds.
+const HEAD_START: u64 = 100_000_000;
 
 /// Times in nanoseconds of the run's clock.
 #[derive(Clone, Debug)]
@@ -30,18 +34,25 @@ impl Schedule {
         Self::new(start, std::iter::once(phase).collect())
     }
 
+    /// A workload's warm-up and its one phase, from now on.
+    pub(super) fn after(now: u64, workload: &Workload) -> Self {
+        let start = now + HEAD_START;
+        let measure = start + (workload.warmup * 1e9) as u64;
+        Self::one(start, measure..measure + (workload.seconds * 1e9) as u64)
+    }
+
     /// The phases, in order.
     pub(crate) fn phases(&self) -> &[Range<u64>] {
         &self.phases
     }
 
     /// From the first phase's start to the last one's end.
-    pub(super) fn measured(&self) -> Range<u64> {
+    pub(crate) fn measured(&self) -> Range<u64> {
         self.phases.first().map_or(self.end, |first| first.start)..self.end
     }
 
     /// How long that is.
-    pub(super) fn seconds(&self) -> f64 {
+    pub(crate) fn seconds(&self) -> f64 {
         let Range { start, end } = self.measured();
         (end - start) as f64 / 1e9
     }
@@ -71,7 +82,7 @@ impl Latencies {
     }
 
     /// Adds those of another sender or reader of the same schedule.
-    pub(super) fn add(&mut self, other: &Self) {
+    pub(crate) fn add(&mut self, other: &Self) {
         for (to, from) in self.phases.iter_mut().zip(&other.phases) {
             // They have the same bounds.
             let _ = to.add(from);
@@ -84,7 +95,7 @@ impl Latencies {
     }
 
     /// Those of all phases together.
-    pub(super) fn total(&self) -> Histogram<u64> {
+    pub(crate) fn total(&self) -> Histogram<u64> {
         let mut total = report::histogram();
         for phase in &self.phases {
             let _ = total.add(phase);

@@ -26,17 +26,16 @@ const BROKER: i8 = 4;
 /// `ConfigEntry.ConfigSource.DEFAULT_CONFIG`.
 const DEFAULT: i8 = 5;
 
-/// Asks the broker at `bootstrap` about itself, and about `topic` if one is named.
+/// Asks the broker that `client` knows about itself, and about `topic` if one is named.
 ///
 /// A broker that does not speak a request, or refuses it, is described without what it would have said.
 ///
 /// # Errors
 /// If there is no broker.
-pub async fn ask(bootstrap: &str, topic: Option<&str>) -> Result<BrokerSide, ClientError> {
-    let client = Client::new(bootstrap);
+pub async fn ask(client: &Client, topic: Option<&str>) -> Result<BrokerSide, ClientError> {
     let connection = client.any().await?;
     let apis = connection.versions().iter().map(|(key, (_, newest))| (*key, *newest)).collect();
-    let mut side = BrokerSide { bootstrap: bootstrap.to_owned(), apis, ..BrokerSide::default() };
+    let mut side = BrokerSide { bootstrap: client.bootstrap().to_owned(), apis, ..BrokerSide::default() };
     let request = ApiVersionsRequest::default()
         .with_client_software_name(StrBytes::from_static_str("esker-bench"))
         .with_client_software_version(StrBytes::from_static_str(env!("CARGO_PKG_VERSION")));
@@ -48,11 +47,11 @@ pub async fn ask(bootstrap: &str, topic: Option<&str>) -> Result<BrokerSide, Cli
         side.brokers.sort_unstable();
     }
     if let Some(first) = side.brokers.first() {
-        side.configs = configs(&client, BROKER, &first.to_string()).await.unwrap_or_default();
+        side.configs = configs(client, BROKER, &first.to_string()).await.unwrap_or_default();
     }
     if let Some(topic) = topic {
-        side.topic_configs = configs(&client, TOPIC, topic).await.unwrap_or_default();
-        side.replication = replication(&client, topic).await.ok();
+        side.topic_configs = configs(client, TOPIC, topic).await.unwrap_or_default();
+        side.replication = replication(client, topic).await.ok();
     }
     let min_isr = side.topic_configs.get("min.insync.replicas").or_else(|| side.configs.get("min.insync.replicas"));
     side.min_isr = min_isr.and_then(|value| value.parse().ok());

@@ -7,6 +7,7 @@ pub mod disk;
 pub mod machine;
 pub mod process;
 
+use crate::client::Client;
 use crate::results::{ClientSide, Disclosure, Work};
 use clap::Args;
 use std::path::PathBuf;
@@ -26,7 +27,7 @@ pub struct DiscloseOptions {
 }
 
 /// Everything that must be told of a run that is about to start: `work` and `client` as the caller has set them up, the
-/// broker at `bootstrap` and its `topic`, which is there, and this machine.
+/// broker that `client` asks and its `topic`, which is there, and this machine.
 ///
 /// # Errors
 /// If the broker cannot be asked, or the disk cannot be probed.
@@ -34,10 +35,10 @@ pub async fn disclose(
     options: &DiscloseOptions,
     work: Work,
     client: ClientSide,
-    bootstrap: &str,
+    asking: &Client,
     topic: Option<&str>,
 ) -> anyhow::Result<Disclosure> {
-    let mut broker = broker::ask(bootstrap, topic).await?;
+    let mut broker = broker::ask(asking, topic).await?;
     broker.software.clone_from(&options.software);
     let mut machine = machine::this();
     machine.sync = options.sync_probe.as_deref().map(disk::probe).transpose()?;

@@ -2,7 +2,7 @@
 
 use super::fill::Fill;
 use crate::client::{At, Client, ClientError};
-use crate::load::{produce, runtime};
+use crate::load::{new_run, runtime};
 use std::time::{Duration, Instant};
 
 /// Bytes of records in a batch.
@@ -32,7 +32,7 @@ impl History {
     /// # Errors
     /// What the broker refuses, and an upload that does not go on.
     pub fn make(&self, bootstrap: &str) -> anyhow::Result<Vec<i64>> {
-        let run = produce::new_run()?;
+        let run = new_run()?;
         runtime()?.block_on(async {
             let client = Client::new(bootstrap);
             let segment = self.segment_bytes.to_string();

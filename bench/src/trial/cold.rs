@@ -23,15 +23,14 @@
 use super::plain::{self, Plain};
 use super::ratio::Ratios;
 use crate::batch;
-use crate::client::Connection;
-use crate::load::consume::{self, Cursor};
-use crate::load::options::Target;
-use crate::load::runtime;
+use crate::client::{Client, Connection};
+use crate::load::{Cursor, Cursors, Fetcher, Tracker, runtime};
 use crate::rig::store::{Store, StoreSpeed};
 use crate::rig::{Broker, History};
 use clap::Args;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// What a cold read may take besides its two round trips.
@@ -41,6 +40,8 @@ const GOAL: f64 = 0.8;
 /// Bytes of a range, and ranges at a time: the broker's own.
 const RANGE: u64 = 1 << 20;
 const READERS: usize = 24;
+/// How long a reader goes on without a record.
+const STALLED: Duration = Duration::from_secs(60);
 /// How long plain GETs go on in one turn.
 const PLAIN: Duration = Duration::from_secs(1);
 
@@ -94,17 +95,11 @@ pub fn run(options: &Cold) -> anyhow::Result<()> {
     };
     println!("{} MB of history in {speed}", options.history);
     let local_start = history.make(broker.bootstrap())?.first().copied().unwrap_or(0);
-    let target = Target {
-        bootstrap: broker.bootstrap().to_owned(),
-        topic: history.topic.clone(),
-        pid: Some(broker.pid()),
-        threads: 1,
-        connections: 1,
-    };
-    let whole = Cursor { partition: 0, next: 0, end: local_start };
+    let whole = Cursor { next: 0, end: local_start };
     let met = runtime()?.block_on(async {
-        let soon = first_records(options, &history, &target, &store, whole).await?;
-        let fast = end_to_end(options, &target, &store, whole).await?;
+        let client = Client::new(broker.bootstrap());
+        let soon = first_records(options, &history, &client, &store, whole).await?;
+        let fast = end_to_end(options, &history, &client, &store, whole).await?;
         anyhow::Ok(soon && fast)
     })?;
     broker.complaints().iter().for_each(|line| println!("broker: {line}"));
@@ -116,12 +111,11 @@ pub fn run(options: &Cold) -> anyhow::Result<()> {
 async fn first_records(
     options: &Cold,
     history: &History,
-    target: &Target,
+    client: &Client,
     store: &Store,
     whole: Cursor,
 ) -> anyhow::Result<bool> {
-    let client = crate::client::Client::new(&target.bootstrap);
-    let connection = client.own_connection(&target.topic, 0).await?;
+    let connection = client.own_connection(&history.topic, 0).await?;
     let mut plain = Plain::connect(store.address()).await?;
     let objects = plain.list().await?;
     let object = objects.iter().max_by_key(|object| object.size).ok_or_else(|| anyhow::anyhow!("an empty store"))?;
@@ -137,7 +131,7 @@ async fn first_records(
         // Further apart than units are long, and not at the start of anything.
         let step = whole.end / reads_wanted;
         let at = read * step + step * 37 / 100;
-        reads.push(first_record(&connection, target, Cursor { next: at, ..whole }, options.fetch).await?);
+        reads.push(first_record(&connection, history, Cursor { next: at, ..whole }, options.fetch).await?);
     }
     let trip = quantile(&mut trips, 0.5);
     let bound = 2 * trip + ALLOWANCE;
@@ -151,16 +145,22 @@ async fn first_records(
     Ok(met)
 }
 
+/// Reads the one partition from `cursor` on.
+fn reader(connection: &Connection, history: &History, cursor: Cursor, fetch: i32, wait_ms: i32) -> Fetcher {
+    let cursors = Cursors::from([((0, 0), cursor)]);
+    Fetcher::new(connection.clone(), Arc::new([history.topic.clone()]), cursors, fetch, wait_ms)
+}
+
 /// The time until the record at the cursor is decoded.
 async fn first_record(
     connection: &Connection,
-    target: &Target,
+    history: &History,
     cursor: Cursor,
     fetch: i32,
 ) -> anyhow::Result<Duration> {
+    let mut fetcher = reader(connection, history, cursor, fetch, 5_000);
     let started = Instant::now();
-    let pending = consume::send(connection, &target.topic, &[cursor], fetch, 5_000).await?;
-    let answer = pending.answer().await?;
+    let answer = fetcher.send().await?.answer().await?;
     let mut found = None;
     for partition in answer.responses.iter().flat_map(|topic| &topic.partitions) {
         crate::client::ClientError::check(partition.error_code, "Fetch")?;
@@ -175,14 +175,21 @@ async fn first_record(
 }
 
 /// The whole history by one reader, and plain GETs, in turn.
-async fn end_to_end(options: &Cold, target: &Target, store: &Store, whole: Cursor) -> anyhow::Result<bool> {
+async fn end_to_end(
+    options: &Cold,
+    history: &History,
+    client: &Client,
+    store: &Store,
+    whole: Cursor,
+) -> anyhow::Result<bool> {
     let objects = Plain::connect(store.address()).await?.list().await?;
     let get = || plain::throughput(store.address(), &objects, RANGE, READERS, PLAIN);
     let mut ratios = Ratios::default();
     let mut before = get().await?;
     for _ in 0..options.rounds.max(1) {
         let started = Instant::now();
-        let (tracker, bytes) = consume::read_share(target.clone(), vec![whole], options.fetch).await?;
+        let connection = client.own_connection(&history.topic, 0).await?;
+        let (tracker, bytes) = read(reader(&connection, history, whole, options.fetch, 1_000)).await?;
         let read = bytes as f64 / started.elapsed().as_secs_f64();
         let faults = tracker.faults(&BTreeMap::new());
         anyhow::ensure!(faults.none() && tracker.seen() >= whole.end as u64, "{faults}, {} records", tracker.seen());
@@ -194,6 +201,27 @@ async fn end_to_end(options: &Cold, target: &Target, store: &Store, whole: Curso
     let met = ratios.median() >= GOAL;
     println!("a cold reader's part of what the store gives: {ratios}: {}", if met { "met" } else { "not met" });
     Ok(met)
+}
+
+/// Reads to the end, the next fetch under way while the last is checked; what was seen, and the bytes of the values.
+async fn read(mut fetcher: Fetcher) -> anyhow::Result<(Tracker, u64)> {
+    let (mut tracker, mut bytes) = (Tracker::default(), 0);
+    let mut moved = Instant::now();
+    let mut pending = fetcher.send().await?;
+    loop {
+        let answer = pending.answer().await?;
+        if fetcher.advance(&answer)? {
+            moved = Instant::now();
+        }
+        anyhow::ensure!(moved.elapsed() < STALLED, "no record for {STALLED:?}");
+        let is_over = fetcher.cursors().is_empty();
+        let following = if is_over { None } else { Some(fetcher.send().await?) };
+        bytes += fetcher.check(&answer, &mut tracker, |_| {});
+        match following {
+            Some(following) => pending = following,
+            None => return Ok((tracker, bytes)),
+        }
+    }
 }
 
 /// The value below which `part` of the values are.

@@ -18,8 +18,9 @@
 use super::hot;
 use super::ratio::Ratios;
 use crate::client::{At, Client, ClientError};
-use crate::load::process::Usage;
-use crate::load::{Clock, Schedule, consume, measure, produce, report, runtime};
+use crate::load::consume::{self, WholeTopic};
+use crate::load::{Clock, Schedule, measure, report, runtime};
+use crate::probe::process::Reading;
 use crate::rig::Broker;
 use crate::rig::store::{Store, StoreSpeed};
 use crate::store::Fault;
@@ -34,12 +35,12 @@ const SETTLING: f64 = 0.4;
 /// How long the broker may take to have everything in the store once it is well again.
 const RECOVERY: Duration = Duration::from_secs(60);
 /// Small segments that are uploaded soon, and kept nowhere else.
-const CONFIGS: [&str; 5] = [
-    "segment.bytes=1048576",
-    "tail.max.bytes=1048576",
-    "tail.max.ms=500",
-    "local.retention.bytes=1",
-    "remote.storage.enable=true",
+const CONFIGS: [(&str, &str); 5] = [
+    ("segment.bytes", "1048576"),
+    ("tail.max.bytes", "1048576"),
+    ("tail.max.ms", "500"),
+    ("local.retention.bytes", "1"),
+    ("remote.storage.enable", "true"),
 ];
 
 /// Options of `faults`.
@@ -90,7 +91,6 @@ pub fn run(options: &Faults) -> anyhow::Result<()> {
     store.keep_to(&broker.history_cores()?)?;
     println!("{} records/s of {} bytes, acks=all; {}", options.rate, options.size, options.store);
     let load = hot::load(&broker, options.rate, options.size, &CONFIGS);
-    produce::prepare(&load)?;
 
     let mut plans: Vec<Option<Fault>> = Vec::new();
     for _ in 0..options.rounds.max(1) {
@@ -105,13 +105,16 @@ pub fn run(options: &Faults) -> anyhow::Result<()> {
     };
     let memory = fail_in_turn(options, &mut store, &broker, clock, &schedule, &plans)?;
     let outcome = hot.join().map_err(|_| anyhow::anyhow!("the measured load died"))??;
-    outcome.verdict()?;
-    let recovered = runtime()?.block_on(all_in_the_store(&load.target.topic, broker.bootstrap()))?;
+    hot::verdict(&outcome)?;
+    let recovered = runtime()?.block_on(all_in_the_store(&load.topics.name, broker.bootstrap()))?;
     println!("everything is in the store {recovered:.1?} after the last record");
-    let (_, tracker) = consume::read_everything(&load.target, 4 << 20)?;
-    report::verdict(tracker.seen(), tracker.faults(&outcome.sent.acknowledged))?;
+    let (endpoint, topic) = (load.endpoint.clone(), load.topics.name.clone());
+    let pass = consume::read_everything(&WholeTopic { endpoint, topic, connections: 1, fan_out: 1, fetch: 4 << 20 })?;
+    for tracker in &pass.trackers {
+        report::verdict(tracker.seen(), tracker.faults(&outcome.acknowledged))?;
+    }
 
-    let (acks, reads) = (outcome.sent.latency.phases(), outcome.read.phases());
+    let (acks, reads) = hot::phases(&outcome)?;
     for (((plan, ack), read), memory) in plans.iter().zip(acks).zip(reads).zip(memory) {
         println!(
             "{:>11}: acknowledged {} | read {} | {:.0} MiB anonymous",
@@ -153,7 +156,7 @@ fn fail_in_turn(
         let percent = |fault| if fault == Fault::Outage { 100 } else { options.percent };
         store.fail(plan.map(|fault| (fault, percent(fault))))?;
         clock.sleep_until(span.end);
-        memory.push(Usage::of(broker.pid())?.anonymous);
+        memory.push(Reading::of(broker.pid())?.anonymous);
     }
     store.fail(None)?;
     Ok(memory)

@@ -1,37 +1,37 @@
 //! The load that lives in the present: a producer at a rate, and a reader that follows it.
 
-use crate::batch::Codec;
-use crate::load::Schedule;
-use crate::load::options::{Produce, Target};
+use crate::client::Security;
+use crate::load::workload::{Check, Driver, Endpoint, Limits, Producers, Readers, Topics, Workload};
+use crate::load::{Outcome, Schedule, report};
 use crate::rig::Broker;
 use hdrhistogram::Histogram;
 
 /// Seconds of load before the first phase.
 const WARM_UP: f64 = 2.0;
 
-/// One connection that sends `rate` records a second of `size` bytes to one partition, with acks=all.
-pub(super) fn load(broker: &Broker, rate: f64, size: usize, topic_configs: &[&str]) -> Produce {
-    Produce {
-        target: Target {
+/// One connection that sends `rate` records a second of `size` bytes to one partition, with acks=all, and one that reads
+/// them.
+pub(super) fn load(broker: &Broker, rate: f64, size: usize, topic_configs: &[(&str, &str)]) -> Workload {
+    let configs = topic_configs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+    Workload {
+        name: "hot".to_owned(),
+        endpoint: Endpoint {
             bootstrap: broker.bootstrap().to_owned(),
-            topic: "hot".to_owned(),
+            security: Security::default(),
             pid: Some(broker.pid()),
-            threads: 1,
-            connections: 1,
+            threads: 2,
+            driver: Driver::Own,
         },
-        partitions: 1,
-        topic_configs: topic_configs.iter().map(|config| (*config).to_owned()).collect(),
-        size,
-        batch: 128 << 10,
-        linger: 0.0,
-        in_flight: 5,
-        acks: -1,
-        codec: Codec::None,
-        rate: Some(rate),
-        seconds: 0.0,
+        topics: Topics { name: "hot".to_owned(), count: 1, partitions: 1, configs },
+        producers: Some(Producers { rate: Some(rate), size, ..Producers::default() }),
+        readers: vec![Readers::tail("tail")],
+        backlog: None,
+        restart: None,
+        check: Check::Nothing,
+        search: false,
         warmup: 0.0,
-        idempotent: false,
-        verify: false,
+        seconds: 0.0,
+        limits: Limits::default(),
     }
 }
 
@@ -44,6 +44,29 @@ pub(super) fn schedule(phases: usize, settling: f64, seconds: f64, now: u64) -> 
         end - nanos(seconds)..end
     });
     Schedule::new(start, phases.collect())
+}
+
+/// Prints what was verified.
+///
+/// # Errors
+/// If what was read is not what was acknowledged, or anything had to be sent twice.
+pub(super) fn verdict(outcome: &Outcome) -> anyhow::Result<()> {
+    let (records, faults) = outcome.verified();
+    anyhow::ensure!(outcome.resent == 0, "{} batches were not acknowledged at once", outcome.resent);
+    outcome.verdict()?;
+    report::verdict(records, faults)
+}
+
+/// Latencies by phase.
+pub(super) type Phases<'a> = &'a [Histogram<u64>];
+
+/// Latencies of acknowledgement and of reading, by phase.
+///
+/// # Errors
+/// If nobody read.
+pub(super) fn phases(outcome: &Outcome) -> anyhow::Result<(Phases<'_>, Phases<'_>)> {
+    let read = outcome.read.first().ok_or_else(|| anyhow::anyhow!("nobody read"))?;
+    Ok((outcome.sent.latencies.phases(), read.latencies.phases()))
 }
 
 /// Some quantiles in milliseconds.

@@ -25,9 +25,9 @@
 
 use super::hot;
 use super::ratio::Ratios;
-use crate::load::process::Usage;
 use crate::load::replay::Replayed;
-use crate::load::{Clock, Outcome, Schedule, measure, produce};
+use crate::load::{Clock, Outcome, Schedule, measure};
+use crate::probe::process::Reading;
 use crate::rig::store::{Store, StoreSpeed};
 use crate::rig::{Broker, History, Subprocess};
 use clap::Args;
@@ -106,7 +106,6 @@ pub fn run(options: &Isolation) -> anyhow::Result<()> {
     );
     history.make(broker.bootstrap())?;
     let load = hot::load(&broker, options.rate, options.size, &[]);
-    produce::prepare(&load)?;
 
     let mut numbers: Vec<usize> = Vec::new();
     for _ in 0..options.rounds.max(1) {
@@ -122,7 +121,7 @@ pub fn run(options: &Isolation) -> anyhow::Result<()> {
     let phases = replay_in_turn(&history, &broker, clock, &schedule, &numbers)?;
     let outcome = hot.join().map_err(|_| anyhow::anyhow!("the measured load died"))??;
     broker.complaints().iter().for_each(|line| println!("broker: {line}"));
-    outcome.verdict()?;
+    hot::verdict(&outcome)?;
     judge(options, &phases, &outcome)
 }
 
@@ -151,18 +150,18 @@ fn replay_in_turn(
         });
         let others = others.transpose()?;
         clock.sleep_until(span.start);
-        let before = Usage::of(broker.pid())?;
+        let before = Reading::of(broker.pid())?;
         clock.sleep_until(span.end);
-        let after = Usage::of(broker.pid())?;
+        let after = Reading::of(broker.pid())?;
         let replayed = others.map(|others| others.end()?.parse::<Replayed>()).transpose()?;
-        let cpu = (after.cpu - before.cpu) / ((span.end - span.start) as f64 / 1e9);
+        let cpu = (after.cpu_seconds - before.cpu_seconds) / ((span.end - span.start) as f64 / 1e9);
         phases.push(Phase { replayers: *replayers, replayed, cpu, anonymous: after.anonymous });
     }
     Ok(phases)
 }
 
 fn judge(options: &Isolation, phases: &[Phase], outcome: &Outcome) -> anyhow::Result<()> {
-    let (acks, reads) = (outcome.sent.latency.phases(), outcome.read.phases());
+    let (acks, reads) = hot::phases(outcome)?;
     for ((phase, ack), read) in phases.iter().zip(acks).zip(reads) {
         let rate = phase.replayed.map_or(0.0, |replayed| replayed.bytes as f64 / 1e6 / replayed.seconds);
         println!(

@@ -109,14 +109,25 @@ const PROGRESS: u64 = 1024 * 1024;
 const HISTORY_STEP: usize = 128 * 1024;
 /// Turns before other tasks of the runtime get theirs.
 const TURNS: usize = 32;
-/// A connection that worked longer than this in one go, on requests of very many elements, ...
-const LONG_WORK: Duration = Duration::from_millis(5);
-/// ... pauses: a runtime whose tasks only make way for each other looks at its sockets once in 61 tasks.
-const PAUSE: Duration = Duration::from_millis(1);
+/// A connection that worked longer than this in one go, on batches of megabytes or requests of very many elements, makes
+/// way for the others of its runtime: it is what they wait at most for each connection that has so much to do.
+const LONG_WORK: Duration = Duration::from_millis(2);
 /// Buffers given to one `writev`; Linux takes 1,024, and as many answers rarely wait.
 const MAX_BUFFERS: usize = 128;
 
-type Pending = BoxFuture<'static, Option<Segments>>;
+/// An answer that comes later, with what its request is charged until then.
+struct Pending {
+    answer: BoxFuture<'static, Option<Segments>>,
+    _charge: Charge,
+}
+
+impl Future for Pending {
+    type Output = Option<Segments>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Segments>> {
+        self.answer.as_mut().poll(cx)
+    }
+}
 
 pub(super) struct Connection {
     /// `None` while it moves.
@@ -210,12 +221,7 @@ impl Connection {
         let mut stop = std::pin::pin!(stop);
         let mut stopped = false;
         let mut idle = env.sleep(self.limits.max_idle);
-        let mut pause: Option<BoxFuture<'static, ()>> = None;
         poll_fn(|cx| {
-            if pause.as_mut().is_some_and(|pause| pause.as_mut().poll(cx).is_pending()) {
-                return Poll::Pending;
-            }
-            pause = None;
             let until = env.now().plus(LONG_WORK);
             let is_long = || env.now() > until;
             if !stopped && stop.as_mut().poll(cx).is_ready() {
@@ -257,10 +263,7 @@ impl Connection {
                     break;
                 }
             }
-            if is_long() && pause.insert(env.sleep(PAUSE)).as_mut().poll(cx).is_pending() {
-                return Poll::Pending;
-            }
-            cx.waker().wake_by_ref();
+            env.tasks.make_way(cx);
             Poll::Pending
         })
         .await
@@ -414,12 +417,11 @@ impl Connection {
     fn settle(&mut self, answer: Answer, charge: Charge) {
         match answer {
             Answer::Ready(bytes) if self.pending.is_empty() => self.put(bytes, None),
-            Answer::Ready(bytes) => self.pending.push_back(Box::pin(std::future::ready(Some(bytes)))),
-            Answer::Later(answer) => self.pending.push_back(Box::pin(async move {
-                let answer = answer.await;
-                drop(charge);
-                answer
-            })),
+            Answer::Ready(bytes) => {
+                let answer = Box::pin(std::future::ready(Some(bytes)));
+                self.pending.push_back(Pending { answer, _charge: Charge::default() });
+            }
+            Answer::Later(answer) => self.pending.push_back(Pending { answer, _charge: charge }),
             Answer::Held(work) => self.held = Some((work, charge)),
             Answer::InTurn(answer) => {
                 self.in_turn = Some(InTurn::new(answer, charge, &self.answers));

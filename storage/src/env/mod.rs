@@ -9,6 +9,7 @@
 //!
 //! All `unsafe` code of the project is below this module.
 
+mod alarm;
 mod clock;
 mod disk;
 pub mod mutation;
@@ -20,6 +21,7 @@ mod real_tasks;
 pub mod store;
 mod tasks;
 
+pub use alarm::Alarm;
 pub use clock::{Clock, Monotonic, RealClock, Timestamp};
 pub use disk::{DirEntry, Disk, File, Lock, Mapping, Open, Space, create_dir_durably, write_atomically};
 pub use random::{Random, RealRandom};

@@ -34,6 +34,10 @@ pub enum Mutation {
     CommitNotWaitedFor,
     /// A member of an older generation commits offsets. (The group's state.)
     StaleGenerationAccepted,
+    /// A member of a consumer group commits at an epoch that is over, for what it lost since. (The consumer group's state.)
+    StaleEpochAccepted,
+    /// A member of a consumer group is given what another has not let go of. (The consumer group's reconciliation.)
+    UnreleasedAssigned,
     /// A change of the metadata is answered before it is committed. (The controller.)
     MetadataAnsweredEarly,
     /// A produce is answered before its batch was written. (The partition leader's append.)
@@ -66,6 +70,10 @@ pub enum Mutation {
     MarkIgnored,
     /// Rot that was found is served all the same. (The log's damaged ranges.)
     RotServed,
+    /// The scrub takes a batch whose checksum is wrong for whole. (The scrub of local segments.)
+    RotOverlooked,
+    /// A rotten segment goes although the tier does not have all of it. (The partition's log.)
+    QuarantinedUntiered,
     /// A unit is accepted although its object is about to be deleted. (The tier log's replay.)
     DoomedUnitAccepted,
     /// An object that nothing names is deleted though it could still be named. (The sweeper.)
@@ -88,6 +96,8 @@ impl Mutation {
         Mutation::UncommittedRead,
         Mutation::CommitNotWaitedFor,
         Mutation::StaleGenerationAccepted,
+        Mutation::StaleEpochAccepted,
+        Mutation::UnreleasedAssigned,
         Mutation::MetadataAnsweredEarly,
         Mutation::AnswerBeforeWrite,
         Mutation::LocalDropBeforeCommit,
@@ -100,6 +110,8 @@ impl Mutation {
         Mutation::NewestRecordDropped,
         Mutation::CleanedBeyondStable,
         Mutation::ChangedUnitSwapped,
+        Mutation::RotOverlooked,
+        Mutation::QuarantinedUntiered,
         Mutation::DoomedUnitAccepted,
         Mutation::PendingDeletedUndoomed,
         Mutation::EarlierStayAccepted,
@@ -121,6 +133,8 @@ impl Mutation {
             Mutation::UncommittedRead => "uncommitted-read",
             Mutation::CommitNotWaitedFor => "commit-not-waited-for",
             Mutation::StaleGenerationAccepted => "stale-generation-accepted",
+            Mutation::StaleEpochAccepted => "stale-epoch-accepted",
+            Mutation::UnreleasedAssigned => "unreleased-assigned",
             Mutation::MetadataAnsweredEarly => "metadata-answered-early",
             Mutation::AnswerBeforeWrite => "answer-before-write",
             Mutation::LocalDropBeforeCommit => "local-drop-before-commit",
@@ -133,6 +147,8 @@ impl Mutation {
             Mutation::NewestRecordDropped => "newest-record-dropped",
             Mutation::CleanedBeyondStable => "cleaned-beyond-stable",
             Mutation::ChangedUnitSwapped => "changed-unit-swapped",
+            Mutation::RotOverlooked => "rot-overlooked",
+            Mutation::QuarantinedUntiered => "quarantined-untiered",
             Mutation::DoomedUnitAccepted => "doomed-unit-accepted",
             Mutation::PendingDeletedUndoomed => "pending-deleted-undoomed",
             Mutation::EarlierStayAccepted => "earlier-stay-accepted",

@@ -6,8 +6,10 @@ use super::tasks::{Pool, TaskHandle, Tasks};
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 use std::io;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::Context;
 use std::thread::JoinHandle;
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::{mpsc, oneshot};
@@ -156,6 +158,12 @@ impl Tasks for RealTasks {
 
     fn step_aside(&self) {
         step_aside();
+    }
+
+    #[allow(clippy::disallowed_methods, reason = "this is the door")]
+    fn make_way(&self, cx: &mut Context<'_>) {
+        // Its first poll is what hands the waker to the runtime, for when that has looked at its sockets.
+        let _ = pin!(tokio::task::yield_now()).poll(cx);
     }
 
     fn blocking(&self, pool: Pool, work: Work) -> BoxFuture<'static, ()> {

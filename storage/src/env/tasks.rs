@@ -6,6 +6,7 @@
 
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
+use std::task::Context;
 
 /// A pool of threads for work that blocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -49,6 +50,13 @@ pub trait Tasks: Send + Sync {
     /// Lets threads of the present have the processor, if they wait for it: what reads history calls this between its
     /// steps. By default there are none.
     fn step_aside(&self) {}
+
+    /// Has the task of `cx`, which returns `Pending` now, run again once the others of its runtime that are ready have run,
+    /// and those as well whose sockets or timers are. Waking it by its waker would do less: a runtime looks at its sockets
+    /// rarely while it has a task that is ready. By default there is nothing but tasks.
+    fn make_way(&self, cx: &mut Context<'_>) {
+        cx.waker().wake_by_ref();
+    }
 
     /// Queues `work` for a thread of `pool`. The queue is bounded: the future ends when there was room.
     fn blocking(&self, pool: Pool, work: Box<dyn FnOnce() + Send>) -> BoxFuture<'static, ()>;

@@ -17,6 +17,7 @@ use crate::offset::{FilePosition, LeaderEpoch, Offset};
 use crate::segment::{Segment, walk::mark_of};
 use bytes::Bytes;
 use esker_protocol::record::{TimestampType, ValidatedBatch};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 /// A batch that is in the log.
@@ -106,6 +107,7 @@ impl Log {
         if appender.since_checkpoint >= config.checkpoint_bytes {
             self.wants_maintenance.store(true, Ordering::Release);
         }
+        let unwritten = appender.writer.take_unwritten().map(|range| (Arc::clone(&file), range));
         appender.note_unsynced(file);
         self.log_end.store(mark.next.get(), Ordering::Release);
         self.mark_dirty(&mut appender);
@@ -114,6 +116,9 @@ impl Log {
         self.dir.check().map_err(LogError::from)?;
         self.dir.group().appended(size);
         if self.dir.durability() == Durability::Os {
+            if let Some((file, range)) = unwritten {
+                self.dir.group().write_back(file, range);
+            }
             if self.wants_flush() {
                 self.dir.group().demand();
             }

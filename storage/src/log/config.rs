@@ -1,6 +1,7 @@
 //! What a partition's log is told about itself: the settings that may change while it is open, and what is known of
 //! the partition when it is opened.
 
+use super::dir::Durability;
 use crate::offset::{LeaderEpoch, LogStart, TierEnd};
 use crate::segment::{FilePlan, IndexLimits};
 use esker_protocol::record::TimestampType;
@@ -52,9 +53,14 @@ impl Default for LogConfig {
 }
 
 impl LogConfig {
-    /// How its next data file is made.
-    pub(super) fn file_plan(&self) -> FilePlan {
-        FilePlan { capacity: self.segment_bytes, preallocate: self.preallocate, index: self.index }
+    /// How its next data file is made, in a directory of this durability.
+    pub(super) fn file_plan(&self, durability: Durability) -> FilePlan {
+        FilePlan {
+            capacity: self.segment_bytes,
+            preallocate: self.preallocate,
+            is_synced: durability == Durability::Fsync,
+            index: self.index,
+        }
     }
 }
 

@@ -16,6 +16,7 @@ use crate::offset::{PartitionId, SyncedEnd};
 use crate::segment::open_files::OpenFile;
 use parking_lot::Mutex;
 use std::io;
+use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -74,6 +75,8 @@ pub struct SyncGroup {
     bytes: AtomicU64,
     /// With `log.durability=os`: a log has as many unsynced records as it may have.
     demanded: AtomicBool,
+    /// With `log.durability=os`: what the disk may begin to write, long before anybody waits for it.
+    unwritten: Mutex<Vec<(Arc<OpenFile>, Range<u64>)>>,
     wake: Notify,
     stopped: AtomicBool,
 }
@@ -104,6 +107,23 @@ impl SyncGroup {
         let before = self.bytes.fetch_add(bytes, Ordering::Relaxed);
         if before < OS_BYTES && before + bytes >= OS_BYTES {
             self.wake.notify_one();
+        }
+    }
+
+    /// Has the disk begin to write a range of a file, by the thread of the rounds: who appends has clients that wait. There
+    /// is at most one range for every few MiB that a round has not synced yet, and a round begins every 64 MiB.
+    pub(super) fn write_back(&self, file: Arc<OpenFile>, range: Range<u64>) {
+        self.unwritten.lock().push((file, range));
+        self.wake.notify_one();
+    }
+
+    /// Begins to write what was appended. Promises nothing: if it fails, so will the sync, which fences the directory.
+    pub(super) fn start_writeback(&self) {
+        let unwritten = std::mem::take(&mut *self.unwritten.lock());
+        for (file, range) in unwritten {
+            if let Err(error) = file.file().start_writeback(range) {
+                tracing::debug!(%error, "write-back could not be started");
+            }
         }
     }
 

@@ -275,17 +275,16 @@ impl Recovery<'_> {
         mut indexes: Indexes,
     ) -> Result<ActiveWriter, LogError> {
         let header = file.header.ok_or(LogError::Invalid("a data file without header"))?;
+        let plan = self.config.file_plan(self.dir.durability());
         let resume = |end, indexes| {
-            ActiveWriter::resume(self.dir.files(), &self.path, header, self.config.file_plan(), end, indexes)
-                .map_err(LogError::Io)
+            ActiveWriter::resume(self.dir.files(), &self.path, header, plan, end, indexes).map_err(LogError::Io)
         };
         if self.dir.was_clean() && from.position.get() > HEADER_LEN {
             return resume(from, indexes);
         }
         let scanned = self.scan_file(file, from, None, &mut indexes, Follow { from, epochs: true })?;
-        let writer =
-            ActiveWriter::resume(self.dir.files(), &self.path, header, self.config.file_plan(), scanned.end, indexes)
-                .map_err(LogError::Io)?;
+        let writer = ActiveWriter::resume(self.dir.files(), &self.path, header, plan, scanned.end, indexes)
+            .map_err(LogError::Io)?;
         if scanned.end != from || scanned.stop != Stop::EndOfFile {
             let open = writer.segment().open().map_err(|error| segment_error(self.id, file.name, error))?;
             open.file().sync_data().map_err(|error| self.sync_failed(&error))?;
@@ -297,7 +296,7 @@ impl Recovery<'_> {
         let serial = highest_serial.checked_add(1).ok_or(LogError::Invalid("out of segment serials"))?;
         let name = SegmentName::appended(base, serial);
         let header = DataHeader { partition: self.id, name, created: self.now, stands_to: None };
-        ActiveWriter::create(self.dir.files(), &self.path, header, self.config.file_plan())
+        ActiveWriter::create(self.dir.files(), &self.path, header, self.config.file_plan(self.dir.durability()))
             .map_err(|error| self.dir.write_failed("making a data file", error))
     }
 

@@ -84,6 +84,7 @@ impl Log {
         }
         match scanned.stop {
             Stop::Limit if scanned.end.position < end.position => Ok(Scrubbed::Until(scanned.end)),
+            Stop::Broken(_) if mutation::active(Mutation::RotOverlooked) => Ok(Scrubbed::Whole),
             Stop::Broken(reason) => rotten(scanned.end, reason),
             _ => rotten(scanned.end, "the segment ends before it did when it was sealed"),
         }

@@ -100,6 +100,27 @@ fn a_file_is_allocated_at_once_if_so_told() {
 }
 
 #[test]
+fn a_log_goes_on_where_it_ended_whatever_was_written_ahead() {
+    let disk = TestDisk::new();
+    let mut sent = bytes::BytesMut::new();
+    // Synced batch by batch, and small: zeros are written behind them; and then longer ones, over those.
+    for records in [&[3; 200][..], &[1; 50], &[1500; 3], &[2; 40]] {
+        let dir = disk.open();
+        let log = open(&dir, LogConfig::default());
+        assert_eq!(read_all(&log, Offset::new(0)), sent);
+        sent.extend_from_slice(&append_all(&log, records));
+        wait_synced(&log);
+        disk.kill(dir, log);
+    }
+    let dir = disk.open();
+    let log = open(&dir, LogConfig::default());
+    assert_eq!(read_all(&log, Offset::new(0)), sent);
+    log.roll(NOW).unwrap();
+    log.finish_sealed().unwrap();
+    assert_eq!(files(&disk, ".log")[0].1, sent.len() as u64 + crate::segment::HEADER_LEN, "the zeros are given back");
+}
+
+#[test]
 fn the_files_of_dropped_segments_stay_as_long_as_they_are_told() {
     let disk = TestDisk::new();
     let dir = disk.open();

@@ -78,7 +78,7 @@ impl Log {
 
     pub(super) fn create_writer(&self, name: SegmentName, now: Timestamp) -> Result<ActiveWriter, LogError> {
         let header = DataHeader { partition: self.id, name, created: now, stands_to: None };
-        ActiveWriter::create(self.dir.files(), &self.path, header, self.config().file_plan())
+        ActiveWriter::create(self.dir.files(), &self.path, header, self.config().file_plan(self.dir.durability()))
             .map_err(|error| self.dir.write_failed("making a data file", error))
     }
 

@@ -2,6 +2,7 @@
 
 use super::{LookupError, PartitionLog};
 use crate::env::Pool;
+use crate::env::mutation::{self, Mutation};
 use crate::log::{DamagedRange, Rot, Scrubbed};
 use crate::offset::Offset;
 use crate::segment::{Boundary, SegmentName};
@@ -58,7 +59,8 @@ impl PartitionLog {
     /// [`LookupError`].
     pub async fn make_up_for(&self, rot: Rot) -> Result<Finding, LookupError> {
         let log = Arc::clone(&self.log);
-        if self.tier_has(self.local_start().offset(), rot.end) {
+        let tiered = self.tier_has(self.local_start().offset(), rot.end);
+        if tiered || mutation::active(Mutation::QuarantinedUntiered) {
             self.env.blocking(Pool::Maintenance, move || log.quarantine(&rot)).await??;
             return Ok(Finding::Quarantined(rot));
         }

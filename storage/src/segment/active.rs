@@ -12,6 +12,7 @@
 //!
 //! The file grows ahead of the writer by `fallocate`, in chunks that double from 64 KiB to 16 MiB; the zeros tell a
 //! scan where the log ends. It is mapped once, at the size that it will have at most: growth shows through the map.
+//! Where each small batch is synced, zeros are also written a little ahead: see `ActiveWriter::write_ahead`.
 //! Only bytes below the published end ever become slices. A failed write publishes nothing: the next one overwrites it.
 //!
 //! Readers never wait for a write: what they share with the writer is behind a lock that is held for a few
@@ -36,8 +37,15 @@ use std::sync::Arc;
 
 const FIRST_CHUNK: u64 = 64 << 10;
 const LAST_CHUNK: u64 = 16 << 20;
-/// Bytes after which write-back of what was appended is started, so that it never piles up.
+/// Bytes after which write-back of what was appended is worth starting.
 const WRITEBACK: u64 = 4 << 20;
+/// The largest batch that is worth writing ahead for, ...
+const SMALL: u64 = 4 << 10;
+/// ... the least that a file must have before, so that partitions that are hardly written stay small, ...
+const AHEAD_FROM: u64 = 16 << 10;
+/// ... and how far ahead zeros are written at most, else as far as the file reaches already.
+const AHEAD: u64 = 256 << 10;
+static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
 /// Batches whose boundaries are remembered one by one: a reader at the tail finds its place without a read.
 const RECENT: usize = 256;
 
@@ -48,6 +56,8 @@ pub struct FilePlan {
     pub capacity: u64,
     /// Whether it gets that size at once.
     pub preallocate: bool,
+    /// Whether every batch is synced soon after it was appended, and somebody waits for it.
+    pub is_synced: bool,
     /// How fine its index is.
     pub index: IndexLimits,
 }
@@ -74,6 +84,10 @@ pub struct ActiveWriter {
     allocated: u64,
     chunk: u64,
     written_back: u64,
+    /// `FilePlan::is_synced`
+    is_synced: bool,
+    /// Up to where every block was written once.
+    ahead: u64,
 }
 
 impl ActiveSegment {
@@ -188,7 +202,7 @@ impl ActiveWriter {
         }
         let end = Boundary { offset: header.name.base, position: FilePosition::new(HEADER_LEN) };
         let index = SparseIndex::default().within(plan.index);
-        Ok(ActiveWriter::over(file, header, plan.capacity, end, (index, Vec::new()), allocated))
+        Ok(ActiveWriter::over(file, header, plan, end, (index, Vec::new()), allocated))
     }
 
     /// Goes on with a data file whose batches end at `end` and are indexed by `index`; with those indexes go the aborted
@@ -207,13 +221,13 @@ impl ActiveWriter {
         let file = SegmentFile::at(files, directory.join(FileName::Data(header.name).to_string()), Open::Write);
         let allocated = file.open()?.file().len()?;
         let (index, aborted) = index;
-        Ok(ActiveWriter::over(file, header, plan.capacity, end, (index.within(plan.index), aborted), allocated))
+        Ok(ActiveWriter::over(file, header, plan, end, (index.within(plan.index), aborted), allocated))
     }
 
     fn over(
         file: SegmentFile,
         header: DataHeader,
-        capacity: u64,
+        plan: FilePlan,
         end: Boundary,
         (index, aborted): (SparseIndex, Vec<AbortedTransaction>),
         allocated: u64,
@@ -221,12 +235,13 @@ impl ActiveWriter {
         let segment = ActiveSegment {
             name: header.name,
             created: header.created,
-            capacity: capacity.saturating_add(HEADER_LEN),
+            capacity: plan.capacity.saturating_add(HEADER_LEN),
             file,
             published: RwLock::new(Published { end, index, recent: VecDeque::new(), aborted }),
         };
         let written_back = end.position.get();
-        ActiveWriter { segment: Arc::new(segment), allocated, chunk: FIRST_CHUNK, written_back }
+        let (is_synced, chunk) = (plan.is_synced, FIRST_CHUNK);
+        ActiveWriter { segment: Arc::new(segment), allocated, chunk, written_back, is_synced, ahead: 0 }
     }
 
     /// What readers share.
@@ -250,13 +265,19 @@ impl ActiveWriter {
         let position = mark.position.get();
         let end = mark.end().get();
         self.grow(open.file().as_ref(), end)?;
+        self.write_ahead(open.file().as_ref(), position, end)?;
         open.file().write_all_at(&[IoSlice::new(head), IoSlice::new(tail)], position)?;
         self.segment.publish(mark);
-        if end - self.written_back >= WRITEBACK {
-            open.file().start_writeback(self.written_back..end)?;
-            self.written_back = end;
-        }
         Ok(open)
+    }
+
+    /// What was appended since the last call, once that is enough for its write-back to be started: it never piles up then.
+    pub fn take_unwritten(&mut self) -> Option<Range<u64>> {
+        let end = self.end().position.get();
+        if end - self.written_back < WRITEBACK {
+            return None;
+        }
+        Some(std::mem::replace(&mut self.written_back, end)..end)
     }
 
     /// Takes note of a transaction whose abort marker was the last batch.
@@ -274,6 +295,26 @@ impl ActiveWriter {
         Ok(())
     }
 
+    /// Writes zeros behind a small batch, over `start..end`, which is synced by itself.
+    ///
+    /// A sync of bytes in blocks that were allocated and never written has to have the file system's journal commit that
+    /// they are written now; one in blocks that were written before has nothing to do but to write. Measured on the
+    /// reference machine, 4 KiB: 146 and 90 us, p99 243 and 148.
+    fn write_ahead(&mut self, file: &dyn File, start: u64, end: u64) -> io::Result<()> {
+        if !self.is_synced || end <= self.ahead || end - start > SMALL || start < AHEAD_FROM {
+            return Ok(());
+        }
+        let upto = end.saturating_add(end.min(AHEAD)).min(self.allocated).min(self.segment.capacity);
+        let mut at = end;
+        while at < upto {
+            let zeros = ZEROS.get(..usize::try_from(upto - at).unwrap_or(usize::MAX)).unwrap_or(&ZEROS);
+            file.write_all_at(&[IoSlice::new(zeros)], at)?;
+            at += zeros.len() as u64;
+        }
+        self.ahead = upto.max(end);
+        Ok(())
+    }
+
     /// Ends appending. The sealed segment knows its index; [`SealedSegment::finish`] trims the file and writes it.
     pub fn seal(self) -> Arc<SealedSegment> {
         let (end, index) = self.segment.index();
@@ -282,3 +323,7 @@ impl ActiveWriter {
         Arc::new(SealedSegment::just_sealed(files, self.segment.file.path(), self.segment.name, end, indexes))
     }
 }
+
+#[cfg(test)]
+#[path = "active_tests.rs"]
+mod tests;

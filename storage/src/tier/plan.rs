@@ -113,7 +113,9 @@ impl UploadPlanner {
         let mut due: Vec<DueRange> = views.iter().filter_map(|view| self.due(config, image, view, now)).collect();
         due.retain(|due| !busy.contains(&due.range.partition));
         due.sort_by_key(|due| (std::cmp::Reverse(due.bytes), due.range.partition));
-        group(config, due)
+        let plans = group(config, due);
+        debug_assert!(plans_are_disjoint(&plans), "{plans:?}");
+        plans
     }
 
     fn due(

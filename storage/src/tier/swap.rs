@@ -97,16 +97,12 @@ impl Swap {
 }
 
 /// Whether a swap may take effect: it comes from the leader that has the partition open, nothing that its rewrite was
-/// made of has been replaced, what it takes away is there, and what it brings covers the same offsets.
+/// made of has been replaced, what it takes away is there, and what it brings covers the same offsets. The answer is where
+/// the manifest's units, or pages, are that it takes away.
 ///
 /// # Errors
 /// Why not.
-pub fn swap_fits(manifest: &Manifest, swap: &Swap) -> Result<(), Refusal> {
-    place(manifest, swap).map(drop)
-}
-
-/// What of the manifest's units, or pages, a swap takes away.
-fn place(manifest: &Manifest, swap: &Swap) -> Result<Range<usize>, Refusal> {
+pub fn swap_fits(manifest: &Manifest, swap: &Swap) -> Result<Range<usize>, Refusal> {
     if manifest.open != Some(swap.epoch) {
         return Err(Refusal::Fenced { open: manifest.open });
     }
@@ -159,7 +155,7 @@ fn covers_exactly(whole: Range<Offset>, parts: impl Iterator<Item = Range<Offset
 
 impl Manifest {
     pub(super) fn swap(&mut self, swap: &Swap) -> Result<(), Refusal> {
-        let run = place(self, swap)?;
+        let run = swap_fits(self, swap)?;
         let (gone, come): (u64, u64) = match &swap.change {
             Change::Units { new, .. } => {
                 let gone = self.recent.splice(run, new.iter().cloned().map(Arc::new));

@@ -180,4 +180,28 @@ pub enum Anomaly {
         /// What the group was told.
         found: u64,
     },
+    /// Two members of a group held one partition at the same time.
+    TwoOwners {
+        /// Of which group.
+        group: GroupNo,
+        /// Which partition.
+        partition: PartitionNo,
+        /// Who had it.
+        first: ClientNo,
+        /// Who was given it nevertheless.
+        second: ClientNo,
+    },
+    /// A member committed for a partition that another one held, given to it at a later epoch.
+    StaleCommit {
+        /// Of which group.
+        group: GroupNo,
+        /// Of which partition.
+        partition: PartitionNo,
+        /// Who committed.
+        client: ClientNo,
+        /// At which epoch.
+        epoch: i32,
+        /// Who held the partition.
+        owner: ClientNo,
+    },
 }

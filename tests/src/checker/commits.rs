@@ -25,7 +25,7 @@ pub(super) fn check(history: &History, anomalies: &mut Vec<Anomaly>) {
     let mut registers: BTreeMap<(GroupNo, PartitionNo), Register> = BTreeMap::new();
     for event in history.events() {
         match event {
-            Event::Commit { group, partition, offset, span, outcome } if *outcome != Outcome::Refused => {
+            Event::Commit { group, partition, offset, span, outcome, .. } if *outcome != Outcome::Refused => {
                 let settled = (*outcome == Outcome::Done).then_some(span.ended);
                 let commit = Commit { offset: *offset, began: span.began, settled };
                 registers.entry((*group, *partition)).or_default().commits.push(commit);

@@ -76,7 +76,19 @@ impl Build {
 
     fn commit(mut self, offset: u64, outcome: Outcome) -> Build {
         let span = self.span();
-        self.history.push(Event::Commit { group: 5, partition: 0, offset, span, outcome });
+        self.history.push(Event::Commit { group: 5, partition: 0, offset, term: None, span, outcome });
+        self
+    }
+
+    fn held(mut self, client: ClientNo, epoch: i32, times: (u64, u64)) -> Build {
+        let (term, span) = (Term { client, epoch }, Span { began: times.0, ended: times.1 });
+        self.history.push(Event::Held { group: 5, partition: 0, term, span });
+        self
+    }
+
+    fn commit_as(mut self, client: ClientNo, epoch: i32, times: (u64, u64), outcome: Outcome) -> Build {
+        let (term, span) = (Some(Term { client, epoch }), Span { began: times.0, ended: times.1 });
+        self.history.push(Event::Commit { group: 5, partition: 0, offset: 3, term, span, outcome });
         self
     }
 
@@ -354,4 +366,50 @@ fn an_offset_that_nobody_committed_is_found() {
     assert_eq!(build().commit(7, Outcome::Done).committed(Some(9)).anomalies(), phantom);
     assert_eq!(build().commit(9, Outcome::Refused).committed(Some(9)).anomalies(), phantom);
     assert_eq!(build().committed(Some(9)).commit(9, Outcome::Done).anomalies(), phantom);
+}
+
+#[test]
+fn a_partition_with_two_owners_is_found() {
+    let one_after_the_other = build().held(1, 4, (10, 20)).held(2, 5, (20, 30)).held(1, 7, (31, 40));
+    assert_eq!(one_after_the_other.anomalies(), []);
+    // Whoever is told of the partition again while it has it is its owner still.
+    assert_eq!(build().held(1, 4, (10, 20)).held(1, 5, (15, 30)).anomalies(), []);
+    let two = |first, second| [Anomaly::TwoOwners { group: 5, partition: 0, first, second }];
+    assert_eq!(build().held(1, 4, (10, 20)).held(2, 5, (19, 30)).anomalies(), two(1, 2));
+    assert_eq!(build().held(2, 5, (19, 30)).held(1, 4, (10, 20)).anomalies(), two(1, 2));
+    assert_eq!(build().held(1, 4, (10, 90)).held(1, 6, (20, 30)).held(2, 5, (40, 50)).anomalies(), two(1, 2));
+}
+
+#[test]
+fn a_commit_of_one_who_was_followed_by_another_is_found() {
+    let history = || build().held(1, 4, (10, 20)).held(2, 5, (30, 60));
+    let stale = [Anomaly::StaleCommit { group: 5, partition: 0, client: 1, epoch: 4, owner: 2 }];
+    assert_eq!(history().commit_as(1, 4, (40, 50), Outcome::Done).anomalies(), stale);
+    for outcome in [Outcome::Refused, Outcome::Unknown] {
+        assert_eq!(history().commit_as(1, 4, (40, 50), outcome).anomalies(), []);
+    }
+    // It may have taken effect before the other one had the partition, or after.
+    assert_eq!(history().commit_as(1, 4, (25, 50), Outcome::Done).anomalies(), []);
+    assert_eq!(history().commit_as(1, 4, (40, 70), Outcome::Done).anomalies(), []);
+    // Who holds it commits, at that epoch or at a later one.
+    assert_eq!(history().commit_as(2, 5, (40, 50), Outcome::Done).anomalies(), []);
+    assert_eq!(history().commit_as(2, 9, (40, 50), Outcome::Done).anomalies(), []);
+}
+
+/// An anomaly that no history here has may be one that is never found.
+#[test]
+fn every_anomaly_has_a_history_that_must_fail() {
+    let names = |source: &'static str, before: &'static str| {
+        let of = source.split(before).skip(1).map(|rest| rest.split(|c: char| !c.is_alphanumeric()).next().unwrap());
+        of.collect::<std::collections::BTreeSet<&str>>()
+    };
+    let all = include_str!("anomaly.rs").split("pub enum Anomaly").nth(1).unwrap();
+    let defined: std::collections::BTreeSet<&str> = all
+        .lines()
+        .filter_map(|line| line.strip_prefix("    ")?.strip_suffix(" {"))
+        .filter(|name| name.chars().all(char::is_alphanumeric))
+        .collect();
+    let here = names(include_str!("example_tests.rs"), concat!("Anomaly", "::"));
+    assert!(defined.len() > 15, "{defined:?}");
+    assert_eq!(defined.difference(&here).collect::<Vec<_>>(), Vec::<&&str>::new());
 }

@@ -160,7 +160,7 @@ pub(super) fn gather(history: &History) -> BTreeMap<PartitionNo, Facts> {
                     facts.highest_start = facts.highest_start.max(*before);
                 }
             }),
-            Event::Seek { .. } | Event::Commit { .. } | Event::Committed { .. } => {}
+            Event::Seek { .. } | Event::Commit { .. } | Event::Held { .. } | Event::Committed { .. } => {}
         }
     }
     for facts in all.values_mut() {

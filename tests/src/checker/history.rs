@@ -55,6 +55,15 @@ pub enum Sent {
     Unknown,
 }
 
+/// Who speaks for a group: a member, at the epoch (or in the generation) that it knew of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Term {
+    /// The member. One that joins anew is another.
+    pub client: ClientNo,
+    /// Its epoch.
+    pub epoch: i32,
+}
+
 /// What somebody was told of a change that has no offset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
@@ -133,10 +142,24 @@ pub enum Event {
         partition: PartitionNo,
         /// The offset.
         offset: u64,
+        /// The member that did, where the group has members. Members commit for what they hold or held at that epoch.
+        term: Option<Term>,
         /// When.
         span: Span,
         /// The outcome.
         outcome: Outcome,
+    },
+    /// A member of a group held a partition for certain: from the answer that gave it to it until it let go of it, or until it
+    /// may have been taken for dead.
+    Held {
+        /// Of which group.
+        group: GroupNo,
+        /// Of which partition.
+        partition: PartitionNo,
+        /// Who, and at which epoch it was given the partition.
+        term: Term,
+        /// When.
+        span: Span,
     },
     /// A group was told what it has committed.
     Committed {

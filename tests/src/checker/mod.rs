@@ -1,7 +1,7 @@
 //! The checker: what clients saw, judged without knowing how the broker works.
 //!
-//! A [`History`] holds what producers sent and were told, what consumers were given, and what groups committed and were
-//! told of it. [`check`] looks for the anomalies of Jepsen's Kafka workload, as far as they can occur without
+//! A [`History`] holds what producers sent and were told, what consumers were given, what groups committed and were
+//! told of it, and which of their members held which partition when. [`check`] looks for the anomalies of Jepsen's Kafka workload, as far as they can occur without
 //! transactions. Histories come from the simulation and from real processes alike. Values are unique: no two records
 //! carry the same one.
 //!
@@ -20,10 +20,12 @@ mod facts;
 mod history;
 mod polls;
 mod sends;
+mod tenures;
 
 pub use anomaly::Anomaly;
 pub use history::{
-    ClientNo, Event, GroupNo, History, Key, Outcome, PartitionNo, Polled, Sent, SentRecord, Span, Tombstones, Value,
+    ClientNo, Event, GroupNo, History, Key, Outcome, PartitionNo, Polled, Sent, SentRecord, Span, Term, Tombstones,
+    Value,
 };
 
 /// Every anomaly of a history, sorted; empty if it is as it must be.
@@ -35,6 +37,7 @@ pub fn check(history: &History) -> Vec<Anomaly> {
     }
     polls::check(history, &known, &mut anomalies);
     commits::check(history, &mut anomalies);
+    tenures::check(history, &mut anomalies);
     anomalies.sort();
     anomalies.dedup();
     anomalies

@@ -168,7 +168,7 @@ impl Model {
             }
         };
         let span = Span { began, ended: self.tick() };
-        self.history.push(Event::Commit { group: 1, partition: PARTITION, offset, span, outcome });
+        self.history.push(Event::Commit { group: 1, partition: PARTITION, offset, term: None, span, outcome });
     }
 
     fn ask(&mut self) {

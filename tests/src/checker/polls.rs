@@ -27,7 +27,11 @@ pub(super) fn check(history: &History, known: &Known, anomalies: &mut Vec<Anomal
             Event::Drain { partition, start, records, .. } => {
                 check_answer(*partition, NOBODY, &known[partition], None, *start, records, anomalies);
             }
-            Event::Send { .. } | Event::Trim { .. } | Event::Commit { .. } | Event::Committed { .. } => {}
+            Event::Send { .. }
+            | Event::Trim { .. }
+            | Event::Commit { .. }
+            | Event::Held { .. }
+            | Event::Committed { .. } => {}
         }
     }
     for (&partition, facts) in known {

@@ -46,6 +46,7 @@ struct Task {
 struct Watch {
     odds: CrashOdds,
     calls: u64,
+    polls: u64,
 }
 
 struct State {
@@ -185,6 +186,11 @@ impl Core {
     /// Calls that the present incarnation of `node` has made.
     pub(super) fn calls(&self, node: usize) -> u64 {
         self.state.lock().nodes.get(&node).map_or(0, |watch| watch.calls)
+    }
+
+    /// How often tasks of `node` have been polled: as long as this is the same, nothing of it has changed.
+    pub(super) fn polls(&self, node: usize) -> u64 {
+        self.state.lock().nodes.get(&node).map_or(0, |watch| watch.polls)
     }
 
     /// Every call through `env` comes by here: it is traced, and it may be the one in which its process crashes.
@@ -383,7 +389,9 @@ impl Core {
             let (waker, owner, name) = (task.waker.clone(), task.owner.clone(), task.name);
             state.trace.number(id);
             if let Some(incarnation) = &owner {
-                let odds = state.nodes.get(&incarnation.node).map(|watch| watch.odds).unwrap_or_default();
+                let watch = state.nodes.entry(incarnation.node).or_default();
+                watch.polls += 1;
+                let odds = watch.odds;
                 if incarnation.is_alive() && state.rng.happens(odds.per_step) {
                     let kind = state.crash_kind(odds);
                     let now = state.now;

@@ -1,7 +1,7 @@
 //! Seeds: which ones a test runs, and what it does with one that fails.
 //!
-//! `ESKER_SIM_SEED=n` runs one seed alone, `ESKER_SIM_SEEDS=n` runs `0..n` instead of what the test asks for, and
-//! `ESKER_SIM_TRACE=1` prints the whole trace.
+//! `ESKER_SIM_SEED=n` runs one seed alone; `ESKER_SIM_SEEDS=n` runs `0..n` instead of what the test asks for, and
+//! `ESKER_SIM_SEEDS=m..n` these; `ESKER_SIM_TRACE=1` prints the whole trace.
 
 use super::failure::Failure;
 use super::world::{Config, Finished, World, run};
@@ -20,10 +20,19 @@ fn number(name: &str) -> Option<u64> {
 
 /// The seeds to run, where a test asks for `wanted`.
 pub fn seeds(wanted: Range<u64>) -> Range<u64> {
-    match (number("ESKER_SIM_SEED"), number("ESKER_SIM_SEEDS")) {
+    let asked = std::env::var("ESKER_SIM_SEEDS").ok().and_then(|text| parse(&text));
+    match (number("ESKER_SIM_SEED"), asked) {
         (Some(seed), _) => seed..seed + 1,
-        (None, Some(count)) => 0..count,
+        (None, Some(asked)) => asked,
         (None, None) => wanted,
+    }
+}
+
+/// `n` or `m..n`.
+fn parse(text: &str) -> Option<Range<u64>> {
+    match text.split_once("..") {
+        Some((from, to)) => Some(from.parse().ok()?..to.parse().ok()?),
+        None => Some(0..text.parse().ok()?),
     }
 }
 
@@ -54,7 +63,7 @@ where
 {
     let seeds = seeds(wanted);
     let cores = || std::thread::available_parallelism().map_or(1, |cores| cores.get() as u64);
-    let threads = number("ESKER_SIM_THREADS").unwrap_or_else(cores).clamp(1, seeds.end - seeds.start);
+    let threads = number("ESKER_SIM_THREADS").unwrap_or_else(cores).clamp(1, (seeds.end - seeds.start).max(1));
     let next = AtomicU64::new(seeds.start);
     let failure: Mutex<Option<(u64, String)>> = Mutex::new(None);
     let finished = Mutex::new(BTreeMap::new());
@@ -112,4 +121,16 @@ where
     F: Future<Output = T> + Send + 'static,
 {
     seeds(wanted).find_map(|seed| run(Config { trace_lines: 40, ..Config::seeded(seed) }, &scenario).err())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn seeds_are_counted_from_zero_or_named_by_both_ends() {
+        assert_eq!(parse("12"), Some(0..12));
+        assert_eq!(parse("5..12"), Some(5..12));
+        assert_eq!([parse(""), parse("5.."), parse("-1"), parse("a..b")], [None, None, None, None]);
+    }
 }

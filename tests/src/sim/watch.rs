@@ -9,7 +9,7 @@
 
 use super::store::StoreEffect;
 use super::world::{NodeEnv, World};
-use esker_broker::partition::Hosted;
+use esker_broker::partition::{Hosted, Partition};
 use esker_storage::offset::{HighWatermark, LogStart, PartitionId, TierEnd};
 use esker_storage::partition_log::{Marks, broken_rule};
 use parking_lot::Mutex;
@@ -27,6 +27,8 @@ pub struct Watch(Arc<Mutex<Watched>>);
 struct Watched {
     life: Option<(NodeEnv, Weak<Hosted>)>,
     seen: BTreeMap<PartitionId, Seen>,
+    /// How far the broker had come when it was looked at last.
+    polls: u64,
 }
 
 /// How far a partition has come.
@@ -54,6 +56,13 @@ impl Watch {
         }
     }
 
+    /// The partitions that the broker leads now; none while it is down.
+    pub fn led(&self) -> Vec<Arc<Partition>> {
+        let watched = self.0.lock();
+        let life = watched.life.as_ref().filter(|(node, _)| node.is_alive());
+        life.and_then(|(_, hosted)| hosted.upgrade()).map(|hosted| hosted.led()).unwrap_or_default()
+    }
+
     /// A new life began.
     pub(super) fn began(&self, node: &NodeEnv, hosted: &Arc<Hosted>) {
         self.0.lock().life = Some((node.clone(), Arc::downgrade(hosted)));
@@ -63,7 +72,11 @@ impl Watch {
         let mut guard = self.0.lock();
         let watched = &mut *guard;
         let Some((node, hosted)) = &watched.life else { return Ok(()) };
-        let Some(hosted) = hosted.upgrade().filter(|_| node.is_alive()) else { return Ok(()) };
+        let polls = world.polls(node.node);
+        if std::mem::replace(&mut watched.polls, polls) == polls || !node.is_alive() {
+            return Ok(());
+        }
+        let Some(hosted) = hosted.upgrade() else { return Ok(()) };
         for partition in hosted.led() {
             let marks = partition.log().marks(partition.high_watermark());
             let seen = watched.seen.entry(partition.id()).or_default();

@@ -297,6 +297,11 @@ impl World {
         self.0.core.calls(node.0)
     }
 
+    /// How often tasks of a node have been polled: as long as this is the same, nothing of it has changed.
+    pub(super) fn polls(&self, node: NodeId) -> u64 {
+        self.0.core.polls(node.0)
+    }
+
     /// A node's disk, as somebody with a screwdriver sees it.
     pub fn disk(&self, node: NodeId) -> SimDisk {
         self.with_node(node, |state| state.disk.clone())

@@ -12,7 +12,7 @@ use std::time::Duration;
 pub(crate) const STORM_SEEDS: u64 = 200;
 pub(crate) const POWER_CUT_SEEDS: u64 = 100;
 pub(crate) const FAILING_SYNC_SEEDS: u64 = 60;
-pub(crate) const SWARM_SEEDS: u64 = 400;
+const SWARM_SEEDS: u64 = 400;
 pub(crate) const LATE_LEADER_SEEDS: u64 = 20;
 
 #[test]

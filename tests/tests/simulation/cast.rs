@@ -5,7 +5,7 @@ use super::stage::Stage;
 use esker_bench::batch::Codec;
 use esker_tests::checker::{self, Event, History, Outcome, Sent, SentRecord, Span, Tombstones};
 use esker_tests::sim::Chance;
-use esker_tests::sim::client::{CallError, Fetched, SimClient, records_batch, value_of};
+use esker_tests::sim::client::{CallError, Fetched, SimClient, large_batch, value_of};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -29,6 +29,8 @@ pub(crate) struct Cast {
     pub(crate) history: Mutex<History>,
     /// Whether the log start may rise while consumers read.
     pub(crate) expires: bool,
+    /// By how many bytes its producers make each record larger, at most.
+    pub(crate) padding: u64,
     /// The newest generation of a group that a member was synced with, and when that was known.
     pub(crate) generations: Mutex<BTreeMap<u32, (i32, u64)>>,
 }
@@ -40,17 +42,24 @@ impl Cast {
 
     /// The clients that go on where a history ended.
     pub(crate) fn with(stage: &Stage, history: History, expires: bool) -> Arc<Cast> {
-        let (topic, history) = (TOPIC, Mutex::new(history));
-        Arc::new(Cast { stage: stage.clone(), topic, history, expires, generations: Mutex::default() })
+        Arc::new(Cast::of(stage, TOPIC, history, expires))
+    }
+
+    fn of(stage: &Stage, topic: &'static str, history: History, expires: bool) -> Cast {
+        let (history, generations) = (Mutex::new(history), Mutex::default());
+        Cast { stage: stage.clone(), topic, history, expires, padding: 0, generations }
+    }
+
+    /// Clients whose batches span several pages of a disk.
+    pub(crate) fn of_large_batches(stage: &Stage) -> Arc<Cast> {
+        Arc::new(Cast { padding: 12 << 10, ..Cast::of(stage, TOPIC, History::default(), false) })
     }
 
     /// The clients of the compacted topic.
     pub(crate) fn of_compacted(stage: &Stage, tombstones: Tombstones) -> Arc<Cast> {
         let mut history = History::default();
         (0..PARTITIONS as u32).for_each(|partition| history.compacts(partition, tombstones));
-        let history = Mutex::new(history);
-        let (topic, expires) = (COMPACTED, false);
-        Arc::new(Cast { stage: stage.clone(), topic, history, expires, generations: Mutex::default() })
+        Arc::new(Cast::of(stage, COMPACTED, history, false))
     }
 
     /// Records as this topic takes them.
@@ -79,6 +88,14 @@ impl Cast {
         self.stage.world.draw(|rng| rng.below(PARTITIONS as u64) as i32)
     }
 
+    /// Bytes that do not compress.
+    fn draw_padding(&self) -> Vec<u8> {
+        if self.padding == 0 {
+            return Vec::new();
+        }
+        self.stage.world.draw(|rng| (0..rng.below(self.padding)).map(|_| rng.draw() as u8).collect())
+    }
+
     /// A producer id and its epoch, however often it must be asked for.
     async fn producer_id(&self, client: &mut SimClient) -> (i64, i16) {
         loop {
@@ -102,7 +119,9 @@ impl Cast {
             let records = self.records(value..value + count);
             value += count;
             let sequence = &mut sequences[partition as usize];
-            let batch = records_batch(codec, &records, world.env().wall().millis(), Some((id, epoch, *sequence)));
+            let padding = self.draw_padding();
+            let now = world.env().wall().millis();
+            let batch = large_batch(codec, &records, &padding, now, Some((id, epoch, *sequence)));
             *sequence += count as i32;
             let began = self.stage.clock();
             let offset = loop {
@@ -132,7 +151,8 @@ impl Cast {
             let partition = self.draw_partition();
             let records = self.records(value..value + 2);
             value += 2;
-            let mut batch = records_batch(Codec::None, &records, world.env().wall().millis(), None).to_vec();
+            let (padding, now) = (self.draw_padding(), world.env().wall().millis());
+            let mut batch = large_batch(Codec::None, &records, &padding, now, None).to_vec();
             let damaged = world.draw(|rng| rng.happens(Chance::percent(10)));
             if let Some(last) = batch.last_mut().filter(|_| damaged) {
                 *last ^= 1;
@@ -188,6 +208,29 @@ impl Cast {
                         position = fetched.log_start;
                         self.push(Event::Seek { client: number, partition: partition as u32 });
                     }
+                }
+                Err(OUT_OF_RANGE) => position = self.reset(number, partition, position).await,
+                Err(_) => self.stage.pause().await,
+            }
+        }
+    }
+
+    /// Reads a partition from its start, batch by batch and with all the time in the world, again and again.
+    pub(crate) async fn dawdle(self: Arc<Self>, number: u32, partition: i32) {
+        let mut client = self.stage.client();
+        let mut position = 0;
+        while !self.stage.is_over() {
+            let began = self.stage.clock();
+            match client.fetch_some(self.topic, partition, position, 300, 1).await {
+                Ok(fetched) => {
+                    let next = self.polled(number, partition, began, position, &fetched);
+                    if next == position {
+                        self.push(Event::Seek { client: number, partition: partition as u32 });
+                        position = fetched.log_start;
+                    } else {
+                        position = next;
+                    }
+                    self.stage.between(0, 2).await;
                 }
                 Err(OUT_OF_RANGE) => position = self.reset(number, partition, position).await,
                 Err(_) => self.stage.pause().await,
@@ -273,6 +316,17 @@ impl Cast {
         let anomalies = checker::check(&history);
         assert!(anomalies.is_empty(), "{}: {anomalies:?}", self.topic);
         history.acknowledged()
+    }
+
+    /// How many records there were when every partition was read to its end for the last time.
+    pub(crate) fn drained(&self) -> usize {
+        let mut last = BTreeMap::new();
+        for event in self.history.lock().events() {
+            if let Event::Drain { partition, records, .. } = event {
+                last.insert(*partition, records.len());
+            }
+        }
+        last.values().sum()
     }
 
     /// The whole judgement: clients first, then the store, which needs the broker stopped.

@@ -2,9 +2,9 @@
 
 use super::cast::{Cast, PARTITIONS, TOPIC};
 use bytes::Bytes;
-use esker_tests::checker::{Event, Outcome};
+use esker_tests::checker::{Event, Outcome, Span, Term};
 use esker_tests::sim::Chance;
-use esker_tests::sim::client::{CallError, Membership, SimClient};
+use esker_tests::sim::client::{CallError, Membership, SESSION_TIMEOUT_MS, SimClient};
 use kafka_protocol::protocol::StrBytes;
 use std::sync::Arc;
 
@@ -12,6 +12,9 @@ use std::sync::Arc;
 pub(crate) const LONER: (u32, &str) = (1, "loner");
 /// The group with members.
 pub(crate) const TEAM: (u32, &str) = (2, "team");
+
+/// How long a member may be silent, and may take to join again, in nanoseconds.
+const SESSION: u64 = SESSION_TIMEOUT_MS as u64 * 1_000_000;
 
 /// Kafka's numbers of errors.
 const ILLEGAL_GENERATION: i16 = 22;
@@ -28,14 +31,14 @@ impl Cast {
     /// Commits an offset, once, and takes note of what became of it.
     async fn commit(
         &self,
-        client: &mut SimClient,
+        (client, connection): (u32, &mut SimClient),
         (number, group): (u32, &str),
         membership: &Membership,
         partition: i32,
         offset: u64,
     ) -> Result<(), CallError> {
         let (began, newest) = (self.stage.clock(), self.generations.lock().get(&number).copied());
-        let result = client.commit_offset(group, membership, TOPIC, partition, offset).await;
+        let result = connection.commit_offset(group, membership, TOPIC, partition, offset).await;
         if let (Ok(()), Some((newest, known))) = (result, newest) {
             let fenced = newest > membership.generation && known < began;
             assert!(!fenced, "a member of generation {} commits in {newest}", membership.generation);
@@ -46,7 +49,8 @@ impl Cast {
             Err(_) => Outcome::Unknown,
         };
         let (span, partition) = (self.since(began), partition as u32);
-        self.push(Event::Commit { group: number, partition, offset, span, outcome });
+        let term = (membership.generation >= 0).then_some(Term { client, epoch: membership.generation });
+        self.push(Event::Commit { group: number, partition, offset, term, span, outcome });
         result
     }
 
@@ -73,7 +77,7 @@ impl Cast {
         for offset in 1..=commits {
             let partition = (offset % PARTITIONS as u64) as i32;
             // What became of it is in the history.
-            let _ = self.commit(&mut client, LONER, &Membership::none(), partition, offset).await;
+            let _ = self.commit((0, &mut client), LONER, &Membership::none(), partition, offset).await;
             self.stage.pause().await;
             let _ = self.committed(&mut client, LONER, partition).await;
         }
@@ -97,13 +101,16 @@ impl Cast {
         let mut client = self.stage.client();
         let (mut id, mut before) = (StrBytes::default(), None);
         while !self.stage.is_over() {
+            let mut heard = self.stage.clock();
             match self.join(&mut client, &mut id).await {
                 Ok((membership, partitions)) => {
                     // What it sent in an older generation comes late, and must not count. (If it did, this would tell.)
                     if let Some(before) = before.replace(membership.clone()) {
-                        let _ = self.commit(&mut client, TEAM, &before, 0, 0).await;
+                        let _ = self.commit((number, &mut client), TEAM, &before, 0, 0).await;
                     }
-                    let end = self.work(&mut client, number, &membership, &partitions).await;
+                    let began = self.stage.clock();
+                    let end = self.work((number, &mut client), &membership, &partitions, &mut heard).await;
+                    self.held(number, &membership, &partitions, Span { began, ended: heard + SESSION });
                     if let Err(CallError::Kafka(UNKNOWN_MEMBER)) = end {
                         id = StrBytes::default();
                     }
@@ -115,6 +122,18 @@ impl Cast {
                 Err(_) => {}
             }
             self.stage.pause().await;
+        }
+    }
+
+    /// What a member had until now, unless it may have been taken for dead before.
+    fn held(&self, client: u32, membership: &Membership, partitions: &[i32], at_most: Span) {
+        let span = Span { ended: at_most.ended.min(self.stage.clock()), ..at_most };
+        if span.began >= span.ended {
+            return;
+        }
+        let term = Term { client, epoch: membership.generation };
+        for &partition in partitions {
+            self.push(Event::Held { group: TEAM.0, partition: partition as u32, term, span });
         }
     }
 
@@ -132,13 +151,13 @@ impl Cast {
         Ok((joined.membership, assignment.iter().map(|number| i32::from(*number)).collect()))
     }
 
-    /// Works as a member until something happens; `Ok` if it is enough.
+    /// Works as a member until something happens; `Ok` if it is enough. `heard` is when a heartbeat began that was answered.
     async fn work(
         &self,
-        client: &mut SimClient,
-        number: u32,
+        (number, client): (u32, &mut SimClient),
         membership: &Membership,
         partitions: &[i32],
+        heard: &mut u64,
     ) -> Result<(), CallError> {
         let mut positions = Vec::new();
         for &partition in partitions {
@@ -155,14 +174,16 @@ impl Cast {
                         let advanced = next > *position;
                         *position = next;
                         if advanced {
-                            self.commit(client, TEAM, membership, *partition, next).await?;
+                            self.commit((number, client), TEAM, membership, *partition, next).await?;
                         }
                     }
                     Err(CallError::Kafka(1)) => *position = self.reset(number, *partition, *position).await,
                     Err(error) => return Err(error),
                 }
             }
+            let began = self.stage.clock();
             client.heartbeat(TEAM.1, membership).await?;
+            *heard = began;
             if self.stage.world.draw(|rng| rng.happens(Chance::percent(5))) {
                 return Ok(());
             }

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// What a broker says of rot.
-const NAMED: [&str; 7] = [
+pub(crate) const NAMED: [&str; 7] = [
     "is rotten",
     "records are damaged",
     "the partition is offline",
@@ -53,7 +53,7 @@ fn filled(stage: &Stage, path: &str) -> u64 {
 }
 
 /// A position in the last batch that begins before `within`: in its first 16 bytes, or behind them.
-fn in_batch(stage: &Stage, path: &str, within: u64, head: bool) -> Option<u64> {
+pub(crate) fn in_batch(stage: &Stage, path: &str, within: u64, head: bool) -> Option<u64> {
     let file = stage.world.disk(stage.node).open(Path::new(path), Open::Read).unwrap();
     let mut batches = Vec::new();
     let (mut at, len) = (HEADER, file.len().unwrap());
@@ -96,7 +96,7 @@ fn rot(stage: &Stage, place: Where) -> Option<u32> {
 }
 
 /// Everything that may be said of a partition that lost a batch to rot.
-fn is_loss(anomaly: &Anomaly, damaged: Option<u32>) -> bool {
+pub(crate) fn is_loss(anomaly: &Anomaly, damaged: Option<u32>) -> bool {
     match anomaly {
         Anomaly::LostWrite { partition, .. }
         | Anomaly::Unseen { partition, .. }

@@ -6,6 +6,7 @@
 //! ```
 
 use super::cast::{COMPACTED, Cast, PARTITIONS, TOPIC, what_is_below};
+use super::consumers::Crew;
 use super::stage::{CALM, Stage, Weather, add_broker};
 use esker_tests::checker::{History, Tombstones};
 use esker_tests::sim::{Crash, StoreFaults, World};
@@ -33,14 +34,16 @@ pub(crate) struct Script {
     pub(crate) trims: bool,
     /// What becomes of those of the compacted topic.
     pub(crate) tombstones: Tombstones,
+    /// Whether there is a consumer group of the newer kind.
+    pub(crate) crew: bool,
     /// How the last life in bad weather ends.
     pub(crate) crash: Crash,
 }
 
 /// The compacted topic's settings.
-const COMPACTION: [(&str, &str); 2] = [("cleanup.policy", "compact"), ("min.cleanable.dirty.ratio", "0.01")];
+pub(crate) const COMPACTION: [(&str, &str); 2] = [("cleanup.policy", "compact"), ("min.cleanable.dirty.ratio", "0.01")];
 /// How long tombstones stay at most, where they may go; otherwise it is a day, which no story lasts.
-const TOMBSTONES_GO: (&str, &str) = ("delete.retention.ms", "1000");
+pub(crate) const TOMBSTONES_GO: (&str, &str) = ("delete.retention.ms", "1000");
 
 /// Clients, weather, and the judgement. Returns (acknowledged records, lives of the broker).
 pub(crate) async fn story(world: World, weather: Weather) -> (usize, u32) {
@@ -50,6 +53,7 @@ pub(crate) async fn story(world: World, weather: Weather) -> (usize, u32) {
         tiering: Tiering::AndGoes,
         trims: false,
         tombstones: Tombstones::Stay,
+        crew: false,
         crash: Crash::PowerCut,
     };
     play(&stage, &weather, &script).await
@@ -64,13 +68,18 @@ pub(crate) async fn play(stage: &Stage, weather: &Weather, script: &Script) -> (
     let mut compaction = COMPACTION.to_vec();
     compaction.extend((script.tombstones == Tombstones::MayGo).then_some(TOMBSTONES_GO));
     stage.create(COMPACTED, PARTITIONS, &compaction).await;
+    let crew = if script.crew { Some(Crew::on(stage).await) } else { None };
     stage.set_weather(weather);
     let expires = script.trims || topic.iter().any(|(key, _)| matches!(*key, "retention.bytes" | "retention.ms"));
     let cast = Cast::with(stage, History::default(), expires);
     for partition in 0..PARTITIONS {
         world.spawn("consumer", Arc::clone(&cast).consume(100 + partition as u32, partition));
     }
-    let members = [200, 201].map(|number| world.spawn("member", Arc::clone(&cast).member(number)));
+    let mut members: Vec<_> =
+        [200, 201].into_iter().map(|number| world.spawn("member", Arc::clone(&cast).member(number))).collect();
+    if let Some(crew) = &crew {
+        members.extend([(); 3].map(|()| world.spawn("crew", Arc::clone(crew).work())));
+    }
     let mut clients = Vec::new();
     for number in 1..4 {
         clients.push(world.spawn("producer", Arc::clone(&cast).produce_surely(number, 15)));
@@ -97,6 +106,9 @@ pub(crate) async fn play(stage: &Stage, weather: &Weather, script: &Script) -> (
     cast.ask_for_committed().await;
     if script.tiering != Tiering::None {
         stage.everything_is_tiered(script.tiering == Tiering::AndGoes).await;
+    }
+    if let Some(crew) = crew {
+        crew.judge().await;
     }
     let acknowledged = keyed.judge_clients().await + cast.judge().await;
     (acknowledged, world.lives(stage.node))

@@ -4,6 +4,7 @@
 //! segment, and a fault that hides another is as good as none. So a seed leaves out most of what could go wrong, and
 //! turns up the rest.
 
+use super::consumers::SETTINGS as CREW_SETTINGS;
 use super::stage::{CALM, Weather, add_broker};
 use super::story::{Script, Tiering, play};
 use esker_tests::checker::Tombstones;
@@ -60,8 +61,12 @@ impl Plan {
         let tiering = if tiered { Tiering::Copied } else { Tiering::None };
         let trims = rng.happens(Chance::percent(20));
         let tombstones = if half(rng) { Tombstones::Stay } else { Tombstones::MayGo };
-        let script = Script { topic, tiering, trims, tombstones, crash: last_crash(page_cache) };
-        Plan { settings, script, weather: weather(rng, page_cache, dirs) }
+        let weather = weather(rng, page_cache, dirs);
+        let crew = third(rng);
+        settings.extend(CREW_SETTINGS.map(str::to_owned));
+        settings.push(format!("log.scrub.interval.ms={}", rng.within(500..20_000)));
+        let script = Script { topic, tiering, trims, tombstones, crew, crash: last_crash(page_cache) };
+        Plan { settings, script, weather }
     }
 }
 

@@ -98,6 +98,19 @@ impl Look {
         })
     }
 
+    /// Whether another look might find something else: a mark of a partition has moved since this one, a partition has left,
+    /// or what was on the disk or in the tier may have come.
+    pub(super) fn is_outdated(&self) -> bool {
+        self.reads_history
+            || self.partitions.len() != self.answers.len()
+            || self.answers.iter().zip(&self.partitions).any(|(answer, partition)| {
+                answer.high_watermark != partition.high_watermark().offset().to_wire()
+                    || answer.last_stable_offset != partition.last_stable().offset().to_wire()
+                    || answer.log_start_offset != partition.log_start().offset().to_wire()
+                    || partition.ended().is_some()
+            })
+    }
+
     /// Whether a partition that is here was not here at the time of `before`, or is not any more.
     pub(super) fn found_others_than(&self, before: &[Arc<Partition>]) -> bool {
         self.partitions.len() != before.len() || self.partitions.iter().zip(before).any(|(a, b)| !Arc::ptr_eq(a, b))

@@ -57,22 +57,26 @@ async fn settle(handlers: &Handlers, client: &Client, plan: &Plan, request: &Req
     }
     let waiter = Waiter::new(client.runtime);
     let mut registration = Registration::new(&waiter, &look);
+    // Registered first, looked second: nothing moves unseen in between.
+    let mut looks_again = look.is_outdated() || handlers.hosted.is_ending();
     loop {
-        // Registered first, looked second: nothing moves unseen in between.
-        look = Look::take(handlers, plan, request).await;
-        if is_over(&look) {
-            break;
-        }
-        if look.found_others_than(&registration.partitions) {
-            // A topic came again under its name.
-            registration = Registration::new(&waiter, &look);
-            continue;
+        if looks_again {
+            look = Look::take(handlers, plan, request).await;
+            if is_over(&look) {
+                break;
+            }
+            if look.found_others_than(&registration.partitions) {
+                // A topic came again under its name.
+                registration = Registration::new(&waiter, &look);
+                continue;
+            }
         }
         let left = request.deadline.since(handlers.env.now());
         // A time-out ends with the look as it is: nothing woke us since.
         if handlers.env.timeout(left, waiter.woken()).await.is_err() {
             break;
         }
+        looks_again = true;
     }
     drop(registration);
     look

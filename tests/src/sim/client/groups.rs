@@ -1,4 +1,5 @@
 //! Groups, as a simulated client knows them: committed offsets, and membership in the classic protocol.
+//! (That in consumer groups is beside it.)
 
 use super::{CallError, Lost, SimClient, name};
 use bytes::Bytes;
@@ -15,12 +16,15 @@ use kafka_protocol::protocol::StrBytes;
 /// The one protocol that members speak.
 const PROTOCOL: &str = "simulated";
 
+/// How long a member may be silent, and may take to join again, in milliseconds.
+pub const SESSION_TIMEOUT_MS: i32 = 6000;
+
 /// A member of a group, in one generation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Membership {
     /// Its id, which the coordinator gave it; empty before it has one.
     pub member: StrBytes,
-    /// The generation; -1 for none.
+    /// The generation, or the member's epoch in a consumer group; -1 for none.
     pub generation: i32,
 }
 
@@ -61,8 +65,8 @@ impl SimClient {
         let protocol = JoinGroupRequestProtocol::default().with_name(name(PROTOCOL));
         let request = JoinGroupRequest::default()
             .with_group_id(name(group).into())
-            .with_session_timeout_ms(6000)
-            .with_rebalance_timeout_ms(6000)
+            .with_session_timeout_ms(SESSION_TIMEOUT_MS)
+            .with_rebalance_timeout_ms(SESSION_TIMEOUT_MS)
             .with_member_id(member.clone())
             .with_protocol_type(name("consumer"))
             .with_protocols(vec![protocol]);
@@ -137,6 +141,18 @@ impl SimClient {
         partition: i32,
         offset: u64,
     ) -> Result<(), CallError> {
+        self.commit(8, group, membership, (topic, partition), offset).await
+    }
+
+    /// The same in a version, of which 9 is the first that knows epochs of consumer groups' members.
+    pub(super) async fn commit(
+        &mut self,
+        version: i16,
+        group: &str,
+        membership: &Membership,
+        (topic, partition): (&str, i32),
+        offset: u64,
+    ) -> Result<(), CallError> {
         let partition = OffsetCommitRequestPartition::default()
             .with_partition_index(partition)
             .with_committed_offset(offset as i64)
@@ -147,7 +163,9 @@ impl SimClient {
             .with_member_id(membership.member.clone())
             .with_generation_id_or_member_epoch(membership.generation)
             .with_topics(vec![topic]);
-        let ResponseKind::OffsetCommit(answer) = self.call(8, &request.into()).await? else { return Err(Lost.into()) };
+        let ResponseKind::OffsetCommit(answer) = self.call(version, &request.into()).await? else {
+            return Err(Lost.into());
+        };
         let partitions = answer.topics.iter().flat_map(|topic| &topic.partitions);
         partitions.into_iter().try_for_each(|partition| CallError::check(partition.error_code))
     }

@@ -4,9 +4,11 @@
 //! either has an answer or is [`Lost`], in which case nobody knows whether it took effect.
 
 mod admin;
+mod consumers;
 mod groups;
 
-pub use groups::{Joined, Membership};
+pub use consumers::{Beat, Held};
+pub use groups::{Joined, Membership, SESSION_TIMEOUT_MS};
 
 use super::net::{SimNet, SimStream};
 use crate::checker::SentRecord;
@@ -175,7 +177,22 @@ impl SimClient {
         offset: u64,
         wait_ms: i32,
     ) -> Result<Fetched, CallError> {
-        let request = fetch_request(topic, partition, offset as i64, FETCH_BYTES, wait_ms);
+        self.fetch_some(topic, partition, offset, wait_ms, FETCH_BYTES).await
+    }
+
+    /// The same with no more than `max_bytes` of batches, but one batch at least.
+    ///
+    /// # Errors
+    /// [`CallError`].
+    pub async fn fetch_some(
+        &mut self,
+        topic: &str,
+        partition: i32,
+        offset: u64,
+        wait_ms: i32,
+        max_bytes: i32,
+    ) -> Result<Fetched, CallError> {
+        let request = fetch_request(topic, partition, offset as i64, max_bytes, wait_ms);
         let ResponseKind::Fetch(answer) = self.call(12, &request.into()).await? else { return Err(Lost.into()) };
         CallError::check(answer.error_code)?;
         let answer = answer.responses.into_iter().flat_map(|topic| topic.partitions).next();
@@ -219,6 +236,20 @@ const TOMBSTONE: &str = "tombstone";
 
 /// A batch of these records, read again by [`value_of`].
 pub fn records_batch(codec: Codec, records: &[SentRecord], timestamp: i64, producer: Option<(i64, i16, i32)>) -> Bytes {
+    large_batch(codec, records, &[], timestamp, producer)
+}
+
+/// The header that makes a record larger.
+const PADDING: &str = "padding";
+
+/// The same with so many more bytes in each record.
+pub fn large_batch(
+    codec: Codec,
+    records: &[SentRecord],
+    padding: &[u8],
+    timestamp: i64,
+    producer: Option<(i64, i16, i32)>,
+) -> Bytes {
     let mut builder = Builder::new(codec);
     if let Some((id, epoch, sequence)) = producer {
         builder = builder.producer(id, epoch, sequence);
@@ -227,11 +258,15 @@ pub fn records_batch(codec: Codec, records: &[SentRecord], timestamp: i64, produ
         let key = record.key.map(|key| format!("key {key}"));
         let key = key.as_ref().map(|key| key.as_bytes());
         let value = format!("value {:016}", record.value);
+        let mut headers = Vec::new();
+        if !padding.is_empty() {
+            headers.push((PADDING.to_owned(), Some(Bytes::copy_from_slice(padding))));
+        }
         if record.tombstone {
-            let headers = [(TOMBSTONE.to_owned(), Some(Bytes::from(value)))];
+            headers.push((TOMBSTONE.to_owned(), Some(Bytes::from(value))));
             builder.push(timestamp, key, None, &headers);
         } else {
-            builder.push(timestamp, key, Some(value.as_bytes()), &[]);
+            builder.push(timestamp, key, Some(value.as_bytes()), &headers);
         }
     }
     builder.build().expect("a batch in memory can be built")

@@ -40,6 +40,8 @@ pub enum DiskFault {
     Io,
     /// ENOSPC.
     Full,
+    /// The power fails before the call has done anything. (By plan only.)
+    PowerCut,
 }
 
 impl DiskFault {
@@ -47,6 +49,7 @@ impl DiskFault {
         match self {
             DiskFault::Io => io::Error::from_raw_os_error(5),
             DiskFault::Full => io::ErrorKind::StorageFull.into(),
+            DiskFault::PowerCut => super::crashed(),
         }
     }
 }

@@ -101,7 +101,10 @@ impl File for SimFile {
     fn write_all_at(&self, buffers: &[IoSlice<'_>], position: u64) -> io::Result<()> {
         self.writable()?;
         let begun = self.disk.begin(DiskCall::Write, &self.path)?;
-        let bytes: Vec<u8> = buffers.iter().flat_map(|buffer| buffer.iter().copied()).collect();
+        let bytes: Vec<u8> = buffers.iter().fold(Vec::new(), |mut all, buffer| {
+            all.extend_from_slice(buffer);
+            all
+        });
         let written = share(&begun, bytes.len() as u64, &self.disk) as usize;
         let bytes = &bytes[..written];
         self.disk.core.trace(&self.disk.owner, format_args!("  {written} B at {position}"));

@@ -13,7 +13,7 @@ pub use faults::{DiskCall, DiskFault, DiskFaults, DiskPlan};
 
 use super::chance::Rng;
 use super::executor::Core;
-use super::process::{Gate, Incarnation, Owner};
+use super::process::{Crash, Exit, Gate, Incarnation, Owner};
 use content::PAGE;
 use esker_storage::env::{DirEntry, Disk, File, Lock, Open, Space};
 use faults::Faults;
@@ -164,6 +164,10 @@ impl SimDisk {
             if let Some(fault) = hardware.faults.draw(call, path, &mut hardware.rng) {
                 drop(guard);
                 self.core.trace(&self.owner, format_args!("  fails: {fault:?}"));
+                if let (DiskFault::PowerCut, Some(incarnation)) = (fault, &self.owner) {
+                    self.core.end(incarnation, Exit::Crashed(Crash::PowerCut));
+                    return Err(crashed());
+                }
                 return Ok(Begun { gate, fault: Some(fault) });
             }
         }

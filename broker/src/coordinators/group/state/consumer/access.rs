@@ -8,6 +8,7 @@ use crate::coordinators::group::records::Partitions;
 use crate::coordinators::group::request::{CommitRequest, CommitResults};
 use crate::coordinators::group::state::step::Step;
 use crate::coordinators::group::topics::TopicsImage;
+use esker_storage::env::mutation::{self, Mutation};
 use kafka_protocol::error::ResponseError;
 use std::collections::BTreeSet;
 
@@ -34,7 +35,7 @@ impl ConsumerGroup {
         if !member.is_classic() && !request.knows_member_epochs {
             return Err(ResponseError::UnsupportedVersion);
         }
-        if epoch == member.current.epoch {
+        if epoch == member.current.epoch || mutation::active(Mutation::StaleEpochAccepted) {
             return Ok(());
         }
         if member.is_classic() {

@@ -9,6 +9,7 @@
 //! ```
 
 use crate::coordinators::group::records::{CurrentValue, HeldPartitions, MemberState, Partitions};
+use esker_storage::env::mutation::{self, Mutation};
 use std::collections::BTreeSet;
 use uuid::Uuid;
 
@@ -98,7 +99,7 @@ fn toward(current: &CurrentValue, goal: &Goal<'_>) -> CurrentValue {
             if assigned.get(topic).is_some_and(|own| own.contains_key(partition)) {
                 continue;
             }
-            if (goal.is_free)(*topic, *partition) {
+            if (goal.is_free)(*topic, *partition) || mutation::active(Mutation::UnreleasedAssigned) {
                 gained.push((*topic, *partition));
             } else {
                 is_unreleased = true;

@@ -1,0 +1,152 @@
+//! A broker in this process behind counted doors, and its clients.
+
+use super::doors::{CountedDisk, CountedNetwork, CountedStore, CountedTasks};
+use super::meter::{Costs, Meter};
+use bytes::{Bytes, BytesMut};
+use esker_broker::config::{BrokerConfig, parse_set};
+use esker_broker::server::{self, Gauges, Outside, Server};
+use esker_protocol::api::Api;
+use esker_protocol::guard::Limits;
+use esker_protocol::{request, response};
+use esker_storage::env::store::MemoryStore;
+use esker_storage::env::{Clock, Env, Monotonic, RealClock, RealDisk, RealRandom, RealTasks, Timestamp};
+use futures_util::future::BoxFuture;
+use kafka_protocol::messages::create_topics_request::CreatableTopic;
+use kafka_protocol::messages::{CreateTopicsRequest, RequestKind, ResponseKind};
+use kafka_protocol::protocol::StrBytes;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+use tokio::sync::mpsc;
+
+/// More than any frame has: a frame is handed over whole.
+const PIPE: usize = 8 << 20;
+/// What the broker may still do for a request after it has answered: let go of it, and wait for the next.
+const SETTLE: Duration = Duration::from_millis(2);
+
+/// A clock that goes slowly, and whose timers are right: nothing takes long by it, so that no work is put off that would
+/// not be on a fast machine.
+struct SlowClock(RealClock);
+
+impl Clock for SlowClock {
+    fn now(&self) -> Monotonic {
+        Monotonic::from_origin(self.0.now().origin_elapsed() / 100)
+    }
+
+    fn wall(&self) -> Timestamp {
+        self.0.wall()
+    }
+
+    fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {
+        self.0.sleep(duration)
+    }
+}
+
+/// A broker whose costs are counted.
+pub(crate) struct Rig {
+    pub(crate) meter: Meter,
+    connect: mpsc::UnboundedSender<DuplexStream>,
+    server: Server,
+    _folder: tempfile::TempDir,
+}
+
+impl Rig {
+    /// Starts one with `log.durability`.
+    pub(crate) async fn start(durability: &str) -> Rig {
+        let meter = Meter::default();
+        let folder = tempfile::tempdir().unwrap();
+        let tasks = CountedTasks { inner: RealTasks::start(1).unwrap(), meter: meter.clone() };
+        let clock: Arc<dyn Clock> = Arc::new(SlowClock(RealClock::start()));
+        let env = Env {
+            clock: Arc::clone(&clock),
+            random: Arc::new(RealRandom::seeded().unwrap()),
+            tasks: Arc::new(tasks),
+            disk: Arc::new(CountedDisk { inner: RealDisk, meter: meter.clone() }),
+        };
+        let settings = [
+            "listeners=PLAINTEXT://127.0.0.1:9092".to_owned(),
+            format!("log.dirs={}", folder.path().join("data").display()),
+            format!("log.durability={durability}"),
+            "node.id=1".to_owned(),
+        ];
+        let settings = settings.iter().map(|setting| parse_set(setting)).collect::<Result<_, _>>().unwrap();
+        let config = BrokerConfig::from_values(settings, "a test").unwrap();
+        let (connect, connecting) = mpsc::unbounded_channel();
+        let network = CountedNetwork { connecting: parking_lot::Mutex::new(Some(connecting)), meter: meter.clone() };
+        let store = CountedStore { inner: MemoryStore::new(clock), meter: meter.clone() };
+        let outside = Outside { env, network: Arc::new(network), store: Arc::new(store) };
+        let server = server::start(outside, config, Gauges::new()).await.unwrap();
+        Rig { meter, connect, server, _folder: folder }
+    }
+
+    pub(crate) fn client(&self) -> Caller {
+        let (ours, theirs) = duplex(PIPE);
+        self.connect.send(theirs).unwrap();
+        Caller { pipe: ours, correlation: 0 }
+    }
+
+    pub(crate) async fn create(&self, topic: &str) {
+        let new = CreatableTopic::default()
+            .with_name(StrBytes::from_string(topic.to_owned()).into())
+            .with_num_partitions(1)
+            .with_replication_factor(1);
+        let request = CreateTopicsRequest::default().with_topics(vec![new]).with_timeout_ms(30_000);
+        let ResponseKind::CreateTopics(answer) = self.client().call(7, &request.into()).await else { panic!() };
+        assert_eq!(answer.topics[0].error_code, 0);
+    }
+
+    /// What `ask` usually costs, of `rounds` times.
+    pub(crate) async fn usual(&self, rounds: usize, mut ask: impl AsyncFnMut()) -> Costs {
+        let mut costs = Vec::new();
+        for _ in 0..rounds {
+            self.meter.take();
+            ask().await;
+            tokio::time::sleep(SETTLE).await;
+            costs.push(self.meter.take());
+        }
+        Costs::usual(&costs)
+    }
+
+    pub(crate) async fn stop(self) {
+        self.server.stop().await;
+    }
+}
+
+/// A client with one connection.
+pub(crate) struct Caller {
+    pipe: DuplexStream,
+    correlation: i32,
+}
+
+impl Caller {
+    pub(crate) async fn call(&mut self, version: i16, body: &RequestKind) -> ResponseKind {
+        self.send(version, body).await;
+        self.answer(version, body).await
+    }
+
+    pub(crate) async fn send(&mut self, version: i16, body: &RequestKind) {
+        self.correlation += 1;
+        let frame = request::encode(self.correlation, Some("costs"), version, body).unwrap().to_bytes();
+        self.pipe.write_all(&frame).await.unwrap();
+    }
+
+    pub(crate) async fn answer(&mut self, version: i16, body: &RequestKind) -> ResponseKind {
+        let size = self.pipe.read_u32().await.unwrap();
+        let mut frame = BytesMut::zeroed(size as usize);
+        self.pipe.read_exact(&mut frame).await.unwrap();
+        let api = Api::of(request::key_of(body).unwrap()).unwrap();
+        let (correlation, answer) = response::decode(api, version, frame.freeze(), &Limits::default()).unwrap();
+        assert_eq!(correlation, self.correlation);
+        answer
+    }
+}
+
+/// One batch of `count` records with values of 100 bytes.
+pub(crate) fn records(count: usize) -> Bytes {
+    let mut batch = esker_bench::batch::Builder::new(esker_bench::batch::Codec::None);
+    for _ in 0..count {
+        let now = std::time::UNIX_EPOCH.elapsed().unwrap().as_millis() as i64;
+        batch.push(now, None, Some(&[b'v'; 100]), &[]);
+    }
+    batch.build().unwrap()
+}

@@ -1,0 +1,159 @@
+//! What lies between a load and its broker: a wire that is encrypted, or one that damages what it carries.
+//!
+//! The broker advertises the wire's address, so that everything goes through it. The certificate is for `localhost`, from
+//! an authority of our own, and holds for a hundred years:
+//!
+//! ```text
+//! openssl ecparam -name prime256v1 -genkey -noout -out ca.key
+//! openssl req -x509 -new -key ca.key -sha256 -days 36500 -subj "/CN=esker tests" -addext basicConstraints=critical,CA:TRUE \
+//!     -addext keyUsage=critical,keyCertSign -out ca.pem
+//! openssl ecparam -name prime256v1 -genkey -noout | openssl pkcs8 -topk8 -nocrypt -out key.pem
+//! openssl req -new -key key.pem -subj /CN=localhost | openssl x509 -req -CA ca.pem -CAkey ca.key -CAcreateserial -days 36500 \
+//!     -sha256 -extfile <(echo subjectAltName=DNS:localhost) -out cert.pem
+//! ```
+
+use esker_bench::client::Client;
+use kafka_protocol::messages::DeleteRecordsRequest;
+use kafka_protocol::messages::delete_records_request::{DeleteRecordsPartition, DeleteRecordsTopic};
+use kafka_protocol::protocol::StrBytes;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio_rustls::rustls::{ServerConfig, crypto};
+
+/// Answers of more bytes than this hold records.
+const LARGE: usize = 10_000;
+
+/// What the wire does.
+#[derive(Clone)]
+pub(crate) enum Treatment {
+    /// Flips a bit in the first large answer.
+    Damage,
+    /// Speaks TLS with the client.
+    Tls(TlsAcceptor),
+}
+
+/// A listener that leads to a broker.
+pub(crate) struct Wire {
+    port: u16,
+    target: Arc<OnceLock<String>>,
+}
+
+/// TLS with our certificate; the authority's goes to `folder/ca.pem`.
+pub(crate) fn tls(folder: &Path) -> Treatment {
+    std::fs::write(folder.join("ca.pem"), include_bytes!("ca.pem")).expect("the authority can be written");
+    let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(include_bytes!("cert.pem")).collect();
+    let key = PrivateKeyDer::from_pem_slice(include_bytes!("key.pem")).expect("a key");
+    let config = ServerConfig::builder_with_provider(Arc::new(crypto::aws_lc_rs::default_provider()))
+        .with_safe_default_protocol_versions()
+        .expect("versions")
+        .with_no_client_auth()
+        .with_single_cert(chain.expect("a certificate"), key)
+        .expect("they belong together");
+    Treatment::Tls(TlsAcceptor::from(Arc::new(config)))
+}
+
+impl Wire {
+    /// Listens; connections are served once it is known where it leads to.
+    pub(crate) async fn listen(treatment: Treatment) -> Self {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a port");
+        let port = listener.local_addr().expect("bound").port();
+        let target = Arc::new(OnceLock::<String>::new());
+        let (to, damaged) = (Arc::clone(&target), Arc::new(AtomicBool::new(false)));
+        tokio::spawn(async move {
+            while let Ok((client, _)) = listener.accept().await {
+                let (treatment, damaged, to) = (treatment.clone(), Arc::clone(&damaged), Arc::clone(&to));
+                tokio::spawn(async move {
+                    let address = to.get().expect("connections come when the broker is there");
+                    let broker = TcpStream::connect(address).await?;
+                    client.set_nodelay(true)?;
+                    broker.set_nodelay(true)?;
+                    match treatment {
+                        Treatment::Damage => carry(client, broker, Some(&damaged)).await,
+                        Treatment::Tls(acceptor) => carry(acceptor.accept(client).await?, broker, None).await,
+                    }
+                });
+            }
+        });
+        Self { port, target }
+    }
+
+    /// Where it leads to.
+    pub(crate) fn lead_to(&self, broker: &str) {
+        self.target.set(broker.to_owned()).expect("it leads to one broker");
+    }
+
+    /// The port.
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// `host:port`.
+    pub(crate) fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
+    /// What the broker must advertise, reached by the name `host`.
+    pub(crate) fn advertised(&self, host: &str) -> String {
+        format!("PLAINTEXT://{host}:{}", self.port)
+    }
+}
+
+/// Carries bytes both ways until one side ends.
+async fn carry(
+    client: impl AsyncRead + AsyncWrite + Unpin,
+    broker: TcpStream,
+    damaged: Option<&AtomicBool>,
+) -> std::io::Result<()> {
+    let (mut from_client, mut to_client) = tokio::io::split(client);
+    let (mut from_broker, mut to_broker) = broker.into_split();
+    let requests = async {
+        let mut buffer = vec![0; 64 << 10];
+        loop {
+            let length = from_client.read(&mut buffer).await?;
+            if length == 0 {
+                return to_broker.shutdown().await;
+            }
+            to_broker.write_all(&buffer[..length]).await?;
+        }
+    };
+    let answers = async {
+        loop {
+            let length = from_broker.read_u32().await?;
+            let mut frame = vec![0; length as usize];
+            from_broker.read_exact(&mut frame).await?;
+            if frame.len() > LARGE
+                && let Some(damaged) = damaged
+                && !damaged.swap(true, Ordering::AcqRel)
+            {
+                let at = frame.len() / 2;
+                frame[at] ^= 4;
+            }
+            to_client.write_u32(length).await?;
+            to_client.write_all(&frame).await?;
+            to_client.flush().await?;
+        }
+    };
+    tokio::select! {
+        ended = requests => ended,
+        ended = answers => ended,
+    }
+}
+
+/// Deletes every record of a topic's one partition that is there now.
+pub(crate) async fn delete_records(client: &Client, topic: &str) {
+    // -1 is the high watermark.
+    let partition = DeleteRecordsPartition::default().with_partition_index(0).with_offset(-1);
+    let topic = DeleteRecordsTopic::default()
+        .with_name(StrBytes::from_string(topic.to_owned()).into())
+        .with_partitions(vec![partition]);
+    let request = DeleteRecordsRequest::default().with_topics(vec![topic]).with_timeout_ms(10_000);
+    let answer = client.any().await.expect("a broker").call(&request).await.expect("an answer");
+    let codes: Vec<i16> = answer.topics.iter().flat_map(|t| &t.partitions).map(|p| p.error_code).collect();
+    assert_eq!(codes, [0]);
+}
