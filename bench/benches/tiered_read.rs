@@ -39,7 +39,7 @@ async fn start(env: &Env, folder: &std::path::Path) -> Server {
     server::start(outside, config, Gauges::new()).await.expect("a broker")
 }
 
-async fn fill(server: &Server) -> Arc<Partition> {
+async fn fill(env: &Env, server: &Server) -> Arc<Partition> {
     let client = Client::new(server.addresses()[0].to_string());
     client.create_topic(TOPIC, 1, &[]).await.expect("a topic");
     let mut batch = Builder::new(Codec::None);
@@ -55,7 +55,7 @@ async fn fill(server: &Server) -> Arc<Partition> {
     let partition = led.into_iter().find(|partition| &**partition.topic() == TOPIC).expect("it is led here");
     // Until only the active segment is left.
     while partition.local_start().offset().get() < partition.high_watermark().offset().get() * 3 / 4 {
-        tokio::time::sleep(Duration::from_millis(100)).await;
+        env.sleep(Duration::from_millis(100)).await;
     }
     partition
 }
@@ -65,7 +65,7 @@ fn tiered(criterion: &mut Criterion) {
     let (env, folder) = (env(), tempfile::tempdir().expect("a folder"));
     let (server, partition) = runtime.block_on(async {
         let server = start(&env, &folder.path().join("data")).await;
-        let partition = fill(&server).await;
+        let partition = fill(&env, &server).await;
         (server, partition)
     });
     let (start, end) = (Offset::new(0), partition.local_start().offset());

@@ -11,7 +11,7 @@
 //! The CRC-32C covers everything after itself. A record is `length attributes delta-timestamp delta-offset key value
 //! headers` in zig-zag varints, as in Kafka's message format.
 
-use bytes::{Buf, Bytes};
+use bytes::{Buf, BufMut, Bytes};
 use std::io::{Read, Write};
 
 /// Bytes before the records.
@@ -117,22 +117,21 @@ pub struct Builder {
     base_timestamp: i64,
     max_timestamp: i64,
     count: i32,
-    records: Vec<u8>,
-    scratch: Vec<u8>,
+    /// Room for the header, and the records behind it.
+    bytes: Vec<u8>,
 }
 
 impl Builder {
     /// An empty batch.
     pub fn new(codec: Codec) -> Self {
-        Self {
-            codec,
-            producer: None,
-            base_timestamp: 0,
-            max_timestamp: i64::MIN,
-            count: 0,
-            records: Vec::new(),
-            scratch: Vec::new(),
-        }
+        Self { codec, producer: None, base_timestamp: 0, max_timestamp: i64::MIN, count: 0, bytes: vec![0; HEADER] }
+    }
+
+    /// An empty batch with room for so many bytes.
+    pub fn with_capacity(codec: Codec, bytes: usize) -> Self {
+        let mut builder = Self::new(codec);
+        builder.bytes.reserve(bytes);
+        builder
     }
 
     /// Makes the batch idempotent: producer id, its epoch, the first record's sequence.
@@ -161,26 +160,37 @@ impl Builder {
             self.base_timestamp = timestamp;
         }
         self.max_timestamp = self.max_timestamp.max(timestamp);
-        let body = &mut self.scratch;
-        body.clear();
-        body.push(0);
-        put_varint(body, timestamp - self.base_timestamp);
-        put_varint(body, i64::from(self.count));
-        put_blob(body, key);
-        put_blob(body, value);
-        put_varint(body, headers.len() as i64);
+        let (timestamp, offset) = (timestamp - self.base_timestamp, i64::from(self.count));
+        let blob = |blob: Option<&[u8]>| match blob {
+            None => varint_len(-1),
+            Some(blob) => varint_len(blob.len() as i64) + blob.len(),
+        };
+        let names = headers.iter().map(|(name, value)| blob(Some(name.as_bytes())) + blob(value.as_deref()));
+        let length = 1
+            + varint_len(timestamp)
+            + varint_len(offset)
+            + blob(key)
+            + blob(value)
+            + varint_len(headers.len() as i64)
+            + names.sum::<usize>();
+        let out = &mut self.bytes;
+        put_varint(out, length as i64);
+        out.push(0);
+        put_varint(out, timestamp);
+        put_varint(out, offset);
+        put_blob(out, key);
+        put_blob(out, value);
+        put_varint(out, headers.len() as i64);
         for (name, value) in headers {
-            put_blob(body, Some(name.as_bytes()));
-            put_blob(body, value.as_deref());
+            put_blob(out, Some(name.as_bytes()));
+            put_blob(out, value.as_deref());
         }
-        put_varint(&mut self.records, self.scratch.len() as i64);
-        self.records.extend_from_slice(&self.scratch);
         self.count += 1;
     }
 
     /// The uncompressed size so far.
     pub fn len(&self) -> usize {
-        HEADER + self.records.len()
+        self.bytes.len()
     }
 
     /// How many records there are.
@@ -198,24 +208,39 @@ impl Builder {
     /// # Errors
     /// What the codec answers, which it does not for bytes in memory.
     pub fn build(&self) -> std::io::Result<Bytes> {
-        let mut out = Vec::with_capacity(HEADER + self.records.len());
+        self.clone().finish()
+    }
+
+    /// As [`Builder::build`], without a copy where nothing is compressed.
+    ///
+    /// # Errors
+    /// As [`Builder::build`].
+    pub fn finish(self) -> std::io::Result<Bytes> {
+        let mut out = match self.codec {
+            Codec::None => self.bytes,
+            codec => {
+                let mut out = Vec::with_capacity(self.bytes.len());
+                out.resize(HEADER, 0);
+                compress(codec, &self.bytes[HEADER..], &mut out)?;
+                out
+            }
+        };
         let (id, epoch, sequence) = self.producer.unwrap_or((-1, -1, -1));
-        out.extend_from_slice(&0_i64.to_be_bytes());
-        out.extend_from_slice(&0_i32.to_be_bytes());
-        out.extend_from_slice(&(-1_i32).to_be_bytes());
-        out.push(2);
-        out.extend_from_slice(&0_u32.to_be_bytes());
-        out.extend_from_slice(&self.codec.id().to_be_bytes());
-        out.extend_from_slice(&(self.count - 1).to_be_bytes());
-        out.extend_from_slice(&self.base_timestamp.to_be_bytes());
-        out.extend_from_slice(&self.max_timestamp.to_be_bytes());
-        out.extend_from_slice(&id.to_be_bytes());
-        out.extend_from_slice(&epoch.to_be_bytes());
-        out.extend_from_slice(&sequence.to_be_bytes());
-        out.extend_from_slice(&self.count.to_be_bytes());
-        compress(self.codec, &self.records, &mut out)?;
         let length = (out.len() - PREFIX) as i32;
-        out[8..12].copy_from_slice(&length.to_be_bytes());
+        let mut header = &mut out[..HEADER];
+        header.put_i64(0);
+        header.put_i32(length);
+        header.put_i32(-1);
+        header.put_u8(2);
+        header.put_u32(0);
+        header.put_u16(self.codec.id());
+        header.put_i32(self.count - 1);
+        header.put_i64(self.base_timestamp);
+        header.put_i64(self.max_timestamp);
+        header.put_i64(id);
+        header.put_i16(epoch);
+        header.put_i32(sequence);
+        header.put_i32(self.count);
         let crc = crc_fast::crc32_iscsi(&out[CHECKED..]);
         out[17..21].copy_from_slice(&crc.to_be_bytes());
         Ok(Bytes::from(out))
@@ -359,6 +384,12 @@ fn put_varint(out: &mut Vec<u8>, value: i64) {
         bits >>= 7;
     }
     out.push(bits as u8);
+}
+
+/// How many bytes [`put_varint`] writes.
+fn varint_len(value: i64) -> usize {
+    let bits = ((value << 1) ^ (value >> 63)) as u64;
+    (64 - bits.leading_zeros()).div_ceil(7).max(1) as usize
 }
 
 fn get_varint(bytes: &mut &[u8]) -> Option<i64> {

@@ -2,11 +2,13 @@
 
 use crate::load::options::{Consume, Load, Probe, Replay};
 use crate::load::{command, consume, presets, replay};
+use crate::probe::machine;
 use crate::report::{self, Compare};
 use crate::rig::store::{self, StoreOptions};
 use crate::trial::cold::{self, Cold};
 use crate::trial::faults::{self, Faults};
 use crate::trial::isolation::{self, Isolation};
+use crate::versus::{self, Versus};
 use clap::{Parser, Subcommand};
 
 /// Load, verification and comparison against any Kafka endpoint, and trials of a broker that it starts itself.
@@ -51,6 +53,8 @@ pub enum Command {
     E2e(Box<Load>),
     /// Put the results of two runs side by side, with ratios, and say what keeps them from being comparable.
     Compare(Compare),
+    /// Esker beside Apache Kafka: every goal that was set, in one table.
+    Versus(Versus),
     /// Read a topic's tiered history over and over until standard input ends, and check every record.
     Replay(Replay),
     /// An object store in memory that speaks S3 and is as slow as it is told to be; ends with standard input.
@@ -69,6 +73,14 @@ impl Cli {
     /// # Errors
     /// What went wrong, a verification that failed, or a goal that was not met.
     pub fn run(&self) -> anyhow::Result<()> {
+        let is_load = matches!(
+            self.command,
+            Command::Run { .. } | Command::Search { .. } | Command::Produce(_) | Command::Consume(_) | Command::E2e(_)
+        );
+        if is_load {
+            // Told beside the figures, and only true before there are any.
+            let _ = machine::busy_before();
+        }
         match &self.command {
             Command::Run { workload, options } => command::run(workload, options),
             Command::Search { workload, probe, options } => command::search(workload, options, probe),
@@ -76,6 +88,7 @@ impl Cli {
             Command::Consume(options) => consume::run(options),
             Command::E2e(options) => command::run("e2e", options),
             Command::Compare(options) => report::compare_files(options),
+            Command::Versus(options) => versus::run(options),
             Command::Replay(options) => replay::run(options),
             Command::Store(options) => store::run(options),
             Command::Isolation(options) => isolation::run(options),

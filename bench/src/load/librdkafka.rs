@@ -269,7 +269,7 @@ fn take(book: &mut Book, part: Part, read: &impl Message, arrived: &mut Vec<u64>
         book.again += 1;
     }
     *position = (*position).max(read.offset() + 1);
-    *bytes += read.payload_len() as u64;
+    *bytes += read.payload().map_or(0, <[u8]>::len) as u64;
     arrived.extend(book.tracker.take(part.0, part.1, read.key(), read.payload()));
 }
 

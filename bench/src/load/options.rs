@@ -20,9 +20,9 @@ pub struct Target {
     /// The process id of the broker, to tell what it spends.
     #[arg(long)]
     pub pid: Option<u32>,
-    /// Threads of the load; connections are spread over them.
-    #[arg(long, default_value_t = 1)]
-    pub threads: usize,
+    /// Threads of the load; connections are spread over them. One by default, two where some send and some read.
+    #[arg(long)]
+    pub threads: Option<usize>,
     /// Which client sends and reads: esker-bench, or librdkafka where this was built with it.
     #[arg(long, value_name = "CLIENT", default_value = "esker-bench")]
     pub client: Driver,
@@ -41,7 +41,7 @@ impl Target {
             bootstrap: self.bootstrap.clone(),
             security: self.security.read()?,
             pid: self.pid,
-            threads: self.threads,
+            threads: self.threads.unwrap_or(1),
             driver: self.client,
         })
     }
@@ -61,7 +61,7 @@ impl Default for Target {
             bootstrap: "127.0.0.1:9092".to_owned(),
             topic: "esker-bench".to_owned(),
             pid: None,
-            threads: 1,
+            threads: None,
             client: Driver::Own,
             security: SecurityOptions::default(),
         }

@@ -166,6 +166,10 @@ fn set<T: Clone>(to: &mut T, option: &Option<T>) {
 }
 
 fn change(workload: &mut Workload, options: &Load) -> anyhow::Result<()> {
+    if options.target.threads.is_none() && !workload.readers.is_empty() {
+        // Who sends does not keep who reads waiting.
+        workload.endpoint.threads = 2;
+    }
     set(&mut workload.topics.count, &options.topics);
     set(&mut workload.topics.partitions, &options.partitions);
     set(&mut workload.seconds, &options.seconds);

@@ -57,7 +57,7 @@ impl std::str::FromStr for Replayed {
 /// What the broker refuses, and a verification that fails.
 pub fn run(options: &Replay) -> anyhow::Result<()> {
     let stop = Arc::new(AtomicBool::new(false));
-    let threads = options.target.threads.clamp(1, options.connections.max(1));
+    let threads = options.target.threads.unwrap_or(1).clamp(1, options.connections.max(1));
     let started = Instant::now();
     let handles: Vec<_> = (0..threads)
         .map(|thread| {

@@ -28,6 +28,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
+/// The most bytes that a batch has room for before it has anything.
+const MOST_ROOM: usize = 1 << 20;
 /// Room for a record's overhead in a batch.
 const OVERHEAD: usize = 16;
 /// How long a batch that fails is tried again.
@@ -283,8 +285,10 @@ impl Sender {
         let partition = key.map_or(self.turn, |key| keys::partition(&key, self.place.partitions));
         let codec = self.plan.codec;
         let (producer, first) = (self.producer, self.sequences[partition as usize]);
+        // Of several batches in a request, few are full.
+        let room = if self.keys.is_some() { 0 } else { self.plan.batch.min(MOST_ROOM) };
         let batch = open.entry(partition).or_insert_with(|| {
-            let builder = Builder::new(codec);
+            let builder = Builder::with_capacity(codec, room);
             let builder = match producer {
                 Some(producer) => builder.producer(producer.id, producer.epoch, first),
                 None => builder,
@@ -367,7 +371,7 @@ impl Sender {
             *sequence = sequence.wrapping_add(open.builder.count()) & i32::MAX;
             let order = self.batches;
             self.batches += 1;
-            sealed.push(Sealed { order, partition, bytes: open.builder.build()?, intended: open.intended });
+            sealed.push(Sealed { order, partition, bytes: open.builder.finish()?, intended: open.intended });
         }
         let partitions: Vec<i32> = sealed.iter().map(|batch| batch.partition).collect();
         let leaders = self.client.by_leader(&self.place.topic, partitions).await;

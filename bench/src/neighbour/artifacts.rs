@@ -51,7 +51,7 @@ impl Jars {
         let pom = folder.join("pom.xml");
         std::fs::write(&pom, POM)?;
         let status = Command::new("mvn")
-            .args(["--quiet", "--batch-mode", "--strict-checksums", "--file"])
+            .args(["--quiet", "--batch-mode", "--strict-checksums", "-Dstyle.color=never", "--file"])
             .arg(&pom)
             .arg("dependency:copy-dependencies")
             .arg(format!("-DoutputDirectory={}", folder.display()))

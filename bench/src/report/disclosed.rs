@@ -29,7 +29,7 @@ pub(crate) struct Difference {
 /// How much slower the one disk may sync before that is a difference.
 const SYNC: f64 = 1.5;
 /// The part of the processors that may be busy with something else before a run.
-const BUSY: f64 = 0.5;
+const BUSY: f64 = 0.1;
 
 /// The rows of a disclosure, in the order in which they are shown.
 pub(crate) fn rows(disclosure: &Disclosure) -> Vec<Row> {
@@ -83,7 +83,7 @@ pub(crate) fn rows(disclosure: &Disclosure) -> Vec<Row> {
     row("machine", "processors", machine.cpus.to_string(), true);
     row("machine", "memory", size(machine.memory_bytes), true);
     row("machine", "available at the start", size(machine.available_bytes), false);
-    row("machine", "load average before", format!("{:.2}", machine.load), false);
+    row("machine", "busy just before", format!("{:.0} %", machine.busy * 100.0), false);
     let sync = machine.sync.as_ref().map(|sync| {
         format!(
             "p50 {:.0} us, p99 {:.0} us ({}, {} appends of 4 KiB with fdatasync)",
@@ -156,11 +156,9 @@ pub(crate) fn differences(a: &Disclosure, b: &Disclosure) -> Vec<Difference> {
 pub(crate) fn doubts(run: &Run) -> Vec<String> {
     let mut doubts = Vec::new();
     let machine = &run.disclosure.machine;
-    if machine.load > machine.cpus as f64 * BUSY {
-        doubts.push(format!(
-            "{}: the machine was busy before it began (load average {:.2} on {} processors)",
-            run.name, machine.load, machine.cpus
-        ));
+    if machine.busy > BUSY {
+        let busy = machine.busy * 100.0;
+        doubts.push(format!("{}: {busy:.0} % of the machine was busy with something else just before", run.name));
     }
     if run.repeats.len() < 2 {
         doubts.push(format!("{}: one repeat only, so nothing is known of its spread", run.name));
@@ -195,7 +193,7 @@ mod tests {
     fn a_busy_machine_and_a_lonely_repeat_are_doubtful() {
         let mut run = sample::run("esker", 1.0);
         assert_eq!(doubts(&run), Vec::<String>::new());
-        run.disclosure.machine.load = 1.5;
+        run.disclosure.machine.busy = 0.5;
         run.repeats.truncate(1);
         assert_eq!(doubts(&run).len(), 2);
     }

@@ -137,8 +137,8 @@ pub struct Machine {
     pub memory_bytes: u64,
     /// Of it, what was available at the start.
     pub available_bytes: u64,
-    /// Processes that wanted to run over the last minute when it began (load average): a quiet machine has about none.
-    pub load: f64,
+    /// Which part of its processors others kept busy just before the run, from 0 to 1.
+    pub busy: f64,
     /// How fast its disk syncs, if that was tried.
     pub sync: Option<SyncProbe>,
 }

@@ -61,7 +61,7 @@ pub(crate) fn run(name: &str, slowness: f64) -> Run {
             cpus: 2,
             memory_bytes: 24 << 30,
             available_bytes: 20 << 30,
-            load: 0.1,
+            busy: 0.01,
             sync: Some(SyncProbe { file_system: "ext4".to_owned(), count: 200, p50_us: 231.0, p99_us: 321.5 }),
         },
     };

@@ -176,13 +176,13 @@ impl Faults {
     }
 
     /// What goes wrong with the next request.
-    pub(super) fn draw(&self, asked: &Asked) -> Option<Fault> {
+    pub fn draw(&self, asked: &Asked) -> Option<Fault> {
         let mut decide = self.decide.lock().unwrap_or_else(PoisonError::into_inner);
         decide(asked).filter(|fault| fault.fits(asked))
     }
 
     /// Waits until the plan changes.
-    pub(super) async fn changed(&self) {
+    pub async fn changed(&self) {
         // The sender is here as long as anybody waits.
         let _ = self.plan.subscribe().changed().await;
     }

@@ -206,12 +206,12 @@ fn about(tools: &Tools, options: &Versus) -> anyhow::Result<Vec<String>> {
                 .unwrap_or_default()
         ),
         format!(
-            "{}, {} processors ({}), {:.1} GiB of memory, load average before {:.2}",
+            "{}, {} processors ({}), {:.1} GiB of memory, {:.0} % busy before",
             machine.kernel,
             machine.cpus,
             machine.cpu,
             machine.memory_bytes as f64 / f64::from(1 << 30),
-            machine.load
+            machine.busy * 100.0
         ),
         format!(
             "disk sync (4 KiB append and fdatasync, {}): p50 {:.0} us, p99 {:.0} us",

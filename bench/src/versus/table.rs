@@ -190,7 +190,7 @@ fn write_markdown(
     writeln!(out, "# Esker beside Apache Kafka\n")?;
     writeln!(
         out,
-        "Written by `{command}` on {date}; not edited. Both brokers ran on one machine in turn, round by round,"
+        "Written on {date} by\n`{command}`,\nand not edited. Both brokers ran on one machine in turn, round by round,"
     )?;
     writeln!(
         out,
@@ -279,7 +279,7 @@ mod tests {
         let table = table();
         let about = vec!["2 processors".to_owned()];
         let text = markdown(&table.done(), &about, "esker-bench versus", "2026-11-26T03:15:00Z");
-        assert!(text.contains("`esker-bench versus` on 2026-11-26T03:15:00Z"), "{text}");
+        assert!(text.contains("Written on 2026-11-26T03:15:00Z by\n`esker-bench versus`,"), "{text}");
         assert!(text.contains("6 of 6 goals are met") && text.contains("- 2 processors"), "{text}");
         assert!(
             text.contains("| latency | acknowledgement p99 | ") && text.contains("| 0.10x [0.10-0.10] |"),

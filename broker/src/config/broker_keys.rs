@@ -347,6 +347,13 @@ pub static BROKER_KEYS: &[Key] = &[
     int("producer.id.expiration.ms", "86400000", "Milliseconds after which an idle idempotent producer is forgotten.")
         .check(Check::AtLeast(1))
         .dynamic(),
+    int(
+        "producer.ids.max.per.partition",
+        "100000",
+        "Idempotent producers that a partition remembers; beyond it those that were silent longest are forgotten.",
+    )
+    .check(Check::AtLeast(1))
+    .dynamic(),
     long(
         "queued.max.request.bytes",
         "268435456",

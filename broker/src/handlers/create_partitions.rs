@@ -40,7 +40,7 @@ pub async fn handle(
 }
 
 fn parse(topic: &CreatePartitionsTopic) -> MorePartitions {
-    // Null means wherever they fit; an empty list, as in Kafka, too few assignments.
+    // Null leaves it to the broker; an empty list is refused for its length, as by Kafka.
     let manual = topic.assignments.as_ref().map(|assignments| {
         let ids = |ids: &[kafka_protocol::messages::BrokerId]| -> Vec<BrokerId> {
             // A negative id is no broker's, as the greatest one is not.
@@ -66,6 +66,7 @@ mod tests {
             let node = bench.start().await;
             create(&node, "a", 1).await;
             let topic = |n: &str, count| {
+                // The default is an empty list, which is not null.
                 CreatePartitionsTopic::default().with_name(name(n)).with_count(count).with_assignments(None)
             };
             for version in 0..=3 {
@@ -86,10 +87,12 @@ mod tests {
                 }
             }
             let assignment = CreatePartitionsAssignment::default().with_broker_ids(vec![(-1).into()]);
-            let bad = topic("a", 6).with_assignments(Some(vec![assignment]));
-            let request = CreatePartitionsRequest::default().with_topics(vec![bad]);
-            let answer = handle(&request, &node.publisher, &node.controller).await;
-            assert_eq!(answer.results[0].error_code, ResponseError::InvalidReplicaAssignment.code());
+            for bad in [vec![assignment], Vec::new()] {
+                let bad = topic("a", 6).with_assignments(Some(bad));
+                let request = CreatePartitionsRequest::default().with_topics(vec![bad]);
+                let answer = handle(&request, &node.publisher, &node.controller).await;
+                assert_eq!(answer.results[0].error_code, ResponseError::InvalidReplicaAssignment.code());
+            }
         });
     }
 }

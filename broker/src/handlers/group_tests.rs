@@ -544,6 +544,22 @@ fn consumer_groups_in_every_version() {
 }
 
 #[test]
+fn a_consumer_group_that_is_asked_for_many_times_does_not_make_an_answer_without_end() {
+    let stage = stage();
+    let names: Vec<TopicName> = (0..2000).map(|n| topic(&format!("{n:0>240}"))).collect();
+    let joins = consumer_joins("m").with_subscribed_topic_names(Some(names));
+    assert_eq!(call!(stage, 1, consumer_group_heartbeat, joins).error_code, 0);
+    let request = ConsumerGroupDescribeRequest::default().with_group_ids(vec![group("modern"); 200]);
+    let described = call!(stage, 1, consumer_group_describe, request).groups;
+    assert_eq!(described.len(), 200, "an answer for each");
+    let (whole, refused): (Vec<_>, Vec<_>) = described.iter().partition(|group| group.error_code == 0);
+    let bytes: usize = whole.iter().map(|group| group.compute_size(1).unwrap()).sum();
+    assert!(bytes > 8 << 20 && bytes < 17 << 20, "{bytes} bytes");
+    assert!(refused.iter().all(|group| group.error_code == ResponseError::InvalidRequest.code()));
+    assert!(refused.iter().all(|group| group.members.is_empty() && group.error_message.is_some()));
+}
+
+#[test]
 fn members_of_consumer_groups_commit_and_fetch_at_their_epoch() {
     let stage = stage();
     call!(stage, 1, consumer_group_heartbeat, consumer_joins("m"));

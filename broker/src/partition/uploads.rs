@@ -30,6 +30,7 @@ impl Partition {
         let tail = TailLimits {
             max_bytes: config.tail_max_bytes,
             max_age: Duration::from_millis(config.tail_max_ms),
+            unit_max_bytes: config.retention_bytes.map_or(u64::MAX, |kept| segment.max(kept / 4)),
             merged_max_bytes: bytes,
             merged_max_span: Duration::from_millis(span),
         };

@@ -198,6 +198,11 @@ impl Producers {
         Producers { states: BTreeMap::new(), open: BTreeSet::new(), limit: limit.max(1) }
     }
 
+    /// Changes how many are remembered at most; those that are too many, and silent longest, go with the next new one.
+    pub fn set_limit(&mut self, limit: usize) {
+        self.limit = limit.max(1);
+    }
+
     pub(super) fn from_states(states: BTreeMap<i64, ProducerState>) -> Producers {
         let open = states.iter().filter_map(|(id, state)| Some((state.transaction_start?, *id))).collect();
         Producers { states, open, limit: DEFAULT_LIMIT }
@@ -379,7 +384,8 @@ impl Producers {
             .map(|(id, state)| (state.last_seen, *id))
             .collect();
         silent.sort_unstable();
-        for (_, id) in silent.into_iter().take(self.limit / 16 + 1) {
+        let too_many = self.states.len() - self.limit;
+        for (_, id) in silent.into_iter().take(too_many + self.limit / 16 + 1) {
             self.states.remove(&id);
         }
     }

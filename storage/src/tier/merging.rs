@@ -133,7 +133,13 @@ impl Merging {
             });
             let (now, later) = rest.split_at(more.count().clamp(1, rest.len()));
             rest = later;
-            for gathered in self.gather(now).await {
+            // A store whose reads hang, or threads that get no time, keep the upload back no longer than this.
+            let Ok(gathered) = self.env.timeout(end.since(self.env.now()), self.gather(now)).await else {
+                tracing::info!(runs = now.len(), "units are merged later: reading them takes too long");
+                now.iter().for_each(|run| self.leave_alone(run.partition()));
+                break;
+            };
+            for gathered in gathered {
                 let run = gathered.run().clone();
                 gathered.write(writer).await?;
                 merged.push(run);

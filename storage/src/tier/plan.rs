@@ -57,10 +57,12 @@ const SHARED_MAX_RANGES: usize = 2000;
 /// What is due of one partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DueRange {
-    /// The range, which the upload may cut short at [`UploadConfig::unit_max_bytes`].
+    /// The range, which the upload may cut short at [`DueRange::max_bytes`].
     pub range: UnitRange,
     /// About how many bytes it has.
     pub bytes: u64,
+    /// The upload ends with the batch that reaches this.
+    pub max_bytes: u64,
 }
 
 /// What goes into one object.
@@ -145,7 +147,8 @@ impl UploadPlanner {
         let upto = if is_due { view.uploadable_end } else { sealed_end? };
         let (partition, leader_epoch) = (view.partition, view.leader_epoch);
         let range = UnitRange { partition, start, upto, leader_epoch, revision: None, stay: manifest.stay() };
-        Some(DueRange { range, bytes: bytes_between(view, start, upto).min(config.unit_max_bytes) })
+        let max_bytes = config.unit_max_bytes.min(view.tail.unit_max_bytes).max(1);
+        Some(DueRange { range, bytes: bytes_between(view, start, upto).min(max_bytes), max_bytes })
     }
 }
 

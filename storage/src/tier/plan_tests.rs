@@ -53,6 +53,21 @@ fn sealed_segments_go_at_once_and_the_tail_when_it_is_large_or_old() {
 }
 
 #[test]
+fn a_unit_is_no_larger_than_its_topic_bears() {
+    let image = image(&[open(0, 1), open(1, 1)]);
+    let mut strict = view(0, 200, &[10, 10, 10]);
+    strict.tail.unit_max_bytes = 3 * MIB;
+    let views = [strict, view(1, 200, &[10, 10, 10])];
+    let plans = UploadPlanner::default().plan(&UploadConfig::default(), &image, &views, &BTreeSet::new(), at(1));
+    let due: Vec<(u32, u64, u64)> = plans
+        .iter()
+        .flat_map(|plan| &plan.ranges)
+        .map(|due| (due.range.partition.partition, due.bytes / MIB, due.max_bytes / MIB))
+        .collect();
+    assert_eq!(due, [(1, 20, 256), (0, 3, 3)]);
+}
+
+#[test]
 fn what_waits_is_due_when_its_period_ends() {
     let mut planner = UploadPlanner::default();
     let before = image(&[open(0, 1)]);

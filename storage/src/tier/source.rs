@@ -62,6 +62,9 @@ pub struct TailLimits {
     pub max_bytes: u64,
     /// `tail.max.ms`: how long anything may be missing.
     pub max_age: Duration,
+    /// The greatest unit that is uploaded: retention takes whole units, and one that an outage has made large would keep
+    /// much that has expired.
+    pub unit_max_bytes: u64,
     /// The greatest unit that small ones are merged into, and how far apart its latest timestamps may be: retention takes
     /// whole units, so they must not become coarser than segments are.
     pub merged_max_bytes: u64,
@@ -75,6 +78,7 @@ impl Default for TailLimits {
         TailLimits {
             max_bytes: 64 << 20,
             max_age: Duration::from_secs(300),
+            unit_max_bytes: u64::MAX,
             merged_max_bytes: 1 << 30,
             merged_max_span: week,
         }

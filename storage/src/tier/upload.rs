@@ -18,12 +18,12 @@ use super::TierError;
 use super::committer::TierCommits;
 use super::key::ObjectKey;
 use super::merging::Merging;
-use super::plan::{ObjectPlan, UploadConfig, UploadPlanner};
+use super::plan::{DueRange, ObjectPlan, UploadConfig, UploadPlanner};
 use super::record::{TierRecord, Verdict};
 use super::rewrite::Rewriter;
 use super::source::{PartitionView, SourceChunk, UnitSource, UnitSources};
 use super::unit::UnitMeta;
-use super::writer::{ObjectWriter, UnitRange, UnitState};
+use super::writer::{ObjectWriter, UnitState};
 use crate::env::store::Store;
 use crate::env::{Env, Monotonic, Pool, TaskHandle};
 use crate::offset::{Offset, PartitionId};
@@ -261,7 +261,7 @@ impl Shared {
         let mut merged = Vec::new();
         let written = async {
             for due in &plan.ranges {
-                self.write_unit(&mut writer, due.range).await?;
+                self.write_unit(&mut writer, due).await?;
             }
             let common = |error: TierError| Failure { error, culprit: None };
             self.merging.merge_into(&mut writer, &plan.merges, &mut merged).await.map_err(common)
@@ -321,7 +321,8 @@ impl Shared {
     }
 
     /// Streams one range into the object; nothing of it if the range has no batch.
-    async fn write_unit(&self, writer: &mut ObjectWriter, range: UnitRange) -> Result<(), Failure> {
+    async fn write_unit(&self, writer: &mut ObjectWriter, due: &DueRange) -> Result<(), Failure> {
+        let DueRange { range, max_bytes, .. } = *due;
         let own = |error: TierError| Failure { error, culprit: Some(range.partition) };
         let common = |error: TierError| match error {
             // Found while the batches were checked: this partition's fault.
@@ -330,8 +331,9 @@ impl Shared {
         };
         let Some(source) = self.sources.source(&range.partition) else { return Ok(()) };
         let (mut next, mut bytes) = (range.start, 0u64);
-        while next < range.upto && bytes < self.config.unit_max_bytes {
-            let chunk = self.read_chunk(&source, next, range.upto).await.map_err(own)?;
+        while next < range.upto && bytes < max_bytes {
+            let most = usize::try_from(max_bytes - bytes).unwrap_or(CHUNK_LEN).min(CHUNK_LEN);
+            let chunk = self.read_chunk(&source, next, range.upto, most).await.map_err(own)?;
             if chunk.bytes.is_empty() {
                 // No batch begins here any more: what is covered ends where the batches do.
                 break;
@@ -360,9 +362,10 @@ impl Shared {
         source: &Arc<dyn UnitSource>,
         from: Offset,
         upto: Offset,
+        most: usize,
     ) -> Result<SourceChunk, TierError> {
         let source = Arc::clone(source);
-        let read = self.env.blocking(Pool::Maintenance, move || source.read_chunk(from, upto, CHUNK_LEN));
+        let read = self.env.blocking(Pool::Maintenance, move || source.read_chunk(from, upto, most));
         read.await.map_err(|_| TierError::Closed)?
     }
 

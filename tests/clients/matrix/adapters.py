@@ -2,10 +2,10 @@
 
 An adapter is a small program in the client's own language that does what it is asked and knows nothing of the features;
 `features.py` asks. It says `{"client": NAME, "version": VERSION}` first, with `"timestamps": false` if its user cannot
-choose a record's timestamp, `"empty": false` if it shows null where there are zero bytes, and `"assignor": NAME` if it
-has none called range. Then each request is `{"op": OP, ...}` and its
-answer `{"ok": VALUE}`, `{"error": NAME, "message": TEXT}` with the client's own name for the error, or
-`{"absent": REASON}` for what the client does not offer. Bytes are base64, or null.
+choose a record's timestamp, `"empty": false` if it shows null where there are zero bytes, `"assignor": NAME` if it
+has none called range, and `"unheard": [FEATURE]` for those whose errors it does not pass on. Then each request is
+`{"op": OP, ...}` and its answer `{"ok": VALUE}`, `{"error": NAME, "message": TEXT}` with the client's own name for the
+error, or `{"absent": REASON}` for what the client does not offer. Bytes are base64, or null.
 
     create     topic partitions configs
     describe   topic                          {"partitions": N, "configs": {KEY: VALUE} or null}

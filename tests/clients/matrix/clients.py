@@ -51,6 +51,7 @@ CLIENTS = [
     go("kafka-go", "segmentio"),
     node("kafkajs", "kafkajs.mjs"),
     node("platformatic", "platformatic.mjs"),
+    Client("rust-rdkafka", "rust", lambda out: [out / "rust/release/adapter"]),
     Client("kafka-tools", "frameworks", is_java=True),
     Client("frameworks", "frameworks", is_java=True),
 ]

@@ -5,13 +5,15 @@ import json
 import subprocess
 import time
 
+from . import wire
 from .adapters import Failed
 from .broker import free_ports
 from .clients import HERE
 from .tools import expect
 
 FRAMEWORKS = {}
-PATIENCE = 90
+# JVMs start slowly where there is little to run them on.
+PATIENCE = 180
 
 
 def framework(name):
@@ -146,12 +148,7 @@ def mirror(run):
         config = properties(run.folder / f"{topic}.properties", settings)
         there = run.elsewhere(other.bootstrap)
         with Process(run.java("org.apache.kafka.connect.mirror.MirrorMaker", config), run.log) as process:
-            def mirrored():
-                found = there.at("GetOffsetShell", "--topic", f"a.{topic}", may_fail=True)
-                counts = [int(line.rsplit(":", 1)[1]) for line in found.splitlines() if line.startswith(f"a.{topic}:")]
-                return sum(counts) == 100
-
-            wait_for("100 mirrored records", mirrored, process)
+            wait_for("100 mirrored records", lambda: wire.records_in(there.bootstrap, f"a.{topic}", 2) == 100, process)
             expect(there.at("TopicCommand", "--describe", "--topic", f"a.{topic}"), r"PartitionCount: 2")
             wait_for("the topic's settings", lambda: "retention.ms=7200000" in there.at(
                 "kafka.admin.ConfigCommand", "--describe", "--entity-type", "topics", "--entity-name", f"a.{topic}"), process)
@@ -175,11 +172,7 @@ def streams(run):
         with Process(command, run.log, leaves_by_itself=True) as process:
             run.at("ConsoleProducer", "--topic", source, given="".join(f"{word}\n" for word in words))
 
-            def all_out():
-                found = run.at("GetOffsetShell", "--topic", target)
-                return sum(int(line.rsplit(":", 1)[1]) for line in found.splitlines() if line.startswith(target)) >= len(words_seen)
-
-            wait_for("all counts", all_out, process)
+            wait_for("all counts", lambda: wire.records_in(run.bootstrap, target, 2) >= len(words_seen), process)
 
     words_seen = []
     counted("first", ["apple", "pear", "apple"])

@@ -147,7 +147,7 @@ def resets(run):
 def offsets(run):
     topic = run.topic("offsets")
     run.fill(topic, 10)
-    for time_, offset in ((-1, 10), (-2, 0), (-3, 9), (-4, 0)):
+    for time_, offset in ((-1, 10), (-2, 0), (-3, r"\d"), (-4, 0)):
         expect(run.at("GetOffsetShell", "--topic", topic, "--time", time_), rf"{topic}:0:{offset}\b")
 
 

@@ -9,7 +9,8 @@ import struct
 from dataclasses import dataclass
 
 CODECS = ["none", "gzip", "snappy", "lz4", "zstd"]
-EARLIEST_LOCAL = -4
+# Timestamps with a meaning.
+END, EARLIEST_LOCAL = -1, -4
 
 
 @dataclass
@@ -74,15 +75,28 @@ def batches(bootstrap, topic, partition):
     return found
 
 
-def earliest_local(bootstrap, topic, partition):
-    """The first offset that is (also) on the broker's disk."""
+def offset_at(bootstrap, topic, partition, timestamp):
+    """The offset that ListOffsets answers to a timestamp, or to one of the special ones above."""
     name = topic.encode()
     body = struct.pack(">ib", -1, 0) + b"\x02" + bytes([len(name) + 1]) + name + b"\x02"
-    body += struct.pack(">iiq", partition, -1, EARLIEST_LOCAL) + b"\0\0\0"
+    body += struct.pack(">iiq", partition, -1, timestamp) + b"\0\0\0"
     connection = Connection(bootstrap)
     answer = connection.call(2, 8, body, flexible=True)
     connection.close()
     _, error, _, offset = struct.unpack_from(">ihqq", answer, 4 + 1 + 1 + len(name) + 1)
     if error:
-        raise ValueError(f"earliest local offset of {topic}-{partition}: error {error}")
+        raise ValueError(f"offset of {topic}-{partition}: error {error}")
     return offset
+
+
+def earliest_local(bootstrap, topic, partition):
+    """The first offset that is (also) on the broker's disk."""
+    return offset_at(bootstrap, topic, partition, EARLIEST_LOCAL)
+
+
+def records_in(bootstrap, topic, partitions):
+    """How many records were ever appended; none where there is no such topic."""
+    try:
+        return sum(offset_at(bootstrap, topic, partition, END) for partition in range(partitions))
+    except ValueError:
+        return 0

@@ -57,7 +57,7 @@ await serve({ client: 'platformatic/kafka', version: version('@platformatic/kafk
     await admin.incrementalAlterConfigs({ resources: [{ resourceType: TOPIC, resourceName: topic, configs: changes }] })
   },
   async grow ({ topic, partitions }) {
-    await admin.createPartitions({ topics: [{ name: topic, count: partitions, assignments: [] }] })
+    await admin.createPartitions({ topics: [{ name: topic, count: partitions, assignments: null }] })
   },
   async delete ({ topic }) {
     await admin.deleteTopics({ topics: [topic] })

@@ -45,7 +45,6 @@ def main(bootstrap, group, name):
     while not over.wait(0.2):
         election.ensure_active_group(timeout_ms=1000)
         election.poll_heartbeat()
-        consumer._client.poll(timeout_ms=100)
     election.close()
     consumer.close()
 

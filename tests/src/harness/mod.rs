@@ -2,6 +2,8 @@
 //!
 //! - [`Broker`] starts `esker` on free ports and a directory of its own, kills it, restarts it, and fails the test on
 //!   a WARN or ERROR line that the test did not announce.
+//! - [`SmallDisk`] is a real file system that is soon full.
+//! - [`Inside`] is a broker in this process, on a directory store with faults on demand ([`Faulty`]).
 //! - [`S3`] is an S3 server in this process, with faults on demand.
 //! - [`records`] makes records that are worth comparing, and compares them.
 //! - [`clients`] runs kcat and our Python and Java programs.
@@ -9,14 +11,20 @@
 mod binary;
 mod broker;
 pub mod clients;
+mod faulty;
+mod inside;
 mod log_lines;
 pub mod records;
 mod s3;
+mod small_disk;
 
 pub use binary::{bench, esker};
 pub use broker::{Broker, Options};
 pub use esker_bench::store::{Asked, Fault};
+pub use faulty::Faulty;
+pub use inside::Inside;
 pub use s3::{S3, Seen};
+pub use small_disk::SmallDisk;
 
 use std::future::Future;
 use std::time::{Duration, Instant};

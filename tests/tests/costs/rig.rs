@@ -24,13 +24,16 @@ const PIPE: usize = 8 << 20;
 /// What the broker may still do for a request after it has answered: let go of it, and wait for the next.
 const SETTLE: Duration = Duration::from_millis(2);
 
-/// A clock that goes slowly, and whose timers are right: nothing takes long by it, so that no work is put off that would
-/// not be on a fast machine.
+/// A clock that goes slowly: nothing takes long by it, and its timers hardly ever end, so that nothing is done in between
+/// or put off that would not be on a fast machine.
 struct SlowClock(RealClock);
+
+/// How slowly.
+const SLOW: u32 = 100;
 
 impl Clock for SlowClock {
     fn now(&self) -> Monotonic {
-        Monotonic::from_origin(self.0.now().origin_elapsed() / 100)
+        Monotonic::from_origin(self.0.now().origin_elapsed() / SLOW)
     }
 
     fn wall(&self) -> Timestamp {
@@ -38,7 +41,7 @@ impl Clock for SlowClock {
     }
 
     fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {
-        self.0.sleep(duration)
+        self.0.sleep(duration.saturating_mul(SLOW))
     }
 }
 

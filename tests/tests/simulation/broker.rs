@@ -9,10 +9,10 @@ use esker_tests::sim::{Config, Crash, CrashOdds, Exit, StoreFaults, World, check
 use std::time::Duration;
 
 /// How many seeds the stories run with.
-pub(crate) const STORM_SEEDS: u64 = 200;
-pub(crate) const POWER_CUT_SEEDS: u64 = 100;
-pub(crate) const FAILING_SYNC_SEEDS: u64 = 60;
-const SWARM_SEEDS: u64 = 400;
+pub(crate) const STORM_SEEDS: u64 = 150;
+pub(crate) const POWER_CUT_SEEDS: u64 = 80;
+pub(crate) const FAILING_SYNC_SEEDS: u64 = 40;
+const SWARM_SEEDS: u64 = 300;
 pub(crate) const LATE_LEADER_SEEDS: u64 = 20;
 
 #[test]

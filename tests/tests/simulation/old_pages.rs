@@ -1,14 +1,17 @@
 //! Small units that left the manifest for pages before they were merged are merged there, a few at a time, by the same
-//! uploads that go on anyway.
+//! uploads that go on anyway; and a store of which nothing can be read keeps none of these uploads back.
 
 use super::trickle::{Broker, EPOCH, Log};
-use esker_storage::env::store::Store;
+use bytes::Bytes;
+use esker_storage::env::store::{ObjectEntry, Store, StoreError, Upload};
 use esker_storage::offset::{Offset, PartitionId};
 use esker_storage::tier::{
     CommitterConfig, MergeConfig, ReadConfig, ScrubDepth, SweepConfig, Sweeper, TierCommits, TierReader, TierRecord,
     UnitSources, UploadConfig, Uploader, pages_to_merge, scrub,
 };
 use esker_tests::sim::{Config, StoreEffect, World, run};
+use futures_util::future::BoxFuture;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 use uuid::Uuid;
@@ -84,6 +87,68 @@ async fn story(world: World) {
     }
     let report = scrub(&*store, CLUSTER, &commits.image(), ScrubDepth::Everything).await.unwrap();
     assert_eq!(report.findings, []);
+}
+
+/// A store that takes everything, and gives no range of it.
+struct Unread(Arc<dyn Store>);
+
+impl Store for Unread {
+    fn put_if_absent(&self, key: &str, bytes: Bytes) -> BoxFuture<'static, Result<(), StoreError>> {
+        self.0.put_if_absent(key, bytes)
+    }
+
+    fn put(&self, key: &str, bytes: Bytes) -> BoxFuture<'static, Result<(), StoreError>> {
+        self.0.put(key, bytes)
+    }
+
+    fn upload(&self, key: &str) -> BoxFuture<'static, Result<Box<dyn Upload>, StoreError>> {
+        self.0.upload(key)
+    }
+
+    fn get(&self, key: &str) -> BoxFuture<'static, Result<Bytes, StoreError>> {
+        self.0.get(key)
+    }
+
+    fn get_range(&self, _: &str, _: Range<u64>) -> BoxFuture<'static, Result<Bytes, StoreError>> {
+        Box::pin(std::future::pending())
+    }
+
+    fn list(
+        &self,
+        prefix: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> BoxFuture<'static, Result<Vec<ObjectEntry>, StoreError>> {
+        self.0.list(prefix, after, limit)
+    }
+
+    fn delete(&self, key: &str) -> BoxFuture<'static, Result<(), StoreError>> {
+        self.0.delete(key)
+    }
+}
+
+async fn unread(world: World) {
+    let store: Arc<dyn Store> = Arc::new(Unread(Arc::new(world.store().clone())));
+    let env = world.env();
+    let commits = TierCommits::start(Arc::clone(&store), env, CLUSTER, CommitterConfig::default()).await.unwrap();
+    commits.commit(vec![TierRecord::Open { partition: ID, epoch: EPOCH }]).await.unwrap();
+    let log = Arc::new(Log::default());
+    let broker = Arc::new(Broker { logs: [(ID, Arc::clone(&log))].into(), tail: TAIL });
+    let sources = Arc::clone(&broker) as Arc<dyn UnitSources>;
+    let uploader = Uploader::start(env, store, CLUSTER, commits.clone(), sources, UploadConfig::default());
+    // There is enough to merge after sixteen of them.
+    for period in 1..60 {
+        trickle(&world, &log, 1).await;
+        let tiered = commits.image().get(&ID).unwrap().end().offset().get();
+        assert!(tiered + 2 >= period, "{tiered} of {period} records are in the tier: merging keeps uploads back");
+    }
+    drop(uploader);
+}
+
+#[test]
+fn a_store_that_gives_nothing_back_keeps_no_upload_back() {
+    run(Config { time: Duration::from_secs(48 * 3600), ..Config::seeded(1) }, unread)
+        .unwrap_or_else(|failure| panic!("{failure}"));
 }
 
 #[test]

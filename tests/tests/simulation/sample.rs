@@ -179,7 +179,7 @@ fn is_caught(variant: Variant) -> bool {
 fn the_right_log_keeps_what_it_acknowledged() {
     let finished = check(0..100, |world| scenario(world, Variant::Right));
     let acknowledged: usize = finished.iter().map(|finished| finished.output).sum();
-    assert!(acknowledged > 1500, "{acknowledged} of 3600");
+    assert!(acknowledged > 10 * finished.len(), "{acknowledged} of {}", 36 * finished.len());
 }
 
 #[test]

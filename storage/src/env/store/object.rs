@@ -92,6 +92,14 @@ impl Handles {
         }
     }
 
+    /// Looks once more if something was not found: the store may have gone meanwhile.
+    async fn absent<T>(&self, answer: &Result<T, StoreError>) -> Result<(), StoreError> {
+        match answer {
+            Err(StoreError::NotFound { .. }) => self.present().await,
+            _ => Ok(()),
+        }
+    }
+
     /// What a write answered, if the store was there before and after it. If not, nobody knows where it took effect.
     async fn written<T>(&self, write: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
         self.present().await?;
@@ -169,7 +177,9 @@ impl Store for ObjectBacked {
         self.runtime.run_read(async move {
             handles.present().await?;
             let read = async { collect(handles.bulk.get(&path).await?, Progress::LEAST, || ()).await };
-            read.await.map_err(|error| read_error(&key, error))
+            let answer = read.await.map_err(|error| read_error(&key, error));
+            handles.absent(&answer).await?;
+            answer
         })
     }
 
@@ -180,7 +190,9 @@ impl Store for ObjectBacked {
             handles.present().await?;
             let read =
                 async { collect(handles.ranges.get_opts(&path, options).await?, Progress::LEAST, step_aside).await };
-            let bytes = read.await.map_err(|error| read_error(&key, error))?;
+            let answer = read.await.map_err(|error| read_error(&key, error));
+            handles.absent(&answer).await?;
+            let bytes = answer?;
             if bytes.len() as u64 == range.end.saturating_sub(range.start) {
                 Ok(bytes)
             } else {
@@ -225,6 +237,7 @@ impl Store for ObjectBacked {
                 Listing::Unordered => matching.try_collect().await,
             };
             let mut entries = found.map_err(|error| read_error(&prefix, error))?;
+            handles.present().await?;
             entries.sort_by(|a, b| a.key.cmp(&b.key));
             entries.truncate(limit);
             Ok(entries)
