@@ -7,12 +7,20 @@ use super::shape::{
 
 pub(crate) static OFFSET_COMMIT: Shape = Shape(&[
     int32("throttle_time_ms").since(3),
-    list("topics", &[text("name"), list("partitions", &[int32("partition_index"), int16("error_code")])]),
+    list(
+        "topics",
+        &[
+            text("name").until(9),
+            uuid("topic_id").since(10),
+            list("partitions", &[int32("partition_index"), int16("error_code")]),
+        ],
+    ),
 ]);
 
 /// What OffsetFetch says of a topic: of the one group of older versions, and of each group since.
 const COMMITTED: &[Field] = &[
-    text("name"),
+    text("name").until(9),
+    uuid("topic_id").since(10),
     list(
         "partitions",
         &[

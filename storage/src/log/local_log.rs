@@ -25,6 +25,7 @@ use super::dir::{Durability, LogDir};
 use super::epochs::{EpochEnd, EpochStart};
 use super::error::LogError;
 use super::group_commit::{Capture, Member};
+use super::producers::ActiveProducer;
 use super::scrub_record::ScrubProgress;
 use super::synced_record::SyncedMark;
 use super::unstable::Unstable;
@@ -204,6 +205,11 @@ impl Log {
     /// Changes its settings, from the next append on.
     pub fn set_config(&self, config: LogConfig) {
         self.config.store(Arc::new(config));
+    }
+
+    /// Every producer that is remembered, by id: a copy, made while appends wait.
+    pub fn active_producers(&self) -> Vec<ActiveProducer> {
+        self.appender.lock().producers.active()
     }
 
     /// Lets it use half of what its directory keeps free: a log of the broker's own.

@@ -78,7 +78,7 @@ pub use error::{AppendError, DirFailed, LogError, ReadError};
 pub use group_commit::SyncGroup;
 pub use local_log::{Log, LogObserver, SegmentInfo, local_reaches_tier, synced_not_beyond_end};
 pub use open_dir::{LogDirConfig, OpenDirError};
-pub use producers::{LastBatch, ProducerError, Producers};
+pub use producers::{ActiveProducer, LastBatch, ProducerError, Producers};
 pub use read::LocalRead;
 pub use recovery_scan::OpenReport;
 pub use room::RoomLeft;
