@@ -1,5 +1,6 @@
 //! The results of `esker-bench` on a real broker: every form that they are written in, and a comparison of two runs.
 #![allow(clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
+#![allow(clippy::disallowed_methods, reason = "a test looks at real files")]
 
 use esker_bench::results::{Direction, decode};
 use esker_tests::harness::{Broker, Options, bench};
