@@ -40,7 +40,13 @@ sim N="100":
 
 # Fuzzes one target, as long as told (`-max_total_time=60`); their names are those of the binaries in tests/fuzz.
 fuzz TARGET *ARGS:
-    cargo +nightly fuzz run --fuzz-dir tests/fuzz --sanitizer none {{TARGET}} -- -max_len=16384 {{ARGS}}
+    mkdir -p target/fuzz-seeds/{{TARGET}} tests/fuzz/corpus/{{TARGET}}
+    ESKER_FUZZ_SEEDS=$PWD/target/fuzz-seeds/{{TARGET}} cargo +nightly fuzz run --fuzz-dir tests/fuzz --sanitizer none {{TARGET}} \
+        tests/fuzz/corpus/{{TARGET}} target/fuzz-seeds/{{TARGET}} -- -max_len=16384 {{ARGS}}
+
+# What may be in the dependency tree: licences, advisories, sources.
+deny:
+    cargo deny check
 
 # The one file with `unsafe`, under valgrind.
 memcheck:

@@ -57,6 +57,8 @@ pub struct Metrics {
     pub scrubbed: Counter,
     /// Rotten local segments that the tier stands in for.
     pub quarantined: Counter,
+    /// Rotten files beside local segments that were made again.
+    pub mended: Counter,
     /// Damaged ranges of local logs that the tier does not have.
     pub damaged: Gauge,
     available: Family<Directory, Gauge>,
@@ -104,6 +106,7 @@ impl Metrics {
         );
         let scrubbed = counter("esker_scrubbed_bytes", "Bytes of local segments that were read to find rot");
         let quarantined = counter("esker_quarantined_segments", "Rotten local segments that the tier stands in for");
+        let mended = counter("esker_mended_files", "Rotten headers, indexes and checkpoints that were made again");
         let cleaner_passes = counter("esker_log_cleaner_passes", "Passes of compaction");
         let cleaner_bytes_removed = counter("esker_log_cleaner_removed_bytes", "Bytes that compaction took away");
         let mut gauge = |name: &str, help: &str| {
@@ -156,6 +159,7 @@ impl Metrics {
             full_log_directories,
             scrubbed,
             quarantined,
+            mended,
             damaged,
             available,
             uncleanable_partitions,

@@ -142,18 +142,10 @@ pub async fn start(outside: Outside, mut config: BrokerConfig, gauges: Gauges) -
         env.sleep(STORE_PAUSE).await;
     }
     readiness.not_ready("broker", "opening logs, once the store has the partitions' new epochs");
-    let mut images = publisher.subscribe(Arc::new(Image::empty()));
+    let images = publisher.subscribe(Arc::new(Image::empty()));
     let applier = publisher.applier();
-    let follow = {
-        let (hosted, coordinators) = (Arc::clone(&hosted), Arc::clone(&coordinators));
-        env.spawn_background("follow-metadata", async move {
-            while let Some(published) = images.next().await {
-                let moved = hosted.apply(&published).await;
-                coordinators.follow(&published.image, &published.changes, &moved).await;
-                applier.applied(published.image.version());
-            }
-        })
-    };
+    let following = Arc::clone(&coordinators).follow_images(images, applier);
+    let follow = env.spawn_background("follow-metadata", following);
     publisher.wait_applied(publisher.image().version()).await;
     let clean_up = {
         let (hosted, image) = (Arc::clone(&hosted), publisher.image());

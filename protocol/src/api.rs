@@ -4,7 +4,8 @@
 //! An [`Api`] has two ranges. The *advertised* one is what ApiVersions says; the *accepted* one is what is decoded.
 //! They differ for Produce alone, which Kafka advertises from 0 on because librdkafka takes a higher minimum for "no
 //! compression" (KAFKA-18659), and accepts from 3 on. All other minimums are those of Kafka 4 (KIP-896), since
-//! clients compare only maximums; no maximum exceeds what the `kafka-protocol` crate decodes.
+//! clients compare only maximums; no maximum exceeds what the `kafka-protocol` crate decodes, or [`body`](crate::body)
+//! by itself.
 
 use crate::error_code::ErrorCode;
 use crate::guard::shape::Shape;
@@ -117,10 +118,10 @@ macro_rules! apis {
 pub static APIS: &[Api] = apis! {
     Produce 3..=13, flexible 9, PRODUCE;
     Fetch 4..=18, flexible 12, FETCH;
-    ListOffsets 1..=10, flexible 6, LIST_OFFSETS;
+    ListOffsets 1..=11, flexible 6, LIST_OFFSETS;
     Metadata 0..=13, flexible 9, METADATA;
-    OffsetCommit 2..=9, flexible 8, OFFSET_COMMIT;
-    OffsetFetch 1..=9, flexible 6, OFFSET_FETCH;
+    OffsetCommit 2..=10, flexible 8, OFFSET_COMMIT;
+    OffsetFetch 1..=10, flexible 6, OFFSET_FETCH;
     FindCoordinator 0..=6, flexible 3, FIND_COORDINATOR;
     JoinGroup 0..=9, flexible 6, JOIN_GROUP;
     Heartbeat 0..=4, flexible 4, HEARTBEAT;
@@ -135,23 +136,35 @@ pub static APIS: &[Api] = apis! {
     InitProducerId 0..=5, flexible 2, INIT_PRODUCER_ID;
     OffsetForLeaderEpoch 2..=4, flexible 4, OFFSET_FOR_LEADER_EPOCH;
     DescribeAcls 1..=3, flexible 2, DESCRIBE_ACLS;
+    CreateAcls 1..=3, flexible 2, CREATE_ACLS;
+    DeleteAcls 1..=3, flexible 2, DELETE_ACLS;
     DescribeConfigs 1..=4, flexible 4, DESCRIBE_CONFIGS;
     AlterConfigs 0..=2, flexible 2, ALTER_CONFIGS;
-    DescribeLogDirs 1..=4, flexible 2, DESCRIBE_LOG_DIRS;
+    DescribeLogDirs 1..=5, flexible 2, DESCRIBE_LOG_DIRS;
     CreatePartitions 0..=3, flexible 2, CREATE_PARTITIONS;
     DeleteGroups 0..=2, flexible 2, DELETE_GROUPS;
+    ElectLeaders 0..=2, flexible 2, ELECT_LEADERS;
     IncrementalAlterConfigs 0..=1, flexible 1, INCREMENTAL_ALTER_CONFIGS;
+    AlterPartitionReassignments 0..=1, flexible 0, ALTER_PARTITION_REASSIGNMENTS;
     ListPartitionReassignments 0..=0, flexible 0, LIST_PARTITION_REASSIGNMENTS;
     OffsetDelete 0..=0, flexible 32767, OFFSET_DELETE;
+    DescribeClientQuotas 0..=1, flexible 1, DESCRIBE_CLIENT_QUOTAS;
+    DescribeUserScramCredentials 0..=0, flexible 0, DESCRIBE_USER_SCRAM_CREDENTIALS;
+    DescribeQuorum 0..=2, flexible 0, DESCRIBE_QUORUM;
+    UpdateFeatures 0..=2, flexible 0, UPDATE_FEATURES;
     DescribeCluster 0..=2, flexible 0, DESCRIBE_CLUSTER;
+    DescribeProducers 0..=0, flexible 0, DESCRIBE_PRODUCERS;
+    ListTransactions 0..=2, flexible 0, LIST_TRANSACTIONS;
     ConsumerGroupHeartbeat 0..=1, flexible 0, CONSUMER_GROUP_HEARTBEAT;
     ConsumerGroupDescribe 0..=1, flexible 0, CONSUMER_GROUP_DESCRIBE;
+    ListConfigResources 0..=1, flexible 0, LIST_CONFIG_RESOURCES;
     DescribeTopicPartitions 0..=0, flexible 0, DESCRIBE_TOPIC_PARTITIONS;
 };
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::body;
     use bytes::BytesMut;
     use kafka_protocol::protocol::Encodable;
 
@@ -162,7 +175,8 @@ mod tests {
             assert_eq!(Api::of(api.key).map(|found| found.name), Some(api.name));
             assert_eq!(format!("{:?}", api.key), api.name);
             let known = api.key.valid_versions();
-            assert!(known.min <= api.accepted_from && api.newest <= known.max, "{} {known}", api.name);
+            let newest = body::newest_known(api.key).unwrap_or(known.max);
+            assert!(known.min <= api.accepted_from && api.newest <= newest, "{} {known}", api.name);
             for version in api.accepted_from..=api.newest {
                 assert_eq!(
                     api.request_header_version(version),

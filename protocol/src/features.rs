@@ -10,19 +10,32 @@ use kafka_protocol::messages::api_versions_response::{FinalizedFeatureKey, Suppo
 use kafka_protocol::protocol::StrBytes;
 
 /// A feature: its name, the levels that are supported, and the one that is finalised.
-struct Feature {
-    name: &'static str,
-    lowest: i16,
-    highest: i16,
-    finalised: i16,
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Feature {
+    /// Kafka's name for it.
+    pub name: &'static str,
+    /// The lowest level that can be finalised.
+    pub lowest: i16,
+    /// The highest one.
+    pub highest: i16,
+    /// The one that is.
+    pub finalised: i16,
 }
 
 /// Every feature that this version has. They are finalised from the first start on: there is no older version to agree
-/// with.
-const FEATURES: [Feature; 1] = [
+/// with, and so none to go back to.
+const FEATURES: [Feature; 2] = [
     // Consumer groups (KIP-848).
-    Feature { name: "group.version", lowest: 0, highest: 1, finalised: 1 },
+    Feature { name: "group.version", lowest: 1, highest: 1, finalised: 1 },
+    // What tools take a cluster's version from. Our metadata is not Kafka's; to its clients we are as Kafka 4.3 is, which
+    // calls this level 4.3-IV0.
+    Feature { name: "metadata.version", lowest: 30, highest: 30, finalised: 30 },
 ];
+
+/// The feature called `name`.
+pub fn find(name: &str) -> Option<&'static Feature> {
+    FEATURES.iter().find(|feature| feature.name == name)
+}
 
 /// Adds the features to `response`, if a client of this software that asked with `version` can read them. `epoch` is the
 /// version of the metadata.
@@ -84,13 +97,15 @@ mod tests {
     fn java_is_told_and_old_librdkafka_is_not() {
         let java = answer(4, ("apache-kafka-java", "4.3.1"));
         assert_eq!(java.finalized_features_epoch, 7);
-        let supported = &java.supported_features[0];
-        assert_eq!((supported.name.as_str(), supported.min_version, supported.max_version), ("group.version", 0, 1));
-        let finalised = &java.finalized_features[0];
-        assert_eq!(
-            (finalised.name.as_str(), finalised.min_version_level, finalised.max_version_level),
-            ("group.version", 1, 1)
-        );
+        let supported = java.supported_features.iter();
+        let supported: Vec<_> =
+            supported.map(|feature| (feature.name.as_str(), feature.min_version, feature.max_version)).collect();
+        assert_eq!(supported, [("group.version", 1, 1), ("metadata.version", 30, 30)]);
+        let finalised = java.finalized_features.iter();
+        let finalised: Vec<_> = finalised
+            .map(|feature| (feature.name.as_str(), feature.min_version_level, feature.max_version_level))
+            .collect();
+        assert_eq!(finalised, [("group.version", 1, 1), ("metadata.version", 30, 30)]);
         for bindings in [
             ("librdkafka", "2.0.2"),
             ("confluent-kafka-python", "2.12.0-librdkafka-2.12.1"),
@@ -106,8 +121,8 @@ mod tests {
     #[test]
     fn older_versions_have_what_they_can_say() {
         let third = answer(3, ("apache-kafka-java", "3.9.0"));
-        assert!(third.supported_features.is_empty(), "a level of 0 cannot be said before version 4");
-        assert_eq!((third.finalized_features.len(), third.finalized_features_epoch), (1, 7));
+        assert_eq!((third.supported_features.len(), third.finalized_features.len()), (2, 2));
+        assert_eq!(third.finalized_features_epoch, 7);
         for version in 0..3 {
             let old = answer(version, ("", ""));
             assert_eq!((old.finalized_features.len(), old.finalized_features_epoch), (0, -1));

@@ -58,7 +58,14 @@ pub const TARGETS: &[Target] = &[
     },
     Target {
         name: "request",
-        covers: &["protocol/src/request/mod.rs", "protocol/src/guard/walk.rs", "protocol/src/response/refusal.rs"],
+        covers: &[
+            "protocol/src/request/mod.rs",
+            "protocol/src/body/mod.rs",
+            "protocol/src/body/offsets_by_id.rs",
+            "protocol/src/body/reader.rs",
+            "protocol/src/guard/walk.rs",
+            "protocol/src/response/refusal.rs",
+        ],
         memory: MEMORY,
         per_byte: PER_BYTE,
         run: any_request,
@@ -66,7 +73,12 @@ pub const TARGETS: &[Target] = &[
     },
     Target {
         name: "response",
-        covers: &["protocol/src/response/mod.rs", "protocol/src/guard/walk.rs"],
+        covers: &[
+            "protocol/src/response/mod.rs",
+            "protocol/src/body/mod.rs",
+            "protocol/src/body/log_dirs.rs",
+            "protocol/src/guard/walk.rs",
+        ],
         memory: MEMORY,
         per_byte: PER_BYTE,
         run: any_response,

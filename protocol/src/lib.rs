@@ -13,6 +13,7 @@
 //! brokers that talk to each other.
 
 pub mod api;
+mod body;
 pub mod error_code;
 pub mod features;
 pub mod frame;

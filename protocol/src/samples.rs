@@ -1,7 +1,8 @@
 //! Requests made up from the guard's shapes, for tests of a whole broker: every API, every version, any seed.
 
 use crate::api::{Api, ApiKey};
-use crate::guard::fill;
+pub use crate::guard::values::Value;
+use crate::guard::{Malformed, fill, values};
 use crate::record::BatchHeader;
 
 /// The body of a well-formed request; its numbers and names mean nothing. Odd seeds give one in which everything is
@@ -29,6 +30,22 @@ pub fn frame(api: &Api, version: i16, correlation_id: i32, body: &[u8]) -> Vec<u
     let length = u32::try_from(frame.len() - 4).unwrap_or(u32::MAX);
     frame.splice(..4, length.to_be_bytes());
     frame
+}
+
+/// The body of a request that says `value`, in the fields that `version` has; what it leaves out is 0, null or empty.
+///
+/// # Errors
+/// The name of a field that no version has, or that is of another kind.
+pub fn request_of(api: &Api, version: i16, value: &Value) -> Result<Vec<u8>, String> {
+    values::write(api.request, version, api.is_flexible(version), value)
+}
+
+/// The fields of a response, from its body. In versions that we do not have, nothing is promised.
+///
+/// # Errors
+/// [`Malformed`] if this is no such response.
+pub fn response_fields(api: &Api, version: i16, body: &[u8]) -> Result<Value, Malformed> {
+    values::read(api.response, version, api.is_flexible(version), body)
 }
 
 /// A batch as it is but for its base offset, 0, and its magic, length and checksum, which are those that they should be.

@@ -3,7 +3,7 @@
 //! A [`Run`] is one workload against one broker: a [`Disclosure`] (what was asked of whom, on which machine), and its
 //! [`Repeat`]s. A repeat has [`Flow`]s (records in one direction), what was [verified](Verification), what the broker's
 //! process [spent](Process), [`Measure`]s that are neither, and [`Failure`]s: why it does not count. A [`Report`] is a list of
-//! runs, which is what a file holds ([`file`]).
+//! runs, which is what a file holds ([`mod@file`]).
 //!
 //! ```text
 //! Report -> Run -> Disclosure

@@ -15,6 +15,8 @@ use std::time::Duration;
 
 /// How long a broker is left alone before its memory is looked at.
 const SETTLING: Duration = Duration::from_secs(5);
+/// Seconds that ten thousand partitions may take to be created, and to be read back.
+const CREATION: f64 = 180.0;
 /// Partitions whose memory is looked at.
 const PARTITIONS: i32 = 1_000;
 
@@ -49,7 +51,7 @@ pub(super) fn many(tools: &Tools, options: &Versus, table: &mut Table) -> anyhow
             "run connections --topic=many --connections=5000 --partitions={partitions} --seconds={seconds} --warmup={seconds} \
              --quiet {UNTIERED}"
         );
-        let mut run = lab::load(&node, &arguments(&text), 4.0 * seconds)?;
+        let mut run = lab::load(&node, &arguments(&text), 4.0 * seconds + CREATION)?;
         node.stop();
         let p99 = run.latency_quantile(Direction::Produce, 0.99);
         let p99 = p99.ok_or_else(|| anyhow::anyhow!("nothing was acknowledged with {partitions} partitions"))?.median;

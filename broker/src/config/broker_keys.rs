@@ -76,10 +76,22 @@ pub static BROKER_KEYS: &[Key] = &[
     boolean("delete.topic.enable", "true", "Whether topics can be deleted."),
     int("fetch.max.bytes", "57671680", "The most bytes that one fetch is answered with, apart from its first batch.")
         .check(Check::AtLeast(1024)),
+    int(
+        "group.consumer.assignment.interval.ms",
+        "1000",
+        "Milliseconds between two assignments of a consumer group: what changes meanwhile goes into the next one.",
+    )
+    .check(Check::AtLeast(0)),
     list("group.consumer.assignors", "uniform,range", "The assignors that members of consumer groups choose from.")
         .check(Check::OneOf(&["uniform", "range"])),
     int("group.consumer.heartbeat.interval.ms", "5000", "Milliseconds between two heartbeats of a consumer group's member.")
         .check(Check::AtLeast(1)),
+    int(
+        "group.consumer.max.assignment.interval.ms",
+        "15000",
+        "The longest assignment interval that a consumer group may have.",
+    )
+    .check(Check::AtLeast(0)),
     int("group.consumer.max.heartbeat.interval.ms", "15000", "The longest heartbeat interval that a consumer group may have.")
         .check(Check::AtLeast(1)),
     int("group.consumer.max.session.timeout.ms", "60000", "The longest session timeout that a consumer group may have.")
@@ -93,6 +105,12 @@ pub static BROKER_KEYS: &[Key] = &[
          ('disabled').",
     )
     .check(Check::OneOf(&["bidirectional", "disabled", "downgrade", "upgrade"])),
+    int(
+        "group.consumer.min.assignment.interval.ms",
+        "0",
+        "The shortest assignment interval that a consumer group may have.",
+    )
+    .check(Check::AtLeast(0)),
     int("group.consumer.min.heartbeat.interval.ms", "5000", "The shortest heartbeat interval that a consumer group may have.")
         .check(Check::AtLeast(1)),
     int("group.consumer.min.session.timeout.ms", "45000", "The shortest session timeout that a consumer group may have.")
@@ -329,6 +347,13 @@ pub static BROKER_KEYS: &[Key] = &[
     int("producer.id.expiration.ms", "86400000", "Milliseconds after which an idle idempotent producer is forgotten.")
         .check(Check::AtLeast(1))
         .dynamic(),
+    int(
+        "producer.ids.max.per.partition",
+        "100000",
+        "Idempotent producers that a partition remembers; beyond it those that were silent longest are forgotten.",
+    )
+    .check(Check::AtLeast(1))
+    .dynamic(),
     long(
         "queued.max.request.bytes",
         "268435456",

@@ -1,7 +1,7 @@
-//! A consumer group's settings (KIP-848): two keys that override the brokers', within bounds that brokers set.
+//! A consumer group's settings (KIP-848): three keys that override the brokers', within bounds that brokers set.
 
 use super::ConfigError;
-use super::group_keys::{HEARTBEAT, SESSION};
+use super::group_keys::{ASSIGNMENT, HEARTBEAT, SESSION};
 use super::key::Key;
 use super::layers::{BrokerReader, Candidate, Layers, Read, Source, Values, effective};
 use super::registry::{Scope, find};
@@ -14,6 +14,8 @@ pub struct GroupTimeouts {
     pub session: Duration,
     /// How often it is asked to say that it is alive.
     pub heartbeat: Duration,
+    /// How long an assignment holds before another one is computed.
+    pub assignment: Duration,
 }
 
 /// The values of a group's keys, most specific first.
@@ -36,10 +38,10 @@ impl Read for Reader<'_> {
 
 /// The bounds that brokers set for a group's key: the names of the keys, and their values.
 fn bounds(key: &str, layers: &Layers) -> [(&'static str, u64); 2] {
-    let [min, max] = if key == HEARTBEAT {
-        ["group.consumer.min.heartbeat.interval.ms", "group.consumer.max.heartbeat.interval.ms"]
-    } else {
-        ["group.consumer.min.session.timeout.ms", "group.consumer.max.session.timeout.ms"]
+    let [min, max] = match key {
+        ASSIGNMENT => ["group.consumer.min.assignment.interval.ms", "group.consumer.max.assignment.interval.ms"],
+        HEARTBEAT => ["group.consumer.min.heartbeat.interval.ms", "group.consumer.max.heartbeat.interval.ms"],
+        _ => ["group.consumer.min.session.timeout.ms", "group.consumer.max.session.timeout.ms"],
     };
     [min, max].map(|name| (name, BrokerReader(layers).count(name)))
 }
@@ -51,7 +53,7 @@ impl GroupTimeouts {
             let [(_, min), (_, max)] = bounds(key, layers);
             Duration::from_millis(Reader { overrides, layers }.count(key).max(min).min(max.max(min)))
         };
-        GroupTimeouts { session: read(SESSION), heartbeat: read(HEARTBEAT) }
+        GroupTimeouts { session: read(SESSION), heartbeat: read(HEARTBEAT), assignment: read(ASSIGNMENT) }
     }
 }
 
@@ -91,12 +93,17 @@ mod tests {
     fn a_group_overrides_its_brokers_within_their_bounds() {
         let layers = Layers::fixed(values(&[("group.consumer.heartbeat.interval.ms", "6000")]));
         let timeouts = |pairs: &[(&str, &str)]| {
-            let GroupTimeouts { session, heartbeat } = GroupTimeouts::resolve(&values(pairs), &layers);
+            let GroupTimeouts { session, heartbeat, .. } = GroupTimeouts::resolve(&values(pairs), &layers);
             (session.as_millis(), heartbeat.as_millis())
         };
         assert_eq!(timeouts(&[]), (45_000, 6000));
         assert_eq!(timeouts(&[(SESSION, "50000"), (HEARTBEAT, "7000")]), (50_000, 7000));
         assert_eq!(timeouts(&[(SESSION, "1"), (HEARTBEAT, "90000")]), (45_000, 15_000), "cut");
+        let interval = |pairs: &[(&str, &str)]| GroupTimeouts::resolve(&values(pairs), &layers).assignment.as_millis();
+        assert_eq!(
+            (interval(&[]), interval(&[(ASSIGNMENT, "0")]), interval(&[(ASSIGNMENT, "99999")])),
+            (1000, 0, 15_000)
+        );
         let check = |pairs: &[(&str, &str)]| check_group_values(&values(pairs), &layers).map_err(|e| e.to_string());
         assert_eq!(check(&[]), Ok(()));
         assert_eq!(check(&[(SESSION, "60000"), (HEARTBEAT, "5000")]), Ok(()));

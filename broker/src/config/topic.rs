@@ -88,6 +88,8 @@ pub struct TopicConfig {
     pub tail_max_ms: u64,
     /// `producer.id.expiration.ms`, of the broker.
     pub producer_id_expiration_ms: u64,
+    /// `producer.ids.max.per.partition`, of the broker.
+    pub producer_ids_max: u64,
 }
 
 impl TopicConfig {
@@ -137,6 +139,7 @@ impl TopicConfig {
             tail_max_bytes: read.count("tail.max.bytes"),
             tail_max_ms: read.count("tail.max.ms"),
             producer_id_expiration_ms: BrokerReader(layers).count("producer.id.expiration.ms"),
+            producer_ids_max: BrokerReader(layers).count("producer.ids.max.per.partition"),
         }
     }
 
@@ -165,6 +168,7 @@ impl TopicConfig {
                 TimestampType::LogAppendTime => record::TimestampType::LogAppendTime,
             },
             producer_expiration_ms: millis(self.producer_id_expiration_ms),
+            producer_limit: usize::try_from(self.producer_ids_max).unwrap_or(usize::MAX),
             ..LogConfig::default()
         }
     }

@@ -34,6 +34,6 @@ pub use outcome::{ControllerState, Settled};
 pub use plan::{
     AddPartitions, AllocateProducerIds, AlterConfigs, AlterOperation, Command, ConfigAlteration, CreateTopics,
     CreatedTopic, DeleteTopics, DeletedTopic, MorePartitions, NewTopic, Plan, RegisterBroker, Replicas, ResourceName,
-    Rules, TopicRef, check_topic_name, offsets_topic,
+    Rules, TopicRef, check_assignment, check_topic_name, offsets_topic,
 };
 pub use producer_ids::{PRODUCER_ID_BLOCK, ProducerIdPool};

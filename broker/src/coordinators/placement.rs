@@ -5,7 +5,7 @@ use super::group::config::MigrationPolicy;
 use super::group::{GroupConfig, GroupCoordinator, GroupTopics, TopicInfo, TopicsImage};
 use super::internal_log::InternalLog;
 use crate::config::BrokerConfig;
-use crate::metadata::{Changes, Image, Publisher};
+use crate::metadata::{Applier, Changes, Image, Publisher, Subscription};
 use crate::partition::{Hosted, Moved};
 use esker_storage::env::Env;
 use std::sync::Arc;
@@ -14,6 +14,9 @@ use uuid::Uuid;
 
 /// The topic of the group coordinator.
 pub const OFFSETS_TOPIC: &str = "__consumer_offsets";
+
+/// The pause before a full disk is tried again.
+const ROOM_PAUSE: Duration = Duration::from_secs(1);
 
 /// The coordinators of this broker.
 pub struct Coordinators {
@@ -40,9 +43,34 @@ impl Coordinators {
         &self.groups
     }
 
+    /// Has this broker's partitions and their coordinators follow the metadata, until there is no more of it. Partitions that
+    /// wait for room on their disk are looked at in between.
+    pub async fn follow_images(self: Arc<Self>, mut images: Subscription, applier: Applier) {
+        let mut current = Arc::new(Image::empty());
+        loop {
+            let next = match self.hosted.lacks_room() {
+                false => Ok(images.next().await),
+                true => self.env.timeout(ROOM_PAUSE, images.next()).await,
+            };
+            match next {
+                Ok(Some(published)) => {
+                    let moved = self.hosted.apply(&published).await;
+                    self.follow(&published.image, &published.changes, &moved).await;
+                    applier.applied(published.image.version());
+                    current = published.image;
+                }
+                Ok(None) => return,
+                Err(_) => {
+                    let moved = self.hosted.open_with_room().await;
+                    self.follow(&current, &Changes::default(), &moved).await;
+                }
+            }
+        }
+    }
+
     /// Loads the coordinators of partitions that came, unloads those of partitions that went, and forgets what topics
     /// that were deleted have left behind.
-    pub async fn follow(&self, image: &Image, changes: &Changes, moved: &Moved) {
+    async fn follow(&self, image: &Image, changes: &Changes, moved: &Moved) {
         let offsets = image.topic(OFFSETS_TOPIC).map(|topic| topic.id);
         for id in moved.opened.iter().filter(|id| Some(id.topic) == offsets) {
             if let Ok(partition) = i32::try_from(id.partition) {

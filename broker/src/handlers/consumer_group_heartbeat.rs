@@ -44,6 +44,7 @@ pub async fn handle(
         client_host: caller.client_host.clone(),
         session_timeout: timeouts.session,
         heartbeat_interval: timeouts.heartbeat,
+        assignment_interval: timeouts.assignment,
     };
     match coordinator.beat(beat).await {
         Ok(beat) => alive(beat),

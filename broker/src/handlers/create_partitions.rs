@@ -7,6 +7,7 @@ use crate::metadata::Publisher;
 use kafka_protocol::messages::create_partitions_request::CreatePartitionsTopic;
 use kafka_protocol::messages::create_partitions_response::CreatePartitionsTopicResult;
 use kafka_protocol::messages::{CreatePartitionsRequest, CreatePartitionsResponse};
+use std::collections::BTreeSet;
 
 /// Answers a CreatePartitions request; all its versions have the same fields.
 pub async fn handle(
@@ -31,7 +32,11 @@ pub async fn handle(
             .with_error_code(code)
             .with_error_message(message)
     });
-    CreatePartitionsResponse::default().with_results(results.collect())
+    // A topic that is named twice is refused, once.
+    let mut results: Vec<CreatePartitionsTopicResult> = results.collect();
+    let mut seen = BTreeSet::new();
+    results.retain(|result| seen.insert(result.name.clone()));
+    CreatePartitionsResponse::default().with_results(results)
 }
 
 fn parse(topic: &CreatePartitionsTopic) -> MorePartitions {

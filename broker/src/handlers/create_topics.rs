@@ -52,7 +52,7 @@ pub async fn handle(
             .with_error_code(code)
             .with_error_message(message);
         match created {
-            Ok(created) => describe(result, &created, version, request.validate_only, &layers, &mut room),
+            Ok(created) => describe(result, &created, version, &layers, &mut room),
             Err(_) => result,
         }
     });
@@ -68,11 +68,10 @@ fn describe(
     mut result: CreatableTopicResult,
     created: &CreatedTopic,
     version: i16,
-    validate_only: bool,
     layers: &Layers,
     room: &mut AnswerRoom,
 ) -> CreatableTopicResult {
-    if version >= 7 && !validate_only {
+    if version >= 7 {
         result.topic_id = created.id;
     }
     if version >= 5 {

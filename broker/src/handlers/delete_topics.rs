@@ -6,6 +6,7 @@ use crate::metadata::Publisher;
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::delete_topics_response::DeletableTopicResult;
 use kafka_protocol::messages::{DeleteTopicsRequest, DeleteTopicsResponse};
+use std::collections::BTreeSet;
 use uuid::Uuid;
 
 /// Answers a DeleteTopics request.
@@ -66,7 +67,11 @@ pub async fn handle(
         }
         result
     });
-    DeleteTopicsResponse::default().with_responses(results.collect())
+    // A topic that is named twice is refused, once.
+    let mut results: Vec<DeletableTopicResult> = results.collect();
+    let mut refused = BTreeSet::new();
+    results.retain(|result| result.error_code == 0 || refused.insert((result.name.clone(), result.topic_id)));
+    DeleteTopicsResponse::default().with_responses(results)
 }
 
 /// What the request names, and what cannot be meant.
@@ -131,6 +136,7 @@ mod tests {
             let bench = Bench::new(&[]);
             let node = bench.start().await;
             let id = create(&node, "a", 1).await;
+            create(&node, "b", 1).await;
             let state = |n: Option<&str>, id| DeleteTopicState::default().with_name(n.map(name)).with_topic_id(id);
             let unknown = Uuid::from_u128(5);
             let topics = vec![
@@ -138,7 +144,8 @@ mod tests {
                 state(Some("a"), id),
                 state(None, unknown),
                 state(None, id),
-                state(Some("a"), Uuid::nil()),
+                state(Some("b"), Uuid::nil()),
+                state(Some("b"), Uuid::nil()),
             ];
             let request = DeleteTopicsRequest::default().with_topics(topics);
             let answer = handle(&request, 6, &node.publisher, &node.controller).await;
@@ -146,6 +153,7 @@ mod tests {
             let codes: Vec<i16> = answer.responses.iter().map(|r| r.error_code).collect();
             let invalid = ResponseError::InvalidRequest.code();
             assert_eq!(codes, [invalid, invalid, ResponseError::UnknownTopicId.code(), 0, invalid]);
+            assert!(node.publisher.image().topic("b").is_some(), "what is named twice stays");
             assert_eq!((answer.responses[2].name.clone(), answer.responses[2].topic_id), (None, unknown));
             assert_eq!((answer.responses[3].name.clone(), answer.responses[3].topic_id), (Some(name("a")), id));
         });

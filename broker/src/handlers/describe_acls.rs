@@ -4,11 +4,14 @@ use super::wire::text;
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::{DescribeAclsRequest, DescribeAclsResponse};
 
+/// What requests about rules are told.
+pub(super) const NO_AUTHORIZER: &str = "No Authorizer is configured.";
+
 /// Answers a DescribeAcls request: security is disabled.
 pub fn handle(_: &DescribeAclsRequest) -> DescribeAclsResponse {
     DescribeAclsResponse::default()
         .with_error_code(ResponseError::SecurityDisabled.code())
-        .with_error_message(Some(text("No Authorizer is configured on the broker")))
+        .with_error_message(Some(text(NO_AUTHORIZER)))
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use crate::metadata::Publisher;
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::describe_cluster_response::DescribeClusterBroker;
 use kafka_protocol::messages::{DescribeClusterRequest, DescribeClusterResponse};
+use kafka_protocol::protocol::StrBytes;
 
 /// The endpoint type that asks for brokers; 2 asks for controllers.
 const BROKERS: i8 = 1;
@@ -32,6 +33,7 @@ pub fn handle(
         };
         answer.error_code = error.code();
         answer.error_message = Some(text("This listener is for clients of brokers."));
+        answer.cluster_id = StrBytes::default();
         return answer;
     }
     let brokers = image.brokers().filter_map(|broker| {

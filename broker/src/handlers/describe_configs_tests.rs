@@ -150,7 +150,7 @@ fn groups_have_their_own_settings() {
             node.controller.submit(AlterConfigs { resources: vec![alteration], validate_only: false }, None)
         };
         let session = |answer: &DescribeConfigsResponse| {
-            let config = &answer.results[0].configs[1];
+            let config = &answer.results[0].configs[2];
             assert_eq!(config.name.as_str(), "consumer.session.timeout.ms");
             (config.value.clone().unwrap().to_string(), config.config_source)
         };

@@ -9,6 +9,7 @@ use crate::config::BrokerConfig;
 use crate::controller::check_topic_name;
 use crate::metadata::{Image, Publisher, Topic};
 use kafka_protocol::ResponseError;
+use kafka_protocol::messages::describe_topic_partitions_request::TopicRequest;
 use kafka_protocol::messages::describe_topic_partitions_response::{
     Cursor, DescribeTopicPartitionsResponsePartition, DescribeTopicPartitionsResponseTopic,
 };
@@ -22,6 +23,13 @@ pub fn handle(
     config: &BrokerConfig,
 ) -> DescribeTopicPartitionsResponse {
     let image = publisher.image();
+    if let Some(cursor) = &request.cursor {
+        // A cursor goes on with one of the topics that are asked for.
+        let is_asked = |topic: &TopicRequest| topic.name == cursor.topic_name;
+        if cursor.partition_index < 0 || !(request.topics.is_empty() || request.topics.iter().any(is_asked)) {
+            return refused(request);
+        }
+    }
     let most = usize::try_from(config.max_request_partition_size_limit).unwrap_or(usize::MAX);
     let mut left = usize::try_from(request.response_partition_limit).unwrap_or(0).clamp(1, most.max(1));
     let (from, mut skip) = match &request.cursor {
@@ -73,10 +81,22 @@ fn unknown(name: &str) -> DescribeTopicPartitionsResponseTopic {
         Ok(()) => ResponseError::UnknownTopicOrPartition,
         Err(refusal) => refusal.error,
     };
+    // Everything may be done to what is not there, as in Kafka.
     DescribeTopicPartitionsResponseTopic::default()
         .with_error_code(error.code())
         .with_name(Some(topic_name(name)))
-        .with_topic_authorized_operations(NO_OPERATIONS)
+        .with_topic_authorized_operations(TOPIC_OPERATIONS)
+}
+
+/// Nothing is answered for a cursor that leads nowhere.
+fn refused(request: &DescribeTopicPartitionsRequest) -> DescribeTopicPartitionsResponse {
+    let topics = request.topics.iter().map(|topic| {
+        DescribeTopicPartitionsResponseTopic::default()
+            .with_error_code(ResponseError::InvalidRequest.code())
+            .with_name(Some(topic.name.clone()))
+            .with_topic_authorized_operations(NO_OPERATIONS)
+    });
+    DescribeTopicPartitionsResponse::default().with_topics(topics.collect()).with_next_cursor(None)
 }
 
 fn found(image: &Image, topic: &Topic, page: std::ops::Range<usize>) -> DescribeTopicPartitionsResponseTopic {

@@ -8,11 +8,13 @@ use super::group_lookup::GroupLookup;
 use super::incremental_alter_configs::Loggers;
 use super::produce::{self, Outcome, Place};
 use super::{
-    Handlers, alter_configs, consumer_group_describe, consumer_group_heartbeat, create_partitions, create_topics,
-    delete_groups, delete_records, delete_topics, describe_acls, describe_cluster, describe_configs, describe_groups,
-    describe_log_dirs, describe_topic_partitions, fetch, find_coordinator, heartbeat, incremental_alter_configs,
-    init_producer_id, join_group, leave_group, list_groups, list_offsets, list_partition_reassignments, metadata,
-    offset_commit, offset_delete, offset_fetch, offset_for_leader_epoch, sync_group,
+    Handlers, alter_configs, alter_partition_reassignments, consumer_group_describe, consumer_group_heartbeat,
+    create_acls, create_partitions, create_topics, delete_acls, delete_groups, delete_records, delete_topics,
+    describe_acls, describe_client_quotas, describe_cluster, describe_configs, describe_groups, describe_log_dirs,
+    describe_producers, describe_quorum, describe_topic_partitions, describe_user_scram_credentials, elect_leaders,
+    fetch, find_coordinator, heartbeat, incremental_alter_configs, init_producer_id, join_group, leave_group,
+    list_config_resources, list_groups, list_offsets, list_partition_reassignments, list_transactions, metadata,
+    offset_commit, offset_delete, offset_fetch, offset_for_leader_epoch, sync_group, update_features,
 };
 use crate::config::{GroupTimeouts, Values};
 use crate::coordinators::group::Caller;
@@ -170,11 +172,39 @@ async fn answer(
         RequestKind::OffsetForLeaderEpoch(request) => offset_for_leader_epoch::handle(handlers, request).await.into(),
         RequestKind::DeleteRecords(request) => delete_records::handle(handlers, request).await.into(),
         RequestKind::DescribeLogDirs(request) => describe_log_dirs::handle(handlers, request).await.into(),
-        body => match metadata_request(handlers, client, version, body).await {
-            Ok(response) => response,
-            Err(body) => group_request(handlers, client, client_id, version, body).await,
+        RequestKind::DescribeProducers(request) => describe_producers::handle(handlers, request).await.into(),
+        body => match tool_request(handlers, version, &body) {
+            Some(response) => response,
+            None => match metadata_request(handlers, client, version, body).await {
+                Ok(response) => response,
+                Err(body) => group_request(handlers, client, client_id, version, body).await,
+            },
         },
     }
+}
+
+/// Answers what only tools ask, at once.
+fn tool_request(handlers: &Handlers, version: i16, body: &RequestKind) -> Option<ResponseKind> {
+    let publisher = &handlers.publisher;
+    Some(match body {
+        RequestKind::DescribeAcls(request) => describe_acls::handle(request).into(),
+        RequestKind::CreateAcls(request) => create_acls::handle(request).into(),
+        RequestKind::DeleteAcls(request) => delete_acls::handle(request).into(),
+        RequestKind::ElectLeaders(request) => elect_leaders::handle(request, version, publisher).into(),
+        RequestKind::AlterPartitionReassignments(request) => {
+            alter_partition_reassignments::handle(request, version, publisher).into()
+        }
+        RequestKind::ListPartitionReassignments(request) => list_partition_reassignments::handle(request).into(),
+        RequestKind::DescribeClientQuotas(request) => describe_client_quotas::handle(request).into(),
+        RequestKind::DescribeUserScramCredentials(request) => describe_user_scram_credentials::handle(request).into(),
+        RequestKind::DescribeQuorum(request) => {
+            describe_quorum::handle(request, version, handlers.env.wall(), publisher).into()
+        }
+        RequestKind::UpdateFeatures(request) => update_features::handle(request, version).into(),
+        RequestKind::ListTransactions(request) => list_transactions::handle(request).into(),
+        RequestKind::ListConfigResources(request) => list_config_resources::handle(request, version, publisher).into(),
+        _ => return None,
+    })
 }
 
 /// Answers what is asked of, or changes, the metadata; gives back what is not.
@@ -215,8 +245,6 @@ async fn metadata_request(
         RequestKind::DescribeTopicPartitions(request) => {
             describe_topic_partitions::handle(&request, publisher, config).into()
         }
-        RequestKind::ListPartitionReassignments(request) => list_partition_reassignments::handle(&request).into(),
-        RequestKind::DescribeAcls(request) => describe_acls::handle(&request).into(),
         RequestKind::InitProducerId(request) => {
             init_producer_id::handle(&request, version, &handlers.producer_ids, controller).await.into()
         }

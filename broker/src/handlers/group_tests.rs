@@ -54,7 +54,8 @@ struct Stage {
 macro_rules! call {
     ($stage:expr, $version:expr, consumer_group_heartbeat, $request:expr) => {{
         let (coordinator, caller, request) = (Arc::clone(&$stage.coordinator), caller($version), $request);
-        let timeouts = GroupTimeouts::resolve(&Values::new(), &Layers::default());
+        let at_once = Values::from([("consumer.assignment.interval.ms".to_owned(), "0".to_owned())]);
+        let timeouts = GroupTimeouts::resolve(&at_once, &Layers::default());
         let response = $stage
             .bench
             .run(async move { consumer_group_heartbeat::handle(&coordinator, &caller, timeouts, request).await });
@@ -113,6 +114,10 @@ impl Stage {
             .with_member_id(joined.member_id.clone())
             .with_assignments(vec![assignment]);
         let sync_version = version.min(5);
+        let says_protocol = sync_version >= 5;
+        let sync = sync
+            .with_protocol_type(says_protocol.then(|| text("consumer")))
+            .with_protocol_name(says_protocol.then(|| text("range")));
         let synced = call!(self, sync_version, sync_group, sync);
         assert_eq!((synced.error_code, synced.assignment.as_ref()), (0, b"\x00assigned".as_slice()));
         let has_protocol = sync_version >= 5;
@@ -539,6 +544,22 @@ fn consumer_groups_in_every_version() {
 }
 
 #[test]
+fn a_consumer_group_that_is_asked_for_many_times_does_not_make_an_answer_without_end() {
+    let stage = stage();
+    let names: Vec<TopicName> = (0..2000).map(|n| topic(&format!("{n:0>240}"))).collect();
+    let joins = consumer_joins("m").with_subscribed_topic_names(Some(names));
+    assert_eq!(call!(stage, 1, consumer_group_heartbeat, joins).error_code, 0);
+    let request = ConsumerGroupDescribeRequest::default().with_group_ids(vec![group("modern"); 200]);
+    let described = call!(stage, 1, consumer_group_describe, request).groups;
+    assert_eq!(described.len(), 200, "an answer for each");
+    let (whole, refused): (Vec<_>, Vec<_>) = described.iter().partition(|group| group.error_code == 0);
+    let bytes: usize = whole.iter().map(|group| group.compute_size(1).unwrap()).sum();
+    assert!(bytes > 8 << 20 && bytes < 17 << 20, "{bytes} bytes");
+    assert!(refused.iter().all(|group| group.error_code == ResponseError::InvalidRequest.code()));
+    assert!(refused.iter().all(|group| group.members.is_empty() && group.error_message.is_some()));
+}
+
+#[test]
 fn members_of_consumer_groups_commit_and_fetch_at_their_epoch() {
     let stage = stage();
     call!(stage, 1, consumer_group_heartbeat, consumer_joins("m"));
@@ -577,12 +598,10 @@ fn offsets_are_deleted() {
     let request =
         OffsetDeleteRequest::default().with_group_id(group("g")).with_topics(vec![of("t", &[1, 9]), of("nope", &[0])]);
     let deleted = call!(stage, 0, offset_delete same, request.clone());
+    let unknown = ResponseError::UnknownTopicOrPartition.code();
     let errors: Vec<Vec<i16>> =
         deleted.topics.iter().map(|topic| topic.partitions.iter().map(|one| one.error_code).collect()).collect();
-    assert_eq!(
-        (deleted.error_code, errors),
-        (0, vec![vec![0, 0], vec![ResponseError::UnknownTopicOrPartition.code()]])
-    );
+    assert_eq!((deleted.error_code, errors), (0, vec![vec![0, unknown], vec![unknown]]));
     let groups = vec![OffsetFetchRequestGroup::default().with_group_id(group("g")).with_topics(None)];
     let fetched = call!(stage, 9, offset_fetch, OffsetFetchRequest::default().with_groups(groups));
     assert_eq!(fetched.groups[0].topics[0].partitions.len(), 1, "one of two is left");

@@ -32,6 +32,15 @@ pub async fn handle(
     config: &BrokerConfig,
 ) -> MetadataResponse {
     let asked = asked(request, version);
+    if (10..12).contains(&version) && asked.iter().flatten().any(|asked| matches!(asked, Asked::Nothing(..))) {
+        // These versions have a place for ids and no use for them (KIP-516): nothing of the request is answered.
+        let refused = asked.iter().flatten().map(|asked| asked.refused(ResponseError::InvalidRequest));
+        return MetadataResponse::default()
+            .with_cluster_id(None)
+            .with_controller_id(broker(None))
+            .with_cluster_authorized_operations(NO_OPERATIONS)
+            .with_topics(refused.collect());
+    }
     let mut failed = BTreeMap::new();
     if let Some(asked) = &asked
         && config.auto_create_topics_enable

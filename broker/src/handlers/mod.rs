@@ -4,21 +4,29 @@
 //! A handler gets what it needs and returns a response; it knows neither the connection nor the encoding.
 
 pub mod alter_configs;
+pub mod alter_partition_reassignments;
 mod answer_room;
 pub mod consumer_group_describe;
 pub mod consumer_group_heartbeat;
+pub mod create_acls;
 pub mod create_partitions;
 pub mod create_topics;
+pub mod delete_acls;
 pub mod delete_groups;
 mod delete_records;
 pub mod delete_topics;
 pub mod describe_acls;
+pub mod describe_client_quotas;
 pub mod describe_cluster;
 pub mod describe_configs;
 pub mod describe_groups;
 mod describe_log_dirs;
+mod describe_producers;
+pub mod describe_quorum;
 pub mod describe_topic_partitions;
+pub mod describe_user_scram_credentials;
 mod dispatch;
+pub mod elect_leaders;
 pub mod fetch;
 pub mod find_coordinator;
 mod group_lookup;
@@ -31,9 +39,11 @@ pub mod incremental_alter_configs;
 pub mod init_producer_id;
 pub mod join_group;
 pub mod leave_group;
+pub mod list_config_resources;
 pub mod list_groups;
 mod list_offsets;
 pub mod list_partition_reassignments;
+pub mod list_transactions;
 mod loggers;
 pub mod metadata;
 pub mod offset_commit;
@@ -45,6 +55,8 @@ mod resource;
 pub mod sync_group;
 #[cfg(test)]
 pub(crate) mod testing;
+mod topic_ids;
+pub mod update_features;
 mod wire;
 
 pub use dispatch::Dispatch;

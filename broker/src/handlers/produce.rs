@@ -245,7 +245,9 @@ fn one(
         return Err(Refusal::new(ErrorCode::INVALID_TOPIC_EXCEPTION, "only coordinators write to internal topics"));
     }
     let config = partition.topic_config();
-    if asked.acks == -1 && config.min_insync_replicas > partition.in_sync_replicas() {
+    // More than there are replicas cannot be wanted: then all of them are (KIP-966).
+    let wanted = config.min_insync_replicas.min(partition.replicas());
+    if asked.acks == -1 && wanted > partition.in_sync_replicas() {
         let message = "fewer in-sync replicas than min.insync.replicas";
         return Err(Refusal::new(ErrorCode::NOT_ENOUGH_REPLICAS, message));
     }
@@ -259,7 +261,7 @@ fn one(
     let mut batch = record::validate(records, &rules, scratch)?;
     if batch.header().is_transactional() {
         let message = "transactions are not supported by this version of Esker";
-        return Err(Refusal::new(ErrorCode::INVALID_TXN_STATE, message));
+        return Err(Refusal::new(ErrorCode::TRANSACTIONAL_ID_AUTHORIZATION_FAILED, message));
     }
     if let Some(stored_as) = stored_as.filter(|stored_as| batch.differs_from(*stored_as)) {
         batch = batch.recompressed(stored_as, &rules, scratch)?;

@@ -5,10 +5,16 @@ use super::wire::text;
 use crate::coordinators::group::request::{MemberRequest, SyncRequest};
 use crate::coordinators::group::{Caller, GroupCoordinator};
 use bytes::Bytes;
+use kafka_protocol::error::ResponseError;
 use kafka_protocol::messages::{SyncGroupRequest, SyncGroupResponse};
 
 /// Ready when the leader has handed in the assignment.
 pub async fn handle(coordinator: &GroupCoordinator, caller: &Caller, request: SyncGroupRequest) -> SyncGroupResponse {
+    // From version 5 on a member says what it takes the group for (KIP-559).
+    let says_protocol = request.protocol_type.is_some() && request.protocol_name.is_some();
+    if caller.api_version >= 5 && !says_protocol {
+        return SyncGroupResponse::default().with_error_code(ResponseError::InconsistentGroupProtocol.code());
+    }
     let assignments = request.assignments.iter();
     let sync = SyncRequest {
         from: MemberRequest {

@@ -184,6 +184,11 @@ impl Image {
         self.group_configs.get(group)
     }
 
+    /// The groups that have settings of their own, by name.
+    pub fn groups_with_configs(&self) -> impl Iterator<Item = &str> {
+        self.group_configs.keys().map(String::as_str)
+    }
+
     /// How many groups have settings of their own.
     pub fn configured_groups(&self) -> usize {
         self.group_configs.len()

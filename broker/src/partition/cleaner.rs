@@ -4,7 +4,8 @@
 //! `log.cleaner.threads` tasks each take the dirtiest log that no other has, and do a pass over it in steps on the
 //! maintenance pool; where nothing is due they pause for `log.cleaner.backoff.ms`. All share one throttle
 //! (`log.cleaner.io.max.bytes.per.second`) and the memory for keys (`log.cleaner.dedupe.buffer.size`). A partition with a
-//! damaged batch is *uncleanable*: that is said once, and it is left alone until it is opened again; the others go on.
+//! damaged batch is *uncleanable*: that is said once, and it is left alone until its log has that segment no more, or it is
+//! opened again; the others go on.
 
 use super::hosted::Hosted;
 use super::leader::Partition;
@@ -17,6 +18,7 @@ use esker_storage::compaction::{
 use esker_storage::env::{Env, Monotonic, Pool, TaskHandle};
 use esker_storage::log::LogError;
 use esker_storage::offset::{LeaderEpoch, PartitionId};
+use esker_storage::segment::SegmentName;
 use esker_storage::tier::TierError;
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
@@ -44,10 +46,14 @@ pub struct Cleaner {
 #[derive(Default)]
 struct State {
     busy: BTreeSet<PartitionId>,
-    /// In the epoch in which that was found.
-    uncleanable: BTreeMap<PartitionId, LeaderEpoch>,
+    /// In the epoch in which that was found, and the damaged segment if it is a local one.
+    uncleanable: BTreeMap<PartitionId, (LeaderEpoch, Option<SegmentName>)>,
     /// When the throttle lets the next step begin.
     next_step: Option<Monotonic>,
+    /// Up to where logs were cleaned, as their files tell, in the epoch in which that was read; read again after each pass.
+    progress: BTreeMap<PartitionId, (LeaderEpoch, Progress)>,
+    /// Passes that have ended.
+    passes: u64,
 }
 
 /// A log, or its part in the tier, that is due, and how.
@@ -107,7 +113,11 @@ impl Cleaner {
                         Place::Disk => self.clean(due).await,
                         Place::Tier => self.clean_tier(due).await,
                     };
-                    self.state.lock().busy.remove(&id);
+                    let mut state = self.state.lock();
+                    state.progress.remove(&id);
+                    state.passes += 1;
+                    state.busy.remove(&id);
+                    drop(state);
                     cleaned
                 }
                 None => false,
@@ -126,13 +136,22 @@ impl Cleaner {
             partition.topic_config().cleanup.compact && !log.is_failed() && has_some
         });
         let all: Vec<Arc<Partition>> = compacted.collect();
-        {
+        let (known, passes) = {
             let mut state = self.state.lock();
-            let epochs: BTreeMap<_, _> = self.hosted.led().iter().map(|led| (led.id(), led.leader_epoch())).collect();
-            state.uncleanable.retain(|id, epoch| epochs.get(id) == Some(epoch));
+            let led = self.hosted.led();
+            let epochs: BTreeMap<_, _> = led.iter().map(|led| (led.id(), led.leader_epoch())).collect();
+            let has = |id: &PartitionId, name: SegmentName| {
+                let led = led.iter().find(|led| led.id() == *id);
+                led.is_some_and(|led| led.log().local().segments().iter().any(|segment| segment.name == name))
+            };
+            state.uncleanable.retain(|id, (epoch, segment)| {
+                epochs.get(id) == Some(epoch) && segment.is_none_or(|segment| has(id, segment))
+            });
             let count = i64::try_from(state.uncleanable.len()).unwrap_or(i64::MAX);
             self.metrics.uncleanable_partitions.set(count);
-        }
+            state.progress.retain(|id, (epoch, _)| epochs.get(id) == Some(epoch));
+            (state.progress.clone(), state.passes)
+        };
         let now = self.env.wall();
         let looked = self.env.blocking(Pool::Maintenance, move || {
             let look = |partition: Arc<Partition>| {
@@ -140,14 +159,30 @@ impl Cleaner {
                 let config = compaction_config(&topic);
                 let end = partition.log().compactable_end(partition.high_watermark(), topic.is_copied());
                 let log = partition.log().local();
-                let found = read_progress(log).and_then(|known| Ok((known, look_at(log, end, &config, now)?)));
+                let progress = match known.get(&partition.id()) {
+                    Some((_, progress)) => Ok(*progress),
+                    None => read_progress(log),
+                };
+                let found =
+                    progress.and_then(|progress| Ok((progress, look_at(log, progress.local, end, &config, now)?)));
                 (partition, config, found)
             };
             all.into_iter().map(look).collect::<Vec<_>>()
         });
         let mut due = Vec::new();
         let mut dirtiest_percent = 0.0f64;
-        for (partition, config, found) in looked.await.ok()? {
+        let looked = looked.await.ok()?;
+        {
+            // One pass that ended meanwhile may have been of any of them.
+            let mut state = self.state.lock();
+            let known = looked.iter().filter(|_| state.passes == passes).filter_map(|(partition, _, found)| {
+                let (progress, _) = found.as_ref().ok()?;
+                Some((partition.id(), (partition.leader_epoch(), *progress)))
+            });
+            let known: Vec<_> = known.collect();
+            state.progress.extend(known);
+        }
+        for (partition, config, found) in looked {
             match found {
                 Ok((progress, candidate)) => {
                     let manifest = partition.log().manifest().filter(|_| partition.topic_config().is_tiered());
@@ -243,7 +278,7 @@ impl Cleaner {
             }
             Ok(None) | Err(TierError::Closed) => false,
             Err(error @ TierError::Corrupt { .. }) => {
-                self.cannot_ever(&partition, &error);
+                self.cannot_now(&partition, None, &error);
                 false
             }
             Err(error) => {
@@ -292,14 +327,15 @@ impl Cleaner {
         match error {
             LogError::Closed | LogError::Failed(_) => {}
             _ if partition.log().local().is_closed() => {}
-            LogError::Corrupt { .. } => self.cannot_ever(partition, error),
+            LogError::Corrupt { segment, .. } => self.cannot_now(partition, Some(*segment), error),
             error => tracing::warn!(partition = %partition.id(), %error, "compaction was put off"),
         }
     }
 
-    fn cannot_ever(&self, partition: &Partition, error: &dyn std::fmt::Display) {
-        let before = self.state.lock().uncleanable.insert(partition.id(), partition.leader_epoch());
-        if before != Some(partition.leader_epoch()) {
+    fn cannot_now(&self, partition: &Partition, segment: Option<SegmentName>, error: &dyn std::fmt::Display) {
+        let found = (partition.leader_epoch(), segment);
+        let before = self.state.lock().uncleanable.insert(partition.id(), found);
+        if before != Some(found) {
             let topic = partition.topic();
             tracing::error!(partition = %partition.id(), %topic, %error, "the partition cannot be compacted");
         }

@@ -15,9 +15,9 @@ use crate::metrics::Metrics;
 use arc_swap::ArcSwap;
 use esker_storage::env::mutation::{self, Mutation};
 use esker_storage::env::{Env, Pool};
-use esker_storage::log::{LogDir, LogObserver};
+use esker_storage::log::{LogDir, LogError, LogObserver};
 use esker_storage::offset::{LeaderEpoch, PartitionId};
-use esker_storage::partition_log::{PartitionLog, Tier};
+use esker_storage::partition_log::{OpenError, PartitionLog, Tier};
 use esker_storage::tier::TierRecord;
 use futures_util::stream::{self, StreamExt};
 use parking_lot::Mutex;
@@ -62,6 +62,8 @@ pub struct Hosted {
     /// Which directory has a partition's files; kept for partitions that are offline, too.
     places: Mutex<Places>,
     partitions: ArcSwap<BTreeMap<PartitionId, Here>>,
+    /// Those whose logs could not be opened since their disk was full.
+    without_room: Mutex<Vec<Opening>>,
     wakes: Arc<Wakes>,
     /// Whether a log did not open.
     offline: AtomicBool,
@@ -109,6 +111,7 @@ impl Places {
 }
 
 /// A partition to be opened.
+#[derive(Clone)]
 struct Opening {
     id: PartitionId,
     topic: Arc<str>,
@@ -149,6 +152,7 @@ impl Hosted {
             tier,
             places: Mutex::new(places),
             partitions: ArcSwap::default(),
+            without_room: Mutex::new(Vec::new()),
             offline: AtomicBool::new(false),
             recompresses: AtomicBool::new(false),
             ending: AtomicBool::new(false),
@@ -182,7 +186,7 @@ impl Hosted {
 
     /// How many ranges of the partitions' local logs are damaged, and not in the tier.
     pub fn damaged_ranges(&self) -> usize {
-        self.led().iter().map(|partition| partition.log().local().damaged().len()).sum()
+        self.led().iter().map(|partition| partition.log().lost().count()).sum()
     }
 
     /// Whether any partition here may have to store a batch otherwise than it came, or had to once; cheap.
@@ -321,6 +325,33 @@ impl Hosted {
         self.partitions.store(Arc::new(partitions));
     }
 
+    /// Whether there are partitions that wait for room on their disk.
+    pub fn lacks_room(&self) -> bool {
+        !self.without_room.lock().is_empty()
+    }
+
+    /// Opens the partitions that waited for room on their disk, as far as there is some. To be called by who applies
+    /// images, in between.
+    pub async fn open_with_room(&self) -> Moved {
+        let mut waiting = std::mem::take(&mut *self.without_room.lock());
+        // Those that were deleted meanwhile, or opened in a later epoch, are of no concern.
+        waiting.retain(|opening| matches!(self.get(opening.id), Some(Here::Offline(_))));
+        let mut moved = Moved::default();
+        for opening in waiting {
+            let id = opening.id;
+            let here = self.open_one(opening).await;
+            if let Here::Led(_) = here {
+                tracing::info!(partition = %id, "there is room again: the partition is open");
+                moved.opened.push(id);
+            }
+            let mut partitions = BTreeMap::clone(&self.partitions.load());
+            partitions.insert(id, here);
+            self.partitions.store(Arc::new(partitions));
+        }
+        self.metrics.leaders.set(i64::try_from(self.led().len()).unwrap_or(i64::MAX));
+        moved
+    }
+
     /// From here on no older leader's upload of these partitions counts. Waits for the store as long as it takes.
     async fn open_in_tier(&self, opening: &[Opening]) {
         let open = |opening: &Opening| TierRecord::Open { partition: opening.id, epoch: opening.epoch };
@@ -330,7 +361,7 @@ impl Hosted {
     }
 
     async fn open_one(&self, opening: Opening) -> Here {
-        let Opening { id, topic, epoch, config } = opening;
+        let Opening { id, topic, epoch, config } = opening.clone();
         let dir = self.place(id);
         let Some(dir) = dir else { return Here::Offline("its log directory failed".into()) };
         let settings = config.log_config();
@@ -348,6 +379,11 @@ impl Hosted {
                 // What was synced before anybody observed it.
                 partition.advance();
                 Here::Led(partition)
+            }
+            Err(OpenError::Log(error @ LogError::NoSpace)) => {
+                tracing::warn!(partition = %id, %topic, "the partition waits for room on the disk");
+                self.without_room.lock().push(opening);
+                Here::Offline(error.to_string().into())
             }
             Err(error) => {
                 tracing::error!(partition = %id, %topic, %error, "the partition is offline");

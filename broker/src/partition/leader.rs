@@ -62,6 +62,9 @@ pub struct ColdRead {
     limit: usize,
 }
 
+/// In place of the epoch that a client knows.
+const NO_EPOCH: i32 = -1;
+
 /// A partition that this broker leads.
 pub struct Partition {
     env: Env,
@@ -117,6 +120,11 @@ impl Partition {
         self.epoch
     }
 
+    /// How many replicas it has, in sync or not: this one, as long as there is no other.
+    pub fn replicas(&self) -> u32 {
+        1
+    }
+
     /// How many replicas have everything that is committed: this one, as long as there is no other.
     pub fn in_sync_replicas(&self) -> u32 {
         u32::from(!self.log.is_failed())
@@ -139,7 +147,8 @@ impl Partition {
     /// `FENCED_LEADER_EPOCH` if the client's is older, `UNKNOWN_LEADER_EPOCH` if it is newer.
     pub fn check_epoch(&self, wire: i32) -> Result<(), ErrorCode> {
         match LeaderEpoch::from_wire(wire) {
-            None => Ok(()),
+            None if wire == NO_EPOCH => Ok(()),
+            None => Err(ErrorCode::FENCED_LEADER_EPOCH),
             Some(known) if known < self.epoch => Err(ErrorCode::FENCED_LEADER_EPOCH),
             Some(known) if known > self.epoch => Err(ErrorCode::UNKNOWN_LEADER_EPOCH),
             Some(_) => Ok(()),
@@ -325,6 +334,19 @@ impl Partition {
     pub fn latest_tiered(&self) -> Option<Found> {
         let (offset, epoch) = self.log.last_tiered()?;
         Some(Found { offset, timestamp: None, epoch: Some(epoch) })
+    }
+
+    /// The first offset that is not in the tier (KIP-1023); `None` if the topic is not copied there.
+    ///
+    /// # Errors
+    /// [`LookupError`].
+    pub async fn earliest_pending_upload(&self) -> Result<Option<Found>, LookupError> {
+        if !self.topic_config().remote_storage_enable {
+            return Ok(None);
+        }
+        let tiered = self.log.last_tiered().map(|(offset, _)| offset.plus(1));
+        let offset = tiered.map_or(self.log_start().offset(), |next| next.max(self.log_start().offset()));
+        Ok(Some(Found { offset, timestamp: None, epoch: self.log.epoch_at(offset).await? }))
     }
 
     /// The first record at or after `timestamp`, among those that `committed` or any readers see.

@@ -4,10 +4,11 @@
 
 use bytes::Bytes;
 use esker_protocol::record::{BatchHeader, batches, check_stored};
+use esker_storage::compaction::{Progress, told_progress};
 use esker_storage::env::store::{MemoryStore, Store};
 use esker_storage::env::{Disk, Env, Open};
 use esker_storage::log::checkpoint::Checkpoint;
-use esker_storage::log::{identity, synced_record};
+use esker_storage::log::{DamagedRange, identity, scrub_record, synced_record};
 use esker_storage::numbered_log::lines::unseal;
 use esker_storage::offset::FilePosition;
 use esker_storage::segment::scan::{Stop, scan};
@@ -85,6 +86,10 @@ pub async fn explain(env: &Env, key: &str, bytes: Bytes) -> Explained {
         explain_checkpoint(&bytes)
     } else if begins(b"eskersyn") {
         explain_synced(&bytes)
+    } else if begins(b"eskercln") {
+        explain_cleaned(&bytes)
+    } else if begins(b"eskerscr") {
+        explain_scrubbed(&bytes)
     } else if begins(b"{\"esker\":\"store\"") {
         explain_json("the mark of a store", &bytes)
     } else if begins(b"{\"esker\":") {
@@ -156,6 +161,43 @@ fn explain_index(bytes: &[u8]) -> Explained {
             explained.line(format!("producers: {} bytes; every checksum is right", contents.attachment.len()));
         }
         Err(error) => explained.wrong(error),
+    }
+    explained
+}
+
+fn explain_cleaned(bytes: &[u8]) -> Explained {
+    let mut explained = Explained::new("up to where a partition was compacted".to_owned());
+    match told_progress(bytes) {
+        Some(Progress { local, tier }) => {
+            for (place, offset) in [("the local log", local), ("the tier", tier)] {
+                explained.line(match offset {
+                    Some(offset) => format!("{place}: up to offset {offset}"),
+                    None => format!("{place}: nothing is known"),
+                });
+            }
+        }
+        None => explained.wrong("damaged, or of another version: all of the log is compacted once more"),
+    }
+    explained
+}
+
+fn explain_scrubbed(bytes: &[u8]) -> Explained {
+    let mut explained = Explained::new("what scrubs of a partition came to".to_owned());
+    match scrub_record::told(bytes) {
+        Some((progress, damage)) => {
+            if let Some(whole) = progress.whole {
+                explained.line(format!("the last whole scrub began at {} ms", whole.millis()));
+            }
+            if let Some((began, next)) = progress.under_way {
+                explained.line(format!("one that began at {} ms goes on at offset {next}", began.millis()));
+            }
+            for DamagedRange { segment, from, to } in damage {
+                let (offset, position) = (from.offset, from.position.get());
+                explained
+                    .line(format!("damaged: offsets {offset} to {to}, in segment {segment} at position {position}"));
+            }
+        }
+        None => explained.wrong("damaged, or of another version: the partition is scrubbed once more"),
     }
     explained
 }

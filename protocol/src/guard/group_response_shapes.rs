@@ -7,53 +7,37 @@ use super::shape::{
 
 pub(crate) static OFFSET_COMMIT: Shape = Shape(&[
     int32("throttle_time_ms").since(3),
-    list("topics", &[text("name"), list("partitions", &[int32("partition_index"), int16("error_code")])]),
-]);
-
-pub(crate) static OFFSET_FETCH: Shape = Shape(&[
-    int32("throttle_time_ms").since(3),
     list(
         "topics",
         &[
-            text("name"),
-            list(
-                "partitions",
-                &[
-                    int32("partition_index"),
-                    int64("committed_offset"),
-                    int32("committed_leader_epoch").since(5),
-                    text("metadata").nullable(),
-                    int16("error_code"),
-                ],
-            ),
+            text("name").until(9),
+            uuid("topic_id").since(10),
+            list("partitions", &[int32("partition_index"), int16("error_code")]),
         ],
-    )
-    .until(7),
-    int16("error_code").since(2).until(7),
+    ),
+]);
+
+/// What OffsetFetch says of a topic: of the one group of older versions, and of each group since.
+const COMMITTED: &[Field] = &[
+    text("name").until(9),
+    uuid("topic_id").since(10),
     list(
-        "groups",
+        "partitions",
         &[
-            text("group_id"),
-            list(
-                "topics",
-                &[
-                    text("name"),
-                    list(
-                        "partitions",
-                        &[
-                            int32("partition_index"),
-                            int64("committed_offset"),
-                            int32("committed_leader_epoch"),
-                            text("metadata").nullable(),
-                            int16("error_code"),
-                        ],
-                    ),
-                ],
-            ),
+            int32("partition_index"),
+            int64("committed_offset"),
+            int32("committed_leader_epoch").since(5),
+            text("metadata").nullable(),
             int16("error_code"),
         ],
-    )
-    .since(8),
+    ),
+];
+
+pub(crate) static OFFSET_FETCH: Shape = Shape(&[
+    int32("throttle_time_ms").since(3),
+    list("topics", COMMITTED).until(7),
+    int16("error_code").since(2).until(7),
+    list("groups", &[text("group_id"), list("topics", COMMITTED), int16("error_code")]).since(8),
 ]);
 
 pub(crate) static FIND_COORDINATOR: Shape = Shape(&[

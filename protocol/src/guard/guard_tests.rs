@@ -1,8 +1,8 @@
 use super::shape::Shape;
 use super::{Fault, Limits, check, fill};
 use crate::api::{APIS, Api, ApiKey};
+use crate::body;
 use bytes::{Bytes, BytesMut};
-use kafka_protocol::messages::{RequestKind, ResponseKind};
 use proptest::prelude::*;
 
 const SEEDS: u64 = 60;
@@ -51,16 +51,16 @@ fn the_crate_decodes_what_the_request_shapes_say() {
             };
             assert_guarded(api.request, api, version, &bytes);
             let mut rest = Bytes::from(bytes);
-            let request = RequestKind::decode(api.key, &mut rest, version).unwrap();
+            let request = body::decode_request(api.key, &mut rest, version).unwrap();
             assert!(rest.is_empty(), "{} v{version}: {} bytes left", api.name, rest.len());
             if let Some(nullable) = nullable {
                 assert_complete(api, version, &format!("{request:?}"), nullable);
             }
 
             let mut encoded = BytesMut::new();
-            request.encode(&mut encoded, version).unwrap();
+            body::encode_request(api.key, &request, &mut encoded, version).unwrap();
             assert_guarded(api.request, api, version, &encoded);
-            let again = RequestKind::decode(api.key, &mut encoded.freeze(), version).unwrap();
+            let again = body::decode_request(api.key, &mut encoded.freeze(), version).unwrap();
             assert_eq!(again, request, "{} v{version}", api.name);
         }
     }
@@ -79,16 +79,16 @@ fn the_crate_decodes_what_the_response_shapes_say() {
             };
             assert_guarded(api.response, api, version, &bytes);
             let mut rest = Bytes::from(bytes);
-            let response = ResponseKind::decode(api.key, &mut rest, version).unwrap();
+            let response = body::decode_response(api.key, &mut rest, version).unwrap();
             assert!(rest.is_empty(), "{} v{version}: {} bytes left", api.name, rest.len());
             if let Some(nullable) = nullable {
                 assert_complete(api, version, &format!("{response:?}"), nullable);
             }
 
             let mut encoded = BytesMut::new();
-            response.encode(&mut encoded, version).unwrap();
+            body::encode_response(api.key, &response, &mut encoded, version).unwrap();
             assert_guarded(api.response, api, version, &encoded);
-            let again = ResponseKind::decode(api.key, &mut encoded.freeze(), version).unwrap();
+            let again = body::decode_response(api.key, &mut encoded.freeze(), version).unwrap();
             assert_eq!(again, response, "{} v{version}", api.name);
         }
     }
@@ -152,7 +152,7 @@ proptest! {
         }
         if check(api.request, version, api.is_flexible(version), &bytes, &limits()).is_ok() {
             let mut rest = Bytes::from(bytes);
-            if RequestKind::decode(api.key, &mut rest, version).is_ok() {
+            if body::decode_request(api.key, &mut rest, version).is_ok() {
                 prop_assert!(rest.is_empty(), "{} v{version}", api.name);
             }
         }

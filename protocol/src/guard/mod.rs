@@ -16,6 +16,8 @@
 //! Whatever passes is decoded by the crate to the very same end; tests prove it for every API and version. Strings
 //! are checked for UTF-8 by the decoder. Unknown tagged fields are skipped (KIP-482), but counted as elements.
 
+mod admin_request_shapes;
+mod admin_response_shapes;
 mod group_response_shapes;
 pub(crate) mod request_shapes;
 pub(crate) mod response_shapes;
@@ -90,3 +92,5 @@ pub(crate) mod fill;
 #[cfg(test)]
 #[path = "guard_tests.rs"]
 mod tests;
+#[cfg(any(test, feature = "samples"))]
+pub(crate) mod values;

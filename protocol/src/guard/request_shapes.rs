@@ -3,6 +3,7 @@
 //! A field stands in the order of the wire and names the versions that have it; a field with a tag stands after those
 //! without. What a shape says about a version that the table does not support is not tested and never asked.
 
+pub(crate) use super::admin_request_shapes::*;
 use super::shape::{
     Shape, blob, boolean, int8, int16, int32, int64, list, list_of_int32, list_of_text, nested, optional, text, uuid,
 };
@@ -85,7 +86,8 @@ pub(crate) static OFFSET_COMMIT: Shape = Shape(&[
     list(
         "topics",
         &[
-            text("name"),
+            text("name").until(9),
+            uuid("topic_id").since(10),
             list(
                 "partitions",
                 &[
@@ -108,7 +110,8 @@ pub(crate) static OFFSET_FETCH: Shape = Shape(&[
             text("group_id"),
             text("member_id").nullable().since(9),
             int32("member_epoch").since(9),
-            list("topics", &[text("name"), list_of_int32("partition_indexes")]).nullable(),
+            list("topics", &[text("name").until(9), uuid("topic_id").since(10), list_of_int32("partition_indexes")])
+                .nullable(),
         ],
     )
     .since(8),
@@ -206,16 +209,6 @@ pub(crate) static OFFSET_FOR_LEADER_EPOCH: Shape = Shape(&[
     ),
 ]);
 
-pub(crate) static DESCRIBE_ACLS: Shape = Shape(&[
-    int8("resource_type_filter"),
-    text("resource_name_filter").nullable(),
-    int8("pattern_type_filter"),
-    text("principal_filter").nullable(),
-    text("host_filter").nullable(),
-    int8("operation"),
-    int8("permission_type"),
-]);
-
 pub(crate) static DESCRIBE_CONFIGS: Shape = Shape(&[
     list("resources", &[int8("resource_type"), text("resource_name"), list_of_text("configuration_keys").nullable()]),
     boolean("include_synonyms"),
@@ -252,9 +245,6 @@ pub(crate) static INCREMENTAL_ALTER_CONFIGS: Shape = Shape(&[
     ),
     boolean("validate_only"),
 ]);
-
-pub(crate) static LIST_PARTITION_REASSIGNMENTS: Shape =
-    Shape(&[int32("timeout_ms"), list("topics", &[text("name"), list_of_int32("partition_indexes")]).nullable()]);
 
 pub(crate) static DESCRIBE_CLUSTER: Shape = Shape(&[
     boolean("include_cluster_authorized_operations"),

@@ -3,6 +3,7 @@
 //! The benchmark, the tests and later the followers read responses of other processes, which deserve no more trust
 //! than requests. The same shapes fill the responses on which the encoder's tests run.
 
+pub(crate) use super::admin_response_shapes::*;
 pub(crate) use super::group_response_shapes::*;
 use super::shape::{
     Shape, blob, boolean, int8, int16, int32, int64, list, list_of_int32, nested, optional, text, uuid,
@@ -188,21 +189,6 @@ pub(crate) static OFFSET_FOR_LEADER_EPOCH: Shape = Shape(&[
     ),
 ]);
 
-pub(crate) static DESCRIBE_ACLS: Shape = Shape(&[
-    int32("throttle_time_ms"),
-    int16("error_code"),
-    text("error_message").nullable(),
-    list(
-        "resources",
-        &[
-            int8("resource_type"),
-            text("resource_name"),
-            int8("pattern_type"),
-            list("acls", &[text("principal"), text("host"), int8("operation"), int8("permission_type")]),
-        ],
-    ),
-]);
-
 pub(crate) static DESCRIBE_CONFIGS: Shape = Shape(&[
     int32("throttle_time_ms"),
     list(
@@ -262,6 +248,7 @@ pub(crate) static DESCRIBE_LOG_DIRS: Shape = Shape(&[
             ),
             int64("total_bytes").since(4),
             int64("usable_bytes").since(4),
+            boolean("is_cordoned").since(5),
         ],
     ),
 ]);
@@ -276,27 +263,6 @@ pub(crate) static INCREMENTAL_ALTER_CONFIGS: Shape = Shape(&[
     list(
         "responses",
         &[int16("error_code"), text("error_message").nullable(), int8("resource_type"), text("resource_name")],
-    ),
-]);
-
-pub(crate) static LIST_PARTITION_REASSIGNMENTS: Shape = Shape(&[
-    int32("throttle_time_ms"),
-    int16("error_code"),
-    text("error_message").nullable(),
-    list(
-        "topics",
-        &[
-            text("name"),
-            list(
-                "partitions",
-                &[
-                    int32("partition_index"),
-                    list_of_int32("replicas"),
-                    list_of_int32("adding_replicas"),
-                    list_of_int32("removing_replicas"),
-                ],
-            ),
-        ],
     ),
 ]);
 

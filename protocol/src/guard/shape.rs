@@ -127,6 +127,14 @@ pub(super) const fn list_of_text(name: &'static str) -> Field {
     field(name, Kind::List(Item::Text))
 }
 
+pub(super) const fn list_of_int8(name: &'static str) -> Field {
+    field(name, Kind::List(Item::Fixed(1)))
+}
+
+pub(super) const fn list_of_int64(name: &'static str) -> Field {
+    field(name, Kind::List(Item::Fixed(8)))
+}
+
 /// An array of structs.
 pub(super) const fn list(name: &'static str, fields: &'static [Field]) -> Field {
     field(name, Kind::List(Item::Struct(Shape(fields))))

@@ -11,6 +11,7 @@
 mod produce;
 
 use crate::api::{self, Api, ApiKey};
+use crate::body as bodies;
 use crate::error_code::ErrorCode;
 use crate::frame::{Header, HeaderError, Prologue};
 use crate::guard::{self, Fault, Limits, Malformed};
@@ -140,7 +141,7 @@ pub fn decode(frame: Bytes, limits: &Limits) -> Result<Request, DecodeError> {
 fn decode_body(api: &Api, version: i16, mut body: Bytes, limits: &Limits) -> Result<RequestKind, Malformed> {
     guard::check(api.request, version, api.is_flexible(version), &body, limits)?;
     let size = body.len();
-    match RequestKind::decode(api.key, &mut body, version) {
+    match bodies::decode_request(api.key, &mut body, version) {
         Ok(request) if body.is_empty() => Ok(request),
         Ok(_) | Err(_) => Err(Malformed { fault: Fault::Undecodable, field: "", position: size - body.len() }),
     }
@@ -192,7 +193,7 @@ pub fn encode(
         RequestKind::Produce(request) if api.accepts(version) => {
             produce::encode(&mut writer, request, version).map_err(|error| failed(error.to_string()))?;
         }
-        body => body.encode(buffer, version).map_err(|error| failed(format!("{error:#}")))?,
+        body => bodies::encode_request(api.key, body, buffer, version).map_err(|error| failed(error.0))?,
     }
     writer.finish().map_err(|error| failed(error.to_string()))
 }
@@ -212,9 +213,11 @@ macro_rules! keys {
 keys! {
     Produce Fetch ListOffsets Metadata OffsetCommit OffsetFetch FindCoordinator JoinGroup Heartbeat LeaveGroup
     SyncGroup DescribeGroups ListGroups ApiVersions CreateTopics DeleteTopics DeleteRecords InitProducerId
-    OffsetForLeaderEpoch DescribeAcls DescribeConfigs AlterConfigs DescribeLogDirs CreatePartitions DeleteGroups
-    IncrementalAlterConfigs ListPartitionReassignments OffsetDelete DescribeCluster ConsumerGroupHeartbeat
-    ConsumerGroupDescribe DescribeTopicPartitions
+    OffsetForLeaderEpoch DescribeAcls CreateAcls DeleteAcls DescribeConfigs AlterConfigs DescribeLogDirs
+    CreatePartitions DeleteGroups ElectLeaders IncrementalAlterConfigs AlterPartitionReassignments
+    ListPartitionReassignments OffsetDelete DescribeClientQuotas DescribeUserScramCredentials DescribeQuorum
+    UpdateFeatures DescribeCluster DescribeProducers ListTransactions ConsumerGroupHeartbeat ConsumerGroupDescribe
+    ListConfigResources DescribeTopicPartitions
 }
 
 #[cfg(test)]

@@ -46,7 +46,7 @@ fn requests_of_every_version_come_back_as_they_were() {
                         .into(),
                     _ => {
                         let body = fill::full(api.request, version, api.is_flexible(version), seed);
-                        RequestKind::decode(api.key, &mut Bytes::from(body), version).unwrap()
+                        bodies::decode_request(api.key, &mut Bytes::from(body), version).unwrap()
                     }
                 };
                 assert_eq!(key_of(&body), Some(api.key));

@@ -14,10 +14,11 @@
 use crate::error_code::ErrorCode;
 use kafka_protocol::messages::offset_fetch_response::{OffsetFetchResponsePartition, OffsetFetchResponseTopic};
 use kafka_protocol::messages::{
-    DescribeGroupsResponse, FindCoordinatorResponse, ListOffsetsResponse, MetadataResponse, OffsetFetchResponse,
-    ResponseKind,
+    DescribeGroupsResponse, DescribeQuorumResponse, FindCoordinatorResponse, ListOffsetsResponse, MetadataResponse,
+    OffsetFetchResponse, ResponseKind,
 };
 use kafka_protocol::protocol::StrBytes;
+use uuid::Uuid;
 
 /// In place of a set of authorized operations: the client did not ask.
 const NO_OPERATIONS: i32 = i32::MIN;
@@ -94,6 +95,8 @@ pub fn fit(response: &mut ResponseKind, version: i16) {
             response.results.iter_mut().for_each(|result| null_if_empty(&mut result.error_message));
         }
         ResponseKind::ListPartitionReassignments(response) => null_if_empty(&mut response.error_message),
+        ResponseKind::ElectLeaders(response) if version < 1 => response.error_code = 0,
+        ResponseKind::DescribeQuorum(response) => describe_quorum(response, version),
         ResponseKind::DescribeCluster(response) => {
             null_if_empty(&mut response.error_message);
             if version < 1 {
@@ -174,6 +177,21 @@ fn find_coordinator(response: &mut FindCoordinatorResponse, version: i16) {
         response.port = coordinator.port;
     }
     null_if_empty(&mut response.error_message);
+}
+
+fn describe_quorum(response: &mut DescribeQuorumResponse, version: i16) {
+    null_if_empty(&mut response.error_message);
+    let partitions = response.topics.iter_mut().flat_map(|topic| &mut topic.partitions);
+    for partition in partitions {
+        null_if_empty(&mut partition.error_message);
+        if version < 2 {
+            let replicas = partition.current_voters.iter_mut().chain(&mut partition.observers);
+            replicas.for_each(|replica| replica.replica_directory_id = Uuid::nil());
+        }
+    }
+    if version < 2 {
+        response.nodes.clear();
+    }
 }
 
 fn describe_groups(response: &mut DescribeGroupsResponse, version: i16) {

@@ -3,7 +3,7 @@
 //! ```text
 //!  ResponseKind -> fit: what the version cannot say is dropped or said in the older form
 //!               -> header: correlation id, in flexible versions an empty tag section
-//!               -> body: Fetch by our own encoder, which borrows the records; all others by the crate
+//!               -> body: Fetch by our own encoder, which borrows the records; all others by `body`
 //! ```
 //!
 //! The crate refuses to encode a field that the version lacks, where Kafka drops those that are marked ignorable.
@@ -12,6 +12,7 @@
 //!
 //! [`error_response`] makes the answer that refuses a request as a whole.
 
+mod admin_refusal;
 mod fetch;
 mod fit;
 mod refusal;
@@ -22,6 +23,7 @@ pub use refusal::error_response;
 pub use crate::request::EncodeError;
 
 use crate::api::{Api, ApiKey};
+use crate::body;
 use crate::error_code::ErrorCode;
 use crate::guard::{self, Fault, Limits, Malformed};
 use crate::segments::{SegmentWriter, Segments};
@@ -58,7 +60,9 @@ pub fn encode(
         ResponseKind::Fetch(response) => {
             fetch::encode(&mut writer, response, version).map_err(|error| failed(error.0))?
         }
-        response => response.encode(writer.buffer(), version).map_err(|error| failed(format!("{error:#}")))?,
+        response => {
+            body::encode_response(api.key, response, writer.buffer(), version).map_err(|error| failed(error.0))?
+        }
     }
     writer.finish().map_err(|error| failed(error.to_string()))
 }
@@ -84,7 +88,7 @@ pub fn decode(api: &Api, version: i16, mut frame: Bytes, limits: &Limits) -> Res
     };
     guard::check(api.response, version, api.is_flexible(version), &frame, limits)?;
     let size = frame.len();
-    match ResponseKind::decode(api.key, &mut frame, version) {
+    match body::decode_response(api.key, &mut frame, version) {
         Ok(response) if frame.is_empty() => Ok((correlation_id, response)),
         Ok(_) | Err(_) => Err(undecodable(size - frame.len())),
     }

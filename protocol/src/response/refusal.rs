@@ -4,6 +4,7 @@
 //! or resource, every item of the request is echoed with it, since clients look for what they asked for. Offsets,
 //! epochs and ids are -1 then, as in Kafka's `getErrorResponse`.
 
+use super::admin_refusal;
 use crate::api;
 use crate::error_code::ErrorCode;
 use kafka_protocol::messages::alter_configs_response::AlterConfigsResourceResponse;
@@ -62,9 +63,6 @@ pub fn error_response(request: &RequestKind, version: i16, error: ErrorCode) -> 
             .with_producer_epoch(-1)
             .into(),
         RequestKind::OffsetForLeaderEpoch(request) => offset_for_leader_epoch(request, code).into(),
-        RequestKind::DescribeAcls(_) => {
-            DescribeAclsResponse::default().with_error_code(code).with_error_message(None).into()
-        }
         RequestKind::DescribeConfigs(request) => describe_configs(request, code).into(),
         RequestKind::AlterConfigs(request) => alter_configs(request, code).into(),
         RequestKind::DescribeLogDirs(_) => describe_log_dirs(version, code).into(),
@@ -76,16 +74,8 @@ pub fn error_response(request: &RequestKind, version: i16, error: ErrorCode) -> 
             ConsumerGroupHeartbeatResponse::default().with_error_code(code).with_error_message(None).into()
         }
         RequestKind::ConsumerGroupDescribe(request) => consumer_group_describe(request, code).into(),
-        RequestKind::ListPartitionReassignments(_) => {
-            ListPartitionReassignmentsResponse::default().with_error_code(code).with_error_message(None).into()
-        }
-        RequestKind::DescribeCluster(request) => DescribeClusterResponse::default()
-            .with_error_code(code)
-            .with_error_message(None)
-            .with_endpoint_type(request.endpoint_type)
-            .into(),
         RequestKind::DescribeTopicPartitions(request) => describe_topic_partitions(request, code).into(),
-        _ => return None,
+        request => return admin_refusal::error_response(request, code),
     })
 }
 
@@ -155,7 +145,10 @@ fn offset_commit(request: &OffsetCommitRequest, code: i16) -> OffsetCommitRespon
                 .with_partition_index(partition.partition_index)
                 .with_error_code(code)
         });
-        OffsetCommitResponseTopic::default().with_name(topic.name.clone()).with_partitions(partitions.collect())
+        OffsetCommitResponseTopic::default()
+            .with_name(topic.name.clone())
+            .with_topic_id(topic.topic_id)
+            .with_partitions(partitions.collect())
     });
     OffsetCommitResponse::default().with_topics(topics.collect())
 }

@@ -33,7 +33,7 @@ fn there_and_back(api: &Api, version: i16, response: ResponseKind) -> ResponseKi
 /// A response in which every field of `version` is set.
 fn full(api: &Api, version: i16, seed: u64) -> ResponseKind {
     let body = fill::full(api.response, version, api.is_flexible(version), seed);
-    ResponseKind::decode(api.key, &mut Bytes::from(body), version).unwrap()
+    body::decode_response(api.key, &mut Bytes::from(body), version).unwrap()
 }
 
 fn of(key: ApiKey) -> &'static Api {
@@ -64,7 +64,7 @@ fn responses_with_every_field_of_the_newest_version_fit_all_others() {
 fn default_responses_fit_every_version() {
     for (api, version) in versions() {
         let body = fill::full(api.request, version, api.is_flexible(version), 1);
-        let request = RequestKind::decode(api.key, &mut Bytes::from(body), version).unwrap();
+        let request = body::decode_request(api.key, &mut Bytes::from(body), version).unwrap();
         let response = error_response(&request, version, ErrorCode::NONE).unwrap();
         there_and_back(api, version, response);
     }
@@ -74,7 +74,7 @@ fn default_responses_fit_every_version() {
 fn refusals_carry_the_error_in_every_version() {
     for (api, version) in versions() {
         let body = fill::full(api.request, version, api.is_flexible(version), 1);
-        let request = RequestKind::decode(api.key, &mut Bytes::from(body), version).unwrap();
+        let request = body::decode_request(api.key, &mut Bytes::from(body), version).unwrap();
         let response = error_response(&request, version, ErrorCode::new(12345)).unwrap();
         let shown = format!("{:?}", there_and_back(api, version, response));
         assert!(shown.contains("error_code: 12345"), "{} v{version}: {shown}", api.name);
@@ -84,7 +84,7 @@ fn refusals_carry_the_error_in_every_version() {
 #[test]
 fn refusals_echo_what_was_asked() {
     let body = fill::full(of(ApiKey::Produce).request, 13, true, 5);
-    let request = RequestKind::decode(ApiKey::Produce, &mut Bytes::from(body), 13).unwrap();
+    let request = body::decode_request(ApiKey::Produce, &mut Bytes::from(body), 13).unwrap();
     let RequestKind::Produce(asked) = &request else { panic!() };
     let Some(ResponseKind::Produce(answer)) = error_response(&request, 13, ErrorCode::REQUEST_TIMED_OUT) else {
         panic!()
@@ -166,7 +166,7 @@ fn codes_that_a_version_does_not_know_become_older_ones() {
     let refused = |key: ApiKey, version: i16, error: ErrorCode| {
         let api = of(key);
         let body = fill::full(api.request, version, api.is_flexible(version), 1);
-        let request = RequestKind::decode(key, &mut Bytes::from(body), version).unwrap();
+        let request = body::decode_request(key, &mut Bytes::from(body), version).unwrap();
         let mut response = error_response(&request, version, error).unwrap();
         fit(&mut response, version);
         response
@@ -195,7 +195,7 @@ fn fetch_responses(version: i16) -> impl Iterator<Item = FetchResponse> {
         let api = of(ApiKey::Fetch);
         let body = fill::known(api.response, version, api.is_flexible(version), seed);
         let mut body = Bytes::from(body);
-        let ResponseKind::Fetch(mut response) = ResponseKind::decode(api.key, &mut body, version).unwrap() else {
+        let ResponseKind::Fetch(mut response) = body::decode_response(api.key, &mut body, version).unwrap() else {
             panic!()
         };
         let partitions = response.responses.iter_mut().flat_map(|topic| &mut topic.partitions);

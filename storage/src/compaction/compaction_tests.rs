@@ -4,13 +4,14 @@
 use super::*;
 use crate::env::{Disk, Timestamp};
 use crate::log::test_support::*;
-use crate::log::{Log, LogConfig, LogError, OpenFrom};
+use crate::log::{Log, LogConfig, LogError, OpenFrom, ReadError};
 use crate::offset::{LeaderEpoch, LogEnd, Offset};
 use crate::segment::{FileName, HEADER_LEN};
 use esker_protocol::record::{BatchBuilder, Compression, Producer, Scratch, ValidatedBatch, batches, records};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// A record as a reader sees it: key, value, and how many headers.
 type Seen = (Option<Vec<u8>>, Option<Vec<u8>>, usize);
@@ -30,7 +31,7 @@ fn config(key_bytes: usize) -> PassConfig {
 fn pass(log: &Arc<Log>, key_bytes: usize, now: Timestamp) -> Result<Option<PassReport>, LogError> {
     let stable = log.log_end().offset();
     wait_synced(log);
-    let found = look_at(log, stable, &settings(), now)?;
+    let found = look_at(log, read_progress(log)?.local, stable, &settings(), now)?;
     if !found.is_due(&settings()) {
         return Ok(None);
     }
@@ -324,15 +325,108 @@ fn rot_in_a_cleaned_file_is_named_and_never_cut() {
     let (log, _) = example(&dir);
     pass(&log, 1 << 16, NOW).unwrap().unwrap();
     let path = log.path().to_owned();
-    let cleaned = log.segments().iter().find(|segment| segment.name.is_cleaned()).unwrap().name;
+    let is_full = |segment: &&crate::log::SegmentInfo| segment.name.is_cleaned() && segment.bytes > HEADER_LEN + 200;
+    let cleaned = log.segments().iter().find(is_full).unwrap().name;
     disk.kill(dir, log);
     let real = &disk.env().disk;
     real.remove_file(&path.join(FileName::Index(cleaned).to_string())).unwrap();
     let data = real.open(&path.join(FileName::Data(cleaned).to_string()), crate::env::Open::Write).unwrap();
     data.write_all_at(&[std::io::IoSlice::new(b"rot")], HEADER_LEN + 70).unwrap();
     let dir = disk.open();
-    let opened = Log::open(&dir, id(), LogConfig::default(), OpenFrom::default());
-    assert!(matches!(opened, Err(LogError::Corrupt { segment, .. }) if segment == cleaned), "{opened:?}");
+    let (log, _) = Log::open(&dir, id(), LogConfig::default(), OpenFrom::default()).unwrap();
+    let damaged = log.damaged();
+    assert_eq!(damaged.iter().map(|range| range.segment).collect::<Vec<_>>(), [cleaned]);
+    let inside = log.read(damaged[0].from.offset, log.log_end().offset(), 100, true);
+    assert!(matches!(inside, Err(ReadError::Log(LogError::Corrupt { .. }))), "{inside:?}");
+    let behind = log.read(damaged[0].to, log.log_end().offset(), 100, true).unwrap();
+    assert!(behind.base >= damaged[0].to && !behind.is_empty());
+    // A pass would have to leave it out, and does nothing instead.
+    log.append(keyed(Compression::None, None, &[(1, Some(1))], 0), LeaderEpoch::new(1), NOW).unwrap();
+    log.roll(NOW).unwrap();
+    log.maintain();
+    let passed = pass(&log, 1 << 16, NOW);
+    assert!(matches!(passed, Err(LogError::Corrupt { segment, .. }) if segment == cleaned), "{passed:?}");
+    assert_eq!(log.damaged(), damaged);
+}
+
+/// Which kind of file a bit flips in while a pass is at work.
+#[derive(Clone, Copy, Debug)]
+enum Flip {
+    /// A batch of a segment that is read for its keys and filtered afterwards.
+    Batch,
+    /// What a data file begins with.
+    Header,
+    Index,
+    Checkpoint,
+    /// Where the pass before noted how far it came.
+    Progress,
+}
+
+#[test]
+fn a_bit_that_flips_under_a_pass_is_never_copied() {
+    for flip in [Flip::Batch, Flip::Header, Flip::Index, Flip::Checkpoint, Flip::Progress] {
+        for steps in [0, 1, 4, 9] {
+            flip_under_a_pass(flip, steps);
+        }
+    }
+}
+
+fn flip_under_a_pass(flip: Flip, steps: usize) {
+    let disk = TestDisk::new();
+    let dir = disk.open();
+    let (log, content) = example(&dir);
+    log.maintain();
+    write_progress(&log, Progress::default()).unwrap();
+    let found = look_at(&log, None, log.log_end().offset(), &settings(), NOW).unwrap();
+    let mut begun = Pass::begin(&log, &found, config(1 << 16), NOW);
+    for _ in 0..steps {
+        assert!(matches!(begun.step(1), Ok(Step::More(_))));
+    }
+    // The last of those that it cleans: no run has taken it yet.
+    let sealed: Vec<_> = log.segments().into_iter().filter(|segment| segment.sealed).collect();
+    let last = sealed.last().unwrap();
+    let (file, at) = match flip {
+        Flip::Batch => (FileName::Data(last.name), HEADER_LEN + 70),
+        Flip::Header => (FileName::Data(last.name), 30),
+        Flip::Index => (FileName::Index(last.name), 100),
+        Flip::Checkpoint => (FileName::Checkpoint, 40),
+        Flip::Progress => (FileName::Cleaned, 14),
+    };
+    let file = disk.env().disk.open(&log.path().join(file.to_string()), crate::env::Open::Write).unwrap();
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, at).unwrap();
+    file.write_all_at(&[std::io::IoSlice::new(&[byte[0] ^ 4])], at).unwrap();
+    let ended = loop {
+        match begun.step(1 << 20) {
+            Ok(Step::More(_)) => {}
+            ended => break ended,
+        }
+    };
+    let rotten = matches!(flip, Flip::Batch);
+    match &ended {
+        Err(LogError::Corrupt { segment, .. }) if rotten => assert_eq!(*segment, last.name),
+        Ok(Step::Done(_)) if !rotten => {}
+        other => panic!("{flip:?} after {steps} steps: {other:?}"),
+    }
+    drop(begun);
+    // Whatever was written by then, every batch of it is one that was there.
+    for segment in log.segments().into_iter().filter(|segment| segment.sealed) {
+        let scrubbed = log.scrub(segment.name);
+        assert_eq!(
+            scrubbed.is_err(),
+            rotten && segment.name == last.name,
+            "{flip:?} after {steps} steps: {scrubbed:?}"
+        );
+        log.scrub_beside(segment.name).unwrap();
+    }
+    log.scrub_checkpoint().unwrap();
+    if !rotten {
+        assert_eq!(newest(&read_from(&log, 0, 333)), newest(&content), "{flip:?} after {steps} steps");
+        disk.kill(dir, log);
+        let dir = disk.open();
+        let log = open(&dir, LogConfig { segment_bytes: 2000, ..LogConfig::default() });
+        assert_eq!(newest(&read_from(&log, 0, 333)), newest(&content), "{flip:?} after {steps} steps, and a restart");
+    }
 }
 
 #[test]
@@ -363,7 +457,7 @@ fn what_is_dropped_or_cut_under_a_pass_ends_it() {
     let dir = disk.open();
     let (log, _) = example(&dir);
     log.maintain();
-    let found = look_at(&log, log.log_end().offset(), &settings(), NOW).unwrap();
+    let found = look_at(&log, None, log.log_end().offset(), &settings(), NOW).unwrap();
     let mut begun = Pass::begin(&log, &found, config(1 << 16), NOW);
     begun.step(1).unwrap();
     let second = log.segments()[1].name.base;
@@ -386,11 +480,15 @@ fn readers_and_producers_go_on_while_it_is_cleaned() {
     let dir = disk.open();
     let log = open(&dir, LogConfig { segment_bytes: 2000, ..LogConfig::default() });
     let rounds = 400u32;
-    let mut passes = 0;
+    let passes = AtomicUsize::new(0);
     let all: Content = std::thread::scope(|scope| {
         let writer = scope.spawn(|| {
             let mut all = Content::new();
             for n in 0..rounds {
+                // Some of them while it is cleaned, however slow that is.
+                while n == rounds / 2 && passes.load(Ordering::Relaxed) == 0 {
+                    std::thread::yield_now();
+                }
                 let (key, value) = ((n % 23) as u8, (n % 11 != 0).then_some(n as u8));
                 let batch = keyed(Compression::Lz4, Some((n64(n % 2), (n / 2) as i32)), &[(key, value)], NOW.millis());
                 let base = log.append(batch, LeaderEpoch::new(1), NOW).unwrap().base_offset;
@@ -411,7 +509,8 @@ fn readers_and_producers_go_on_while_it_is_cleaned() {
             })
             .collect();
         while log.log_end().offset().get() < u64::from(rounds) {
-            passes += usize::from(pass(&log, 1 << 16, NOW).unwrap().is_some());
+            let passed = pass(&log, 1 << 16, NOW).unwrap().is_some();
+            passes.fetch_add(usize::from(passed), Ordering::Relaxed);
         }
         for reader in readers {
             reader.join().unwrap();
@@ -419,10 +518,7 @@ fn readers_and_producers_go_on_while_it_is_cleaned() {
         writer.join().unwrap()
     });
     log.roll(NOW).unwrap();
-    while pass(&log, 1 << 16, NOW).unwrap().is_some() {
-        passes += 1;
-    }
-    assert!(passes > 1, "{passes}");
+    while pass(&log, 1 << 16, NOW).unwrap().is_some() {}
     let content = read_from(&log, 0, 500);
     assert_eq!(newest(&content), newest(&all));
     assert!(content.len() <= 23, "{}", content.len());

@@ -30,7 +30,7 @@ mod view;
 pub use key_map::KeyMap;
 pub use pass::{Pass, PassConfig, PassReport, Step};
 pub use plan::{Aged, Candidate, CompactionConfig, CompactionState, candidate, dirtiest, group, only_settled};
-pub use progress::{Progress, read as read_progress, write as write_progress};
+pub use progress::{Progress, read as read_progress, told as told_progress, write as write_progress};
 pub use rules::{Counts, DECOMPRESS_LIMIT, EVERYTHING, Kept, Rules, hides_nothing, is_newest, may_go};
 pub use tier_pass::{Pause, TierCompactor, TierPartition, tier_candidate};
 pub use transactions::{Aborted, Open};

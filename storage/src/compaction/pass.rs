@@ -173,7 +173,9 @@ impl Pass {
             None => reader(&segment, segment_start(segment.as_ref(), from).map_err(error)?).map_err(error)?,
         };
         let upto = self.upto;
+        let reached = reading.at();
         let Some(batch) = reading.next_batch().map_err(error)? else {
+            reads_whole(&self.log, &segment, reached)?;
             left.pop_front();
             return Ok(Phase::Map { left, from, aborted, newest, reading: None });
         };
@@ -259,7 +261,9 @@ impl Pass {
                 empty.insert(reader(&segment, start_of(segment.as_ref())).map_err(error)?)
             }
         };
+        let reached = reading.at();
         let Some(batch) = reading.next_batch().map_err(error)? else {
+            reads_whole(&self.log, &segment, reached)?;
             (run.reading, run.at) = (None, run.at + 1);
             return Ok(true);
         };
@@ -364,6 +368,20 @@ fn segment_start(segment: &dyn Segment, from: Offset) -> Result<Boundary, Segmen
 fn reader(segment: &SealedSegment, from: Boundary) -> Result<BatchReader, SegmentError> {
     let file = Arc::clone(segment.open()?.file());
     Ok(BatchReader::new(file, from, segment.end().position, Spacing::of(segment.name())))
+}
+
+/// A segment of which nothing is known to be damaged, and that was read to its end: only such a one may be replaced.
+///
+/// # Errors
+/// [`LogError::Corrupt`] otherwise.
+fn reads_whole(log: &Log, segment: &SealedSegment, reached: Boundary) -> Result<(), LogError> {
+    log.check_undamaged(segment.name())?;
+    if segment.name().is_cleaned() || reached.offset == segment.end().offset {
+        return Ok(());
+    }
+    let reason = "the segment ends before it did when it was sealed".to_owned();
+    let position = reached.position.get();
+    Err(LogError::Corrupt { partition: log.id(), segment: segment.name(), position, reason })
 }
 
 fn malformed(log: &Log, segment: &SealedSegment, at: FilePosition, why: &Malformed) -> LogError {

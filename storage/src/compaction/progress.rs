@@ -50,6 +50,12 @@ pub fn write(log: &Log, progress: Progress) -> Result<(), LogError> {
     log.write_beside(FileName::Cleaned, &encode(progress))
 }
 
+/// What the bytes of such a file tell; `None` if they are damaged, or of another version.
+pub fn told(bytes: &[u8]) -> Option<Progress> {
+    let progress = decode(bytes).ok()?;
+    (encode(progress) == bytes).then_some(progress)
+}
+
 pub(super) fn encode(progress: Progress) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(32);
     bytes.extend_from_slice(MAGIC);

@@ -21,6 +21,7 @@ fn no_pause(_: u64) -> BoxFuture<'static, ()> {
 
 struct Bench {
     env: Env,
+    memory: Arc<MemoryStore>,
     store: Arc<dyn Store>,
     commits: TierCommits,
     compactor: TierCompactor,
@@ -42,14 +43,15 @@ fn settings(key_bytes: usize) -> PassConfig {
 impl Bench {
     async fn new(seed: u64) -> Bench {
         let (env, clock) = hasty_env(seed);
-        let store: Arc<dyn Store> = Arc::new(MemoryStore::new(clock));
+        let memory = Arc::new(MemoryStore::new(clock));
+        let store: Arc<dyn Store> = Arc::clone(&memory) as Arc<dyn Store>;
         let config = CommitterConfig { snapshot_every: 7, keep: Duration::ZERO };
         let commits = TierCommits::start(Arc::clone(&store), &env, CLUSTER, config).await.unwrap();
         let open = TierRecord::Open { partition: partition().id, epoch: partition().epoch };
         commits.commit(vec![open]).await.unwrap();
         let reader = TierReader::new(&env, Arc::clone(&store), CLUSTER, ReadConfig::default());
         let compactor = TierCompactor::new(&env, Arc::clone(&store), CLUSTER, commits.clone(), reader);
-        Bench { env, store, commits, compactor, end: 0 }
+        Bench { env, memory, store, commits, compactor, end: 0 }
     }
 
     fn manifest(&self) -> Arc<Manifest> {
@@ -284,5 +286,49 @@ fn a_pass_that_is_overtaken_changes_nothing_more() {
             bench.compactor.pass(&partition(), &found, settings(1 << 16), Timestamp::default(), &no_pause).await;
         assert_eq!(report.unwrap(), None);
         assert_eq!(bench.manifest().recent(), before.recent());
+    });
+}
+
+#[test]
+fn rot_in_any_part_of_a_unit_is_never_copied() {
+    block_on(async {
+        let mut bench = Bench::new(4).await;
+        for unit in 0..3u64 {
+            let base = unit * 4;
+            let records = |n: u8| [(1, Some(n)), (n, Some(n))];
+            let batches = [batch(base, 0, &records(2)), batch(base + 2, 0, &records(3 + unit as u8))];
+            let marker = AbortedTransaction {
+                producer_id: 5,
+                first: Offset::new(base),
+                last: Offset::new(base),
+                last_stable: Offset::new(base + 1),
+            };
+            bench.upload(&batches, base + 4, vec![marker]).await;
+        }
+        let before = bench.manifest();
+        let content = bench.read(&before, 0).await;
+        let unit = before.recent()[1].clone();
+        let whole = bench.memory.get(&unit.key).await.unwrap();
+        let settings = settings(1 << 16);
+        let now = Timestamp::from_millis(20_000);
+        let found = tier_candidate(partition().id, &before, None, &settings.topic, now);
+        for (part, section) in unit.sections() {
+            for at in section.range() {
+                let mut rotten = whole.to_vec();
+                rotten[at as usize] ^= 1 << (at % 8);
+                bench.memory.put(&unit.key, Bytes::from(rotten)).await.unwrap();
+                if part == "index" {
+                    // It is made anew, and not read.
+                    continue;
+                }
+                let passed = bench.compactor.pass(&partition(), &found, settings, now, &no_pause).await;
+                assert!(matches!(passed, Err(TierError::Corrupt { .. })), "{part}, byte {at}: {passed:?}");
+                assert_eq!(bench.manifest().recent(), before.recent(), "{part}, byte {at}");
+            }
+        }
+        bench.memory.put(&unit.key, whole).await.unwrap();
+        assert!(bench.pass(None, 1 << 16, 20_000).await.is_some());
+        assert_eq!(newest(&bench.read(&bench.manifest(), 0).await), newest(&content));
+        bench.assert_sound().await;
     });
 }

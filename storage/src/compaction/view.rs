@@ -1,24 +1,28 @@
 //! What the planner sees of a local log.
 
 use super::plan::{Aged, Candidate, CompactionConfig, CompactionState, candidate};
-use super::progress;
 use crate::env::Timestamp;
 use crate::log::{Log, LogError};
 use crate::offset::{FilePosition, Offset};
 use crate::segment::{Boundary, HEADER_LEN, SealedSegment, Segment};
 use std::sync::Arc;
 
-/// What of `log` can be compacted now, below `stable`: what is committed and below the first open transaction. Reads
-/// little from the disk: for the maintenance pool.
+/// What of `log`, which was cleaned up to `cleaned_to`, can be compacted now, below `stable`: what is committed and below the
+/// first open transaction. Reads little from the disk: for the maintenance pool.
 ///
 /// # Errors
 /// [`LogError`].
-pub fn look_at(log: &Log, stable: Offset, config: &CompactionConfig, now: Timestamp) -> Result<Candidate, LogError> {
+pub fn look_at(
+    log: &Log,
+    cleaned_to: Option<Offset>,
+    stable: Offset,
+    config: &CompactionConfig,
+    now: Timestamp,
+) -> Result<Candidate, LogError> {
     log.dir().check()?;
     // A segment's index is written before it is cleaned.
     log.finish_sealed()?;
     let finished = log.finished_segments();
-    let cleaned_to = progress::read(log)?.local;
     let segments = log.segments();
     let first = cleaned_to.unwrap_or(Offset::ZERO);
     let mut aged = Vec::with_capacity(segments.len());

@@ -2,6 +2,7 @@
 //! the partition when it is opened.
 
 use super::dir::Durability;
+use super::producers::DEFAULT_LIMIT;
 use crate::offset::{LeaderEpoch, LogStart, TierEnd};
 use crate::segment::{FilePlan, IndexLimits};
 use esker_protocol::record::TimestampType;
@@ -29,6 +30,8 @@ pub struct LogConfig {
     pub timestamp_type: TimestampType,
     /// `producer.id.expiration.ms`.
     pub producer_expiration_ms: i64,
+    /// `producer.ids.max.per.partition`: producers that are remembered at most.
+    pub producer_limit: usize,
     /// Bytes appended after which a checkpoint is due: what a restart after a crash scans at most, more or less.
     pub checkpoint_bytes: u64,
 }
@@ -47,6 +50,7 @@ impl Default for LogConfig {
             flush_ms: i64::MAX as u64,
             timestamp_type: TimestampType::CreateTime,
             producer_expiration_ms: 24 * 3600 * 1000,
+            producer_limit: DEFAULT_LIMIT,
             checkpoint_bytes: 64 << 20,
         }
     }

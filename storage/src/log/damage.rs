@@ -1,8 +1,9 @@
 //! What rot has taken of a log, as far as that is known: ranges that nobody may be given.
 //!
-//! A **damaged range** lies in one sealed segment, from the start of the first batch that is not what was appended up to
+//! A **damaged range** lies in one segment, from the start of the first batch that is not what was appended up to
 //! where batches are good again. Readers are given what lies before it and after it, and an error within: see
-//! [`Damage::ahead`]. The list is in memory; a scrub, or whoever stumbles over the rot, finds it again after a restart.
+//! [`Damage::ahead`]. The list survives a restart (`scrub_record`); were that lost, a scrub, or whoever stumbles over the rot,
+//! would find it again. What the tier has of such a range is read from there.
 
 use crate::offset::Offset;
 use crate::segment::{Boundary, SegmentName};
@@ -28,6 +29,12 @@ pub(super) struct Damage {
 }
 
 impl Damage {
+    /// What is known at the start.
+    pub(super) fn of(mut ranges: Vec<DamagedRange>) -> Damage {
+        ranges.sort_by_key(|range| range.from.offset);
+        Damage { any: AtomicBool::new(!ranges.is_empty()), ranges: Mutex::new(ranges) }
+    }
+
     /// Takes note of a range; whether it is news.
     pub(super) fn note(&self, range: DamagedRange) -> bool {
         let mut ranges = self.ranges.lock();

@@ -17,6 +17,8 @@ pub(crate) struct Faults {
     pub(crate) whole_syncs: AtomicU64,
     /// The next sync of a file fails, once, as the kernel tells it once; and its caller hears of it a while later.
     pub(crate) lingering: Mutex<Option<Arc<Lingering>>>,
+    /// How many more times there is room for something: for the bytes of a write, for a file, for a name.
+    pub(crate) room: Mutex<Option<u64>>,
     /// What the file system says it has room for, if that is not the truth.
     pub(crate) available: Mutex<Option<u64>>,
 }
@@ -39,6 +41,17 @@ impl Faults {
         which.lock().map_or(Ok(()), |kind| Err(kind.into()))
     }
 
+    fn take_room(&self) -> io::Result<()> {
+        match self.room.lock().as_mut() {
+            Some(0) => Err(io::ErrorKind::StorageFull.into()),
+            Some(left) => {
+                *left -= 1;
+                Ok(())
+            }
+            None => Ok(()),
+        }
+    }
+
     fn sync(&self) -> io::Result<()> {
         self.syncs.fetch_add(1, Ordering::Relaxed);
         Faults::fail(&self.sync)
@@ -52,15 +65,22 @@ fn pause() {
 
 impl Disk for FaultyDisk {
     fn create_dir_all(&self, path: &Path) -> io::Result<()> {
+        if !path.exists() {
+            self.0.take_room()?;
+        }
         RealDisk.create_dir_all(path)
     }
     fn list(&self, path: &Path) -> io::Result<Vec<DirEntry>> {
         RealDisk.list(path)
     }
     fn open(&self, path: &Path, how: Open) -> io::Result<Arc<dyn File>> {
+        if matches!(how, Open::Create | Open::Replace) {
+            self.0.take_room()?;
+        }
         Ok(Arc::new(FaultyFile(RealDisk.open(path, how)?, Arc::clone(&self.0))))
     }
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.0.take_room()?;
         RealDisk.rename(from, to)
     }
     fn remove_file(&self, path: &Path) -> io::Result<()> {
@@ -96,7 +116,8 @@ impl File for FaultyFile {
         self.0.read_exact_at(buffer, position)
     }
     fn write_all_at(&self, buffers: &[IoSlice<'_>], position: u64) -> io::Result<()> {
-        if let Some(kind) = *self.1.write.lock() {
+        let kind = *self.1.write.lock();
+        if let Some(kind) = kind.or(self.1.take_room().is_err().then_some(io::ErrorKind::StorageFull)) {
             // Half of it arrives, as it does when a disk fills up.
             if let Some(first) = buffers.first() {
                 self.0.write_all_at(&[IoSlice::new(&first[..first.len() / 2])], position)?;
@@ -106,6 +127,7 @@ impl File for FaultyFile {
         self.0.write_all_at(buffers, position)
     }
     fn allocate(&self, len: u64) -> io::Result<()> {
+        self.1.take_room()?;
         self.0.allocate(len)
     }
     fn set_len(&self, len: u64) -> io::Result<()> {

@@ -5,10 +5,11 @@
 use super::checkpoint::{Checkpoint, RecoveryPoint};
 use super::epochs::{EpochStart, LeaderEpochs};
 use super::producers::{Claim, Producers};
-use super::{identity, producers_codec, synced_record};
+use super::scrub_record::{self, ScrubProgress, ScrubRecord};
+use super::{DamagedRange, identity, producers_codec, synced_record};
 use crate::env::Timestamp;
 use crate::offset::{FilePosition, LeaderEpoch, LocalStart, LogEnd, LogStart, Offset, PartitionId};
-use crate::segment::{AbortedTransaction, BatchMark, Boundary, SparseIndex};
+use crate::segment::{AbortedTransaction, BatchMark, Boundary, SegmentName, SparseIndex};
 use esker_protocol::fuzz::{MEMORY, PER_BYTE, Target};
 use esker_protocol::record::{BatchBuilder, BatchHeader, Producer};
 use uuid::Uuid;
@@ -38,6 +39,14 @@ pub const TARGETS: &[Target] = &[
         per_byte: PER_BYTE,
         run: synced,
         seeds: synced_seeds,
+    },
+    Target {
+        name: "scrubbed",
+        covers: &["storage/src/log/scrub_record.rs"],
+        memory: MEMORY,
+        per_byte: PER_BYTE,
+        run: scrubbed,
+        seeds: scrubbed_seeds,
     },
     Target {
         name: "identity",
@@ -167,9 +176,29 @@ fn synced(data: &[u8]) {
 
 fn synced_seeds() -> Vec<Vec<u8>> {
     let id = PartitionId { topic: Uuid::from_u128(7), partition: 1 };
-    let mark = synced_record::SyncedMark { serial: 2, position: FilePosition::new(4096) };
+    let mark = synced_record::SyncedMark { serial: 2, position: FilePosition::new(4096), offset: Offset::new(77) };
     let slot = synced_record::encode(id, mark).to_vec();
     vec![slot.clone(), [slot.clone(), vec![0; synced_record::SLOT], slot].concat()]
+}
+
+/// What scrubs came to, as it is and with a checksum that matches.
+fn scrubbed(data: &[u8]) {
+    for bytes in [data, &resealed(data)] {
+        if let Ok(record) = scrub_record::decode(bytes) {
+            let again = scrub_record::decode(&scrub_record::encode(&record));
+            assert!(again.is_ok_and(|again| again == record));
+        }
+    }
+}
+
+fn scrubbed_seeds() -> Vec<Vec<u8>> {
+    let at = Boundary { offset: Offset::new(7), position: FilePosition::new(4096) };
+    let segment = SegmentName { base: Offset::ZERO, serial: 3, generation: 1 };
+    let range = DamagedRange { segment, from: at, to: Offset::new(9) };
+    let under_way = Some((Timestamp::from_millis(70), Offset::new(7)));
+    let progress = ScrubProgress { whole: Some(Timestamp::from_millis(50)), under_way };
+    let record = ScrubRecord { progress, damage: vec![range, range] };
+    vec![scrub_record::encode(&record), scrub_record::encode(&ScrubRecord::default())]
 }
 
 /// A directory's identity: what is understood is written as it was read.

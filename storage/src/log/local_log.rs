@@ -20,11 +20,13 @@
 
 use super::appender::Appender;
 use super::config::LogConfig;
-use super::damage::Damage;
+use super::damage::{Damage, DamagedRange};
 use super::dir::{Durability, LogDir};
 use super::epochs::{EpochEnd, EpochStart};
 use super::error::LogError;
 use super::group_commit::{Capture, Member};
+use super::producers::ActiveProducer;
+use super::scrub_record::ScrubProgress;
 use super::synced_record::SyncedMark;
 use super::unstable::Unstable;
 use crate::env::Timestamp;
@@ -61,6 +63,7 @@ pub struct Log {
     pub(super) synced_end: AtomicU64,
     pub(super) unstable: Unstable,
     pub(super) damage: Damage,
+    pub(super) scrubbed: Mutex<ScrubProgress>,
     /// Whether it may use half of what the directory keeps free.
     pub(super) reserve: AtomicBool,
     pub(super) wants_maintenance: AtomicBool,
@@ -117,6 +120,11 @@ impl SegmentList {
         self.sealed.get(after.checked_sub(1)?).map(|segment| Arc::clone(segment) as Arc<dyn Segment>)
     }
 
+    /// The segment of that name.
+    pub(super) fn named(&self, name: SegmentName) -> Option<Arc<dyn Segment>> {
+        self.all().find(|segment| segment.name() == name)
+    }
+
     pub(super) fn all(&self) -> impl DoubleEndedIterator<Item = Arc<dyn Segment>> + '_ {
         let sealed = self.sealed.iter().map(|segment| Arc::clone(segment) as Arc<dyn Segment>);
         sealed.chain(std::iter::once(Arc::clone(&self.active) as Arc<dyn Segment>))
@@ -133,6 +141,8 @@ pub(super) struct Parts {
     pub(super) sealed: Vec<Arc<SealedSegment>>,
     pub(super) epochs: super::epochs::LeaderEpochs,
     pub(super) log_start: LogStart,
+    pub(super) damage: Vec<DamagedRange>,
+    pub(super) scrubbed: ScrubProgress,
 }
 
 impl Log {
@@ -154,7 +164,8 @@ impl Log {
             log_end: AtomicU64::new(end.get()),
             synced_end: AtomicU64::new(end.get()),
             unstable: Unstable::new(open),
-            damage: Damage::default(),
+            damage: Damage::of(parts.damage),
+            scrubbed: Mutex::new(parts.scrubbed),
             reserve: AtomicBool::new(false),
             wants_maintenance: AtomicBool::new(false),
             closed: AtomicBool::new(false),
@@ -194,6 +205,11 @@ impl Log {
     /// Changes its settings, from the next append on.
     pub fn set_config(&self, config: LogConfig) {
         self.config.store(Arc::new(config));
+    }
+
+    /// Every producer that is remembered, by id: a copy, made while appends wait.
+    pub fn active_producers(&self) -> Vec<ActiveProducer> {
+        self.appender.lock().producers.active()
     }
 
     /// Lets it use half of what its directory keeps free: a log of the broker's own.
@@ -321,7 +337,11 @@ impl Member for Log {
             directories: std::mem::take(&mut appender.unsynced_directories),
             end: SyncedEnd::at(end.offset),
             truncations: *self.truncations.lock(),
-            mark: SyncedMark { serial: appender.writer.segment().name().serial, position: end.position },
+            mark: SyncedMark {
+                serial: appender.writer.segment().name().serial,
+                position: end.position,
+                offset: end.offset,
+            },
         }
     }
 

@@ -47,6 +47,22 @@ fn a_restart_finds_everything() {
 }
 
 #[test]
+fn what_is_dropped_gives_its_room_back() {
+    let disk = TestDisk::new();
+    let dir = disk.open();
+    let log = open(&dir, LogConfig { segment_bytes: 300, ..LogConfig::default() });
+    append_all(&log, &[3; 20]);
+    wait_synced(&log);
+    log.maintain();
+    read_all(&log, Offset::ZERO);
+    let active = log.segments().last().unwrap().name.base;
+    assert!(log.drop_local_before(active).unwrap() > 0);
+    // A file that is open still has its room, whether it has a name or not.
+    eventually(|| dir.files().len() <= 1);
+    disk.close(dir, log);
+}
+
+#[test]
 fn a_log_that_ends_before_the_tier_is_dropped() {
     let disk = TestDisk::new();
     let dir = disk.open();

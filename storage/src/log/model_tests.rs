@@ -105,6 +105,31 @@ impl Model {
         }
     }
 
+    /// The log has all that it should, but for a damaged range, which is refused.
+    fn check_but(&self, log: &Log, lost: std::ops::Range<u64>) {
+        let damaged = log.damaged();
+        assert_eq!(damaged.len(), 1, "{damaged:?}");
+        assert_eq!((damaged[0].from.offset.get(), damaged[0].to.get()), (lost.start, lost.end));
+        let (mut at, upto) = (log.local_start().offset(), Offset::new(self.end()));
+        let good = |known: &&Known| known.next() > at.get() && !lost.contains(&known.base());
+        let expected: Vec<u8> = self.batches.iter().filter(good).flat_map(|known| known.bytes.to_vec()).collect();
+        let mut all = Vec::new();
+        while at < upto {
+            match log.read(at, upto, 200, true) {
+                Ok(read) => {
+                    all.extend_from_slice(&read.bytes());
+                    at = read.next;
+                }
+                Err(error) => {
+                    assert!(matches!(error, ReadError::Log(LogError::Corrupt { .. })), "{error}");
+                    assert!(lost.contains(&at.get()), "{at} is refused");
+                    at = damaged[0].to;
+                }
+            }
+        }
+        assert!(all == expected, "{} bytes instead of {}", all.len(), expected.len());
+    }
+
     /// Every producer's newest batch is a duplicate.
     fn check_producers(&self, log: &Log) {
         let known = log.producer_snapshot_at(log.log_end().offset()).unwrap();
@@ -239,16 +264,33 @@ proptest! {
         let Some(at) = damage_file(&copy, newest.name, at, end, kind) else { return Ok(()) };
         if marked {
             let mut record = SyncedRecord::open(&RealDisk, copy.path()).unwrap();
-            record.note(id(), SyncedMark { serial: newest.name.serial, position: FilePosition::new(at + 1) });
+            let (position, offset) = (FilePosition::new(end), Offset::new(model.end()));
+            record.note(id(), SyncedMark { serial: newest.name.serial, position, offset });
             record.take().write().unwrap();
         }
         let dir = copy.open();
         let opened = Log::open(&dir, id(), model.config, model.from());
+        let (log, _) = opened.unwrap();
         if marked {
-            prop_assert!(matches!(opened, Err(LogError::Corrupt { .. })), "{opened:?}");
+            prop_assert_eq!(log.log_end().offset().get(), model.end());
+            let mut position = HEADER_LEN;
+            let in_newest = model.batches.iter().filter(|known| known.base() >= base);
+            let rotten = in_newest.clone().find(|known| {
+                position += known.bytes.len() as u64;
+                at < position
+            });
+            let (from, next) = rotten.map(|known| (known.base(), known.next())).unwrap();
+            let lost = from..if kind == 2 { next } else { model.end() };
+            model.check_but(&log, lost.clone());
+            log.append(batch(3), LeaderEpoch::new(model.epoch + 1), NOW).unwrap();
+            wait_synced(&log);
+            copy.kill(dir, log);
+            let dir = copy.open();
+            let log = open(&dir, model.config);
+            prop_assert_eq!(log.log_end().offset().get(), model.end() + 3);
+            model.check_but(&log, lost);
             return Ok(());
         }
-        let (log, _) = opened.unwrap();
         let mut position = HEADER_LEN;
         model.batches.retain(|known| {
             if known.base() < base {

@@ -59,6 +59,23 @@ pub struct ProducerState {
     pub last_seen: Timestamp,
 }
 
+/// A producer as an administrator sees it (KIP-664).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ActiveProducer {
+    /// Its id.
+    pub id: i64,
+    /// Its newest epoch.
+    pub epoch: i16,
+    /// The sequence of its last record; `None` if only a marker is known of it.
+    pub last_sequence: Option<i32>,
+    /// When it was last heard of, by the broker's clock.
+    pub last_seen: Timestamp,
+    /// The epoch of the transaction coordinator that wrote the last marker.
+    pub coordinator_epoch: Option<i32>,
+    /// The first offset of its open transaction.
+    pub transaction_start: Option<Offset>,
+}
+
 /// What of a producer compaction must leave in the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LastBatch {
@@ -181,6 +198,11 @@ impl Producers {
         Producers { states: BTreeMap::new(), open: BTreeSet::new(), limit: limit.max(1) }
     }
 
+    /// Changes how many are remembered at most; those that are too many, and silent longest, go with the next new one.
+    pub fn set_limit(&mut self, limit: usize) {
+        self.limit = limit.max(1);
+    }
+
     pub(super) fn from_states(states: BTreeMap<i64, ProducerState>) -> Producers {
         let open = states.iter().filter_map(|(id, state)| Some((state.transaction_start?, *id))).collect();
         Producers { states, open, limit: DEFAULT_LIMIT }
@@ -203,6 +225,19 @@ impl Producers {
             last_offset: state.batches.back().map(|batch| batch.last_offset),
         };
         self.states.iter().map(|(id, state)| (*id, last(state))).collect()
+    }
+
+    /// Everyone as an administrator sees them, by id.
+    pub fn active(&self) -> Vec<ActiveProducer> {
+        let active = |(id, state): (&i64, &ProducerState)| ActiveProducer {
+            id: *id,
+            epoch: state.epoch,
+            last_sequence: state.batches.back().map(|batch| batch.last_sequence),
+            last_seen: state.last_seen,
+            coordinator_epoch: state.coordinator_epoch,
+            transaction_start: state.transaction_start,
+        };
+        self.states.iter().map(active).collect()
     }
 
     /// Everyone, by id.
@@ -349,7 +384,8 @@ impl Producers {
             .map(|(id, state)| (state.last_seen, *id))
             .collect();
         silent.sort_unstable();
-        for (_, id) in silent.into_iter().take(self.limit / 16 + 1) {
+        let too_many = self.states.len() - self.limit;
+        for (_, id) in silent.into_iter().take(too_many + self.limit / 16 + 1) {
             self.states.remove(&id);
         }
     }

@@ -133,8 +133,8 @@ impl Log {
                 }
                 Ok(Find::TooLarge) => return Ok(Some(LocalRead::empty(at))),
                 Ok(Find::NotInMemory) => return Ok(None),
-                // Compaction left nothing from here to the segment's end: what follows is in the next one.
                 Ok(Find::Nothing) if segment.name() != list.active.name() && published.offset < upto => {
+                    self.check_sparse(segment.as_ref(), at)?;
                     at = published.offset;
                 }
                 // The segment was sealed, and a new one has what was asked for.
@@ -243,6 +243,20 @@ impl Log {
             return Err(LogError::Corrupt { partition: self.id, segment: name, position: from.position.get(), reason });
         }
         Ok(if name == segment.name() { from } else { segment.end() })
+    }
+
+    /// Compaction left nothing from `at` to a segment's end, so that what follows is in the next one; of a segment that was
+    /// appended to nothing may be missing.
+    ///
+    /// # Errors
+    /// [`LogError::Corrupt`].
+    pub(super) fn check_sparse(&self, segment: &dyn Segment, at: Offset) -> Result<(), LogError> {
+        if segment.name().is_cleaned() {
+            return Ok(());
+        }
+        let reason = format!("the segment ends before offset {at}, which it had when it was sealed");
+        let position = segment.end().position.get();
+        Err(LogError::Corrupt { partition: self.id, segment: segment.name(), position, reason })
     }
 
     fn malformed(&self, segment: &dyn Segment, at: Boundary, why: &dyn std::fmt::Display) -> LogError {

@@ -8,7 +8,10 @@
 //!  newest file: scanned from the point on    producers and epochs follow along
 //!                |
 //!                v  stops at zeros, at the end of the file, or at a batch that is not whole
-//!     below the mark of what was synced:     rot. A named error, for this partition alone
+//!     below the mark of what was synced:     rot
+//!        the tier has all that there was:    the local log is dropped, and begins anew at the tier's end
+//!        else                                a damaged range, up to where batches are good again (`good_again`). The tier
+//!                                            stands in for it, or readers are refused; the log goes on behind it
 //!     above it:                              a torn tail. It is cut, and what is left is synced
 //! ```
 //!
@@ -25,12 +28,14 @@
 use super::appender::Appender;
 use super::checkpoint::{Checkpoint, RecoveryPoint};
 use super::config::{LogConfig, OpenFrom};
-use super::dir::LogDir;
+use super::damage::DamagedRange;
+use super::dir::{LogDir, is_full};
 use super::epochs::LeaderEpochs;
 use super::error::{LogError, segment_error};
 use super::local_log::{Log, Parts};
 use super::producers::Producers;
 use super::recovery_scan::{Behind, Follow, Indexes, OpenReport, Recovery, start_of};
+use super::scrub_record::ScrubProgress;
 use super::survey::{DataFile, Survey, survey};
 use crate::offset::{LogStart, Offset, PartitionId};
 use crate::segment::scan::Stop;
@@ -42,7 +47,7 @@ impl Log {
     /// Opens the log of a partition in `dir`, or makes it. Blocks.
     ///
     /// # Errors
-    /// [`LogError`]; `Corrupt` concerns this partition alone.
+    /// [`LogError`]; `Corrupt` concerns this partition alone, and after `NoSpace` it opens once there is room.
     pub fn open(
         dir: &Arc<LogDir>,
         id: PartitionId,
@@ -57,7 +62,10 @@ impl Log {
         if opened.is_err() {
             dir.note_unclosed(id);
         }
-        opened
+        match opened {
+            Err(LogError::Io(error)) if is_full(&error) => Err(LogError::NoSpace),
+            opened => opened,
+        }
     }
 
     fn recover(
@@ -79,6 +87,11 @@ impl Log {
             epochs: LeaderEpochs::default(),
             sealed: Vec::new(),
             unfinished: Vec::new(),
+            files: Vec::new(),
+            damage: Vec::new(),
+            new_damage: false,
+            lost_end: None,
+            scrubbed: ScrubProgress::default(),
             report: OpenReport::default(),
         };
         dir.env().disk.create_dir_all(&recovery.path).map_err(LogError::Io)?;
@@ -107,6 +120,7 @@ impl Log {
         }
         self.unstable.reset(producers.first_open_transaction(), start);
         appender.producers = producers;
+        appender.producers.set_limit(self.config().producer_limit);
         appender.snapshots.clear();
         *self.epochs.write() = epochs;
         Ok(())
@@ -126,23 +140,17 @@ impl Recovery<'_> {
         for dead in &found.dead {
             self.remove(*dead)?;
         }
-        self.check_nothing_missing(&found)?;
-        for name in &found.headless {
-            // A mark at the header alone says nothing of the file: only an append makes a round sync it.
-            let appended_to = self.mark.filter(|mark| mark.serial == name.serial && mark.position.get() > HEADER_LEN);
-            // A cleaned file has its name only once it is synced.
-            if appended_to.is_some() || name.is_cleaned() {
-                return Err(self.corrupt(*name, 0, "its header is damaged"));
-            }
-        }
+        self.lost_end = self.end_of_lost(&found)?;
         let mut files = found.files;
-        let all = files.clone();
+        self.files.clone_from(&files);
+        self.damage = found.scrubbed.damage;
+        self.scrubbed = found.scrubbed.progress;
         let recovered = match self.recover_files(&mut files, found.checkpoint) {
             // Rot below what was synced: nothing is lost if the tier has all that there was.
-            Err(LogError::Corrupt { segment, position, reason, .. }) if self.tier_has_all(&all) => {
+            Err(LogError::Corrupt { segment, position, reason, .. }) if self.tier_has_all() => {
                 tracing::error!(partition = %self.id, %segment, position, reason, "the local log is rotten; the tier has all of it");
                 self.keep_rotten(segment)?;
-                self.drop_all(all)?;
+                self.drop_all(self.files.clone())?;
                 self.report.needs_state = first > Offset::ZERO;
                 return self.create(first, highest);
             }
@@ -168,14 +176,35 @@ impl Recovery<'_> {
         self.sealed.last().map(|segment| segment.summary().end)
     }
 
-    /// Files that were synced, by the record of that, must be there.
-    fn check_nothing_missing(&self, found: &Survey) -> Result<(), LogError> {
-        let Some(mark) = self.mark else { return Ok(()) };
-        if mark.position.get() <= HEADER_LEN || found.highest_serial >= mark.serial {
-            return Ok(());
+    /// One past what a newest file held that was synced, by the record of that, and that is not there, or has neither a right
+    /// header nor a first batch to tell it from.
+    fn end_of_lost(&self, found: &Survey) -> Result<Option<Offset>, LogError> {
+        if let Some(name) = found.headless.iter().find(|name| name.is_cleaned()) {
+            // A cleaned file has its name only once it is synced, and nothing but its header says where it ends.
+            return Err(self.corrupt(*name, 0, "its header is damaged"));
         }
-        let name = SegmentName::appended(Offset::ZERO, mark.serial);
-        Err(self.corrupt(name, mark.position.get(), "a data file that was synced is not there"))
+        // A mark at the header alone says nothing of the file: only an append makes a round sync it.
+        let Some(mark) = self.mark.filter(|mark| mark.position.get() > HEADER_LEN) else { return Ok(None) };
+        let headless = found.headless.iter().find(|name| name.serial == mark.serial).copied();
+        if headless.is_none() && found.highest_serial >= mark.serial {
+            return Ok(None);
+        }
+        let name = headless.unwrap_or(SegmentName::appended(Offset::ZERO, mark.serial));
+        let reason =
+            if headless.is_some() { "its header is damaged" } else { "a data file that was synced is not there" };
+        match found.files.last() {
+            // Its predecessor ends where the newer one begins: what is missing between is found there.
+            Some(last) if last.name.serial > mark.serial => {}
+            Some(last) if last.name.base < mark.offset => {}
+            None if self.tier_end.is_some_and(|end| mark.offset <= end.offset()) => {}
+            _ => return Err(self.corrupt(name, 0, reason)),
+        }
+        tracing::error!(partition = %self.id, segment = %name, reason, "a segment is rotten");
+        if headless.is_some() {
+            self.keep_rotten(name)?;
+        }
+        let is_newest = found.files.last().is_some_and(|last| last.name.serial < mark.serial);
+        Ok(is_newest.then_some(mark.offset))
     }
 
     fn recover_files(
@@ -203,7 +232,7 @@ impl Recovery<'_> {
                 return Ok(None);
             }
         }
-        if let Some(end) = stands_to(&last) {
+        if let Some(end) = self.lost_end.or(stands_to(&last)) {
             // What was appended to behind it is not there: a new file begins at its end.
             self.recover_sealed(last, end, behind(last.name, point.as_ref()))?;
             return Ok(None);
@@ -212,7 +241,7 @@ impl Recovery<'_> {
             Some((point, index)) if point.serial == last.name.serial => (point.at, index),
             _ => (start_of(last.name), Indexes::default()),
         };
-        self.recover_newest(last, from, index).map(Some)
+        self.recover_newest(last, from, index)
     }
 
     /// A file that a newer one continues at `end`. Whether it reaches that far.
@@ -223,11 +252,10 @@ impl Recovery<'_> {
         }
         if let Some(summary) = self.summary(file, end) {
             let segment = Arc::new(SealedSegment::at(self.dir.files(), &self.path, summary));
-            if let Behind::Part(from, _) = behind {
-                self.replay(&segment, from)?;
+            if self.follows(&segment, &behind)? {
+                self.sealed.push(segment);
+                return Ok(true);
             }
-            self.sealed.push(segment);
-            return Ok(true);
         }
         let start = start_of(file.name);
         let mut indexes = Indexes::default();
@@ -273,23 +301,30 @@ impl Recovery<'_> {
         file: DataFile,
         from: Boundary,
         mut indexes: Indexes,
-    ) -> Result<ActiveWriter, LogError> {
+    ) -> Result<Option<ActiveWriter>, LogError> {
         let header = file.header.ok_or(LogError::Invalid("a data file without header"))?;
         let plan = self.config.file_plan(self.dir.durability());
-        let resume = |end, indexes| {
-            ActiveWriter::resume(self.dir.files(), &self.path, header, plan, end, indexes).map_err(LogError::Io)
-        };
+        let (files, path) = (Arc::clone(self.dir.files()), self.path.clone());
+        let resume =
+            |end, indexes| ActiveWriter::resume(&files, &path, header, plan, end, indexes).map_err(LogError::Io);
         if self.dir.was_clean() && from.position.get() > HEADER_LEN {
-            return resume(from, indexes);
+            return resume(from, indexes).map(Some);
         }
         let scanned = self.scan_file(file, from, None, &mut indexes, Follow { from, epochs: true })?;
-        let writer = ActiveWriter::resume(self.dir.files(), &self.path, header, plan, scanned.end, indexes)
-            .map_err(LogError::Io)?;
+        if self.is_damaged(file.name) {
+            // It ends here: what is appended from now on is in a file without damage.
+            let segment = Arc::new(SealedSegment::cut(&files, &path, file.name, scanned.end, indexes));
+            segment.sync().map_err(|error| self.sync_failed(&error))?;
+            self.unfinished.push((Arc::clone(&segment), Some(Arc::new(self.producers.clone()))));
+            self.sealed.push(segment);
+            return Ok(None);
+        }
+        let writer = resume(scanned.end, indexes)?;
         if scanned.end != from || scanned.stop != Stop::EndOfFile {
             let open = writer.segment().open().map_err(|error| segment_error(self.id, file.name, error))?;
             open.file().sync_data().map_err(|error| self.sync_failed(&error))?;
         }
-        Ok(writer)
+        Ok(Some(writer))
     }
 
     fn create(&mut self, base: Offset, highest_serial: u32) -> Result<ActiveWriter, LogError> {
@@ -337,6 +372,7 @@ impl Recovery<'_> {
         log_start: LogStart,
         from: OpenFrom,
     ) -> Result<(Arc<Log>, OpenReport), LogError> {
+        self.producers.set_limit(self.config.producer_limit);
         self.producers.expire(self.now, self.config.producer_expiration_ms);
         let mut appender = Appender::new(writer, self.producers);
         let scanned = self.report.scanned_bytes > 0 || !self.unfinished.is_empty();
@@ -354,6 +390,15 @@ impl Recovery<'_> {
         if local > reached {
             self.report.hole = Some((reached, local));
         }
+        let active = appender.writer.segment();
+        let is_there = |range: &DamagedRange| {
+            let sealed = self.sealed.iter().find(|segment| segment.name() == range.segment);
+            let end = sealed.map(|segment| segment.end().offset);
+            let end = end.or((range.segment == active.name()).then(|| active.end().offset));
+            end.is_some_and(|end| range.from.offset < end)
+        };
+        // What is known of files that were dropped, cut off or cleaned since is of no concern.
+        self.damage.retain(is_there);
         let log = Log::assemble(Parts {
             dir: Arc::clone(self.dir),
             id: self.id,
@@ -363,7 +408,13 @@ impl Recovery<'_> {
             sealed: self.sealed,
             epochs: self.epochs,
             log_start,
+            damage: self.damage,
+            scrubbed: self.scrubbed,
         });
+        if self.new_damage {
+            // Before an index says of the file that all is well with it.
+            log.save_scrub_record()?;
+        }
         if scanned {
             log.wants_maintenance.store(true, std::sync::atomic::Ordering::Release);
             let mut appender = log.appender.lock();

@@ -2,14 +2,17 @@
 //!
 //! A **scan** checks every batch and shows it to what follows along: the indexes of the file, and from some point on the
 //! producers and the epochs of the log. Where it stops, `recovery` (with the mark of what was synced) tells rot from a
-//! torn tail.
+//! torn tail. Behind rot it goes on where batches are good again (`good_again`): what lies between is a damaged range.
 
 use super::config::LogConfig;
+use super::damage::DamagedRange;
 use super::dir::LogDir;
 use super::epochs::LeaderEpochs;
 use super::error::{LogError, segment_error};
+use super::good_again::good_again;
 use super::producers::Producers;
 use super::producers_codec;
+use super::scrub_record::ScrubProgress;
 use super::survey::DataFile;
 use super::synced_record::SyncedMark;
 use super::unstable::{note, note_in};
@@ -75,6 +78,14 @@ pub(super) struct Recovery<'a> {
     pub(super) epochs: LeaderEpochs,
     pub(super) sealed: Vec<Arc<SealedSegment>>,
     pub(super) unfinished: Vec<(Arc<SealedSegment>, Option<Arc<Producers>>)>,
+    /// The data files that were found.
+    pub(super) files: Vec<DataFile>,
+    /// What is known to be damaged, and whether any of it was not known before.
+    pub(super) damage: Vec<DamagedRange>,
+    pub(super) new_damage: bool,
+    /// Where the log goes on behind a newest file that is lost.
+    pub(super) lost_end: Option<Offset>,
+    pub(super) scrubbed: ScrubProgress,
     pub(super) report: OpenReport,
 }
 
@@ -89,8 +100,22 @@ impl Recovery<'_> {
         (summary.name == file.name && summary.end == end && file.len >= summary.data_end.get()).then_some(summary)
     }
 
+    /// Has producers and epochs follow a sealed segment that the checkpoint does not cover. Whether its headers could be
+    /// read; if not it is to be scanned.
+    pub(super) fn follows(&mut self, segment: &SealedSegment, behind: &Behind) -> Result<bool, LogError> {
+        let Behind::Part(from, _) = behind else { return Ok(true) };
+        let before = (self.producers.clone(), self.epochs.clone());
+        match self.replay(segment, *from) {
+            Err(LogError::Corrupt { .. }) => {
+                (self.producers, self.epochs) = before;
+                Ok(false)
+            }
+            replayed => replayed.map(|()| true),
+        }
+    }
+
     /// Producers and epochs of a sealed segment's batches from `from` on.
-    pub(super) fn replay(&mut self, segment: &SealedSegment, from: Boundary) -> Result<(), LogError> {
+    fn replay(&mut self, segment: &SealedSegment, from: Boundary) -> Result<(), LogError> {
         let error = |error| segment_error(self.id, segment.name(), error);
         let file = segment.open().map_err(error)?;
         let end = segment.end();
@@ -103,12 +128,18 @@ impl Recovery<'_> {
         Ok(())
     }
 
-    /// Whether the tier has everything that these files had, by the headers of the newest one's batches: they tell where it
+    /// Whether the tier has everything that the files had, by the headers of the newest one's batches: they tell where it
     /// ended if they follow each other up to what was synced, and on to where nothing follows.
-    pub(super) fn tier_has_all(&self, files: &[DataFile]) -> bool {
-        let (Some(tier_end), Some(mark), Some(last)) = (self.tier_end, self.mark, files.last()) else { return false };
+    pub(super) fn tier_has_all(&self) -> bool {
+        let (Some(tier_end), Some(mark), Some(last)) = (self.tier_end, self.mark, self.files.last()) else {
+            return false;
+        };
         let path = self.path.join(crate::segment::FileName::Data(last.name).to_string());
         let Ok(data) = self.dir.env().disk.open(&path, crate::env::Open::Read) else { return false };
+        if mark.serial > last.name.serial {
+            // It is lost; more than the record says is not known of it.
+            return mark.offset <= tier_end.offset();
+        }
         let start = start_of(last.name);
         let spacing = crate::segment::Spacing::of(last.name);
         let mut walk = Walk::new(data, start.position, FilePosition::new(last.len), spacing).expecting(start.offset);
@@ -134,46 +165,43 @@ impl Recovery<'_> {
     }
 
     /// Scans a file from `from`, takes note of its batches, and cuts off what is no batch; from a point on, producers and
-    /// epochs follow along.
+    /// epochs follow along. What is rotten, and not in the tier with all the rest, is taken note of and passed over: see
+    /// [`Recovery::damage`].
     pub(super) fn scan_file(
         &mut self,
         file: DataFile,
         from: Boundary,
         limit: Option<Offset>,
-        (index, aborted): &mut Indexes,
+        indexes: &mut Indexes,
         follow: Follow,
     ) -> Result<ScanEnd, LogError> {
         let path = self.path.join(crate::segment::FileName::Data(file.name).to_string());
-        let disk = Arc::clone(&self.dir.env().disk);
-        let data = disk.open(&path, crate::env::Open::Write).map_err(LogError::Io)?;
-        let epoch = from.offset.previous().and_then(|before| self.epochs.at(before));
-        let (producers, epochs, now) = (&mut self.producers, &mut self.epochs, self.now);
-        let spacing = Spacing::of(file.name);
-        let scanned = scan(data.as_ref(), from, spacing, limit, (epoch, self.newest_epoch), |mark, header, batch| {
-            index.push(mark);
-            if mark.position >= follow.from.position {
-                if follow.epochs {
-                    epochs.begin(mark.epoch, mark.base);
-                }
-                let ended = note(producers, header, batch, now);
-                aborted.extend(ended.and_then(|ended| ended.aborted()));
+        let data = self.dir.env().disk.open(&path, crate::env::Open::Write).map_err(LogError::Io)?;
+        let mut at = from;
+        let (scanned, reason) = loop {
+            let scanned = self.scan_batches(data.as_ref(), file, (at, at != from), limit, indexes, follow)?;
+            let reason = match scanned.stop {
+                Stop::Limit => break (scanned, None),
+                Stop::EndOfFile if file.name.is_cleaned() => break (scanned, None),
+                Stop::EndOfFile => "the file ends before what was synced",
+                Stop::Zeros => "zeros where batches were synced",
+                Stop::Broken(reason) => reason,
+            };
+            if !self.was_synced(file.name, scanned.end.position.get() + 1) {
+                break (scanned, Some(reason));
             }
-        })
-        .map_err(LogError::Io)?;
+            at = self.pass_over(data.as_ref(), file, scanned.end, limit, reason)?;
+            if at.position.get() >= file.len {
+                // The records in between are not there to be read, and nothing follows.
+                let end = Boundary { offset: at.offset, position: scanned.end.position };
+                break (ScanEnd { end, stop: Stop::Limit }, None);
+            }
+        };
         let end = scanned.end.position.get();
         self.report.scanned_bytes += end - from.position.get();
         self.write_again(data.as_ref(), file.name, from, end)?;
-        let reason = match scanned.stop {
-            Stop::Limit => return Ok(scanned),
-            Stop::EndOfFile if file.name.is_cleaned() => return Ok(scanned),
-            Stop::EndOfFile => "the file ends before what was synced",
-            Stop::Zeros => "zeros where batches were synced",
-            Stop::Broken(reason) => reason,
-        };
-        if self.was_synced(file.name, end + 1) {
-            return Err(self.corrupt(file.name, end, reason));
-        }
-        if let Stop::Broken(reason) = scanned.stop {
+        let Some(reason) = reason else { return Ok(scanned) };
+        if let Stop::Broken(_) = scanned.stop {
             self.report.cut_bytes += file.len - end;
             tracing::info!(partition = %self.id, segment = %file.name, position = end, reason, "cutting a torn tail");
         }
@@ -182,6 +210,85 @@ impl Recovery<'_> {
             data.set_len(end).map_err(LogError::Io)?;
         }
         Ok(scanned)
+    }
+
+    /// Scans a file up to where something is wrong with it.
+    fn scan_batches(
+        &mut self,
+        data: &dyn File,
+        file: DataFile,
+        (from, mut behind_damage): (Boundary, bool),
+        limit: Option<Offset>,
+        (index, aborted): &mut Indexes,
+        follow: Follow,
+    ) -> Result<ScanEnd, LogError> {
+        let epoch = from.offset.previous().and_then(|before| self.epochs.at(before));
+        let (producers, epochs, now) = (&mut self.producers, &mut self.epochs, self.now);
+        let spacing = Spacing::of(file.name);
+        scan(data, from, spacing, limit, (epoch, self.newest_epoch), |mark, header, batch| {
+            if std::mem::take(&mut behind_damage) {
+                index.push_behind_damage(mark);
+            } else {
+                index.push(mark);
+            }
+            if mark.position >= follow.from.position {
+                if follow.epochs {
+                    epochs.begin(mark.epoch, mark.base);
+                }
+                let ended = note(producers, header, batch, now);
+                aborted.extend(ended.and_then(|ended| ended.aborted()));
+            }
+        })
+        .map_err(LogError::Io)
+    }
+
+    /// Takes note of the rot at `at`, below what was synced; where the file goes on. If the tier has all that there was, or
+    /// nobody can tell where the log would go on, that is an error instead.
+    fn pass_over(
+        &mut self,
+        data: &dyn File,
+        file: DataFile,
+        at: Boundary,
+        limit: Option<Offset>,
+        reason: &str,
+    ) -> Result<Boundary, LogError> {
+        let rotten = self.corrupt(file.name, at.position.get(), reason);
+        let synced = self.mark.filter(|mark| mark.serial == file.name.serial && !file.name.is_cleaned());
+        let bound = match (limit, synced) {
+            // A newer file begins there.
+            (Some(end), _) => Boundary { offset: end, position: FilePosition::new(file.len) },
+            (None, Some(mark)) => Boundary { offset: mark.offset, position: mark.position },
+            (None, None) => return Err(rotten),
+        };
+        if self.tier_has_all() || bound.offset <= at.offset {
+            return Err(rotten);
+        }
+        let next = good_again(data, at, bound, Spacing::of(file.name), self.newest_epoch).map_err(LogError::Io)?;
+        self.note_damage(DamagedRange { segment: file.name, from: at, to: next.offset }, reason);
+        Ok(next)
+    }
+
+    fn note_damage(&mut self, range: DamagedRange, reason: &str) {
+        if self.damage.contains(&range) {
+            return;
+        }
+        self.damage.push(range);
+        self.new_damage = true;
+        let DamagedRange { segment, from, to } = range;
+        let position = from.position.get();
+        if self.tier_end.is_some_and(|end| to <= end.offset()) {
+            tracing::error!(partition = %self.id, %segment, position, from = %from.offset, %to, reason, "a segment is rotten; the tier has those records");
+        } else {
+            tracing::error!(
+                partition = %self.id, %segment, position, from = %from.offset, %to, reason,
+                "records are damaged, and the tier does not have them"
+            );
+        }
+    }
+
+    /// Whether the last thing that is known of a file is that it has damage.
+    pub(super) fn is_damaged(&self, name: SegmentName) -> bool {
+        self.damage.iter().any(|range| range.segment == name)
     }
 
     /// Writes what is not known to be synced again, as it is read. After a failed sync Linux takes the pages for clean, so a

@@ -73,9 +73,11 @@ pub fn plan(state: &RetentionState<'_>, config: &RetentionConfig, now: Timestamp
     let tiered = sealed().take_while(|segment| tier_end.is_some_and(|end| segment.end <= end));
     let local = Taking { ms: config.local_ms, over: over(local_bytes, config.local_bytes) };
     let copied = if config.tiered { local.end(tiered, now) } else { None };
+    // Somebody deleted those records, or the tier's part of retention passed by.
+    let gone = sealed().take_while(|segment| segment.end <= state.log_start.offset()).last().map(|segment| segment.end);
     let plan = RetentionPlan {
         log_start: expired.map(LogStart::at).filter(|start| *start > state.log_start),
-        drop_before: expired.max(copied),
+        drop_before: expired.max(copied).max(gone),
     };
     debug_assert!(drops_only_tiered_or_expired(&plan, state));
     plan

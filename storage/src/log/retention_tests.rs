@@ -58,6 +58,16 @@ fn local_copies_wait_for_the_tier() {
 }
 
 #[test]
+fn segments_before_the_log_start_go_whatever_is_kept() {
+    let all = segments(&[1, 1, 1]);
+    let mut state = state(&all, None);
+    for (start, before) in [(0, None), (9, None), (10, Some(10)), (25, Some(20)), (40, Some(30))] {
+        state.log_start = LogStart::at(Offset::new(start));
+        assert_eq!(planned(plan(&state, &RetentionConfig::default(), NOW)), (None, before), "{start}");
+    }
+}
+
+#[test]
 fn what_only_the_tier_has_goes_first() {
     let all = segments(&[1, 1, 1]);
     let config = RetentionConfig { total_ms: Some(10), tiered: true, ..RetentionConfig::default() };

@@ -26,6 +26,8 @@ struct State {
     /// What there was at the last look, less what was appended since.
     available: u64,
     refusing: bool,
+    /// What the last look said of it.
+    told: bool,
 }
 
 /// What a directory has room for.
@@ -46,13 +48,13 @@ impl Room {
         *state = State { least, refusing: least > 0 && state.refusing, ..*state };
     }
 
-    /// Takes note of how much room there is. Whether that changed what is done with appends.
+    /// Takes note of how much room there is. Whether appends are dealt with otherwise than at the look before.
     pub(super) fn looked(&self, available: u64) -> bool {
         let mut state = self.state.lock();
-        let before = state.refusing;
         state.available = available;
-        state.refusing = refuses(before, available, state.least);
-        state.refusing != before
+        state.refusing = refuses(state.refusing, available, state.least);
+        let refusing = state.refusing;
+        std::mem::replace(&mut state.told, refusing) != refusing
     }
 
     /// Whether `bytes` may be appended; they are taken off if so. Of what is kept free, `reserve` says who may use half.
@@ -71,7 +73,7 @@ impl Room {
     }
 
     pub(super) fn left(&self) -> RoomLeft {
-        let State { least, available, refusing } = *self.state.lock();
+        let State { least, available, refusing, .. } = *self.state.lock();
         RoomLeft { available, least, refusing }
     }
 }
@@ -97,6 +99,7 @@ mod tests {
         assert!(room.take(500, false) && room.take(100, false));
         assert!(!room.take(1, false), "what was appended since the look counts");
         assert!(room.take(150, true) && !room.take(51, true), "half of the rest is the broker's own");
+        assert!(room.looked(499), "it is said, though an append was the first to know");
         assert!(!room.looked(499) && !room.take(1, false), "not to and fro at the mark");
         assert!(room.looked(500), "a quarter more");
         assert!(room.take(100, false));

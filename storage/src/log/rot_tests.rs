@@ -6,6 +6,7 @@ use super::*;
 use crate::env::{Disk, Open, RealDisk, write_atomically};
 use crate::offset::{LeaderEpoch, Offset};
 use crate::segment::FileName;
+use esker_protocol::record::batches;
 use std::collections::BTreeMap;
 use std::io::IoSlice;
 use std::path::Path;
@@ -30,6 +31,7 @@ enum OfPartition {
     Rotten,
     Checkpoint,
     Cleaned,
+    Scrubbed,
 }
 
 /// What a flipped bit comes to.
@@ -60,6 +62,7 @@ fn kind(partition: bool, name: &str, newest: u32) -> Kind {
         FileName::Rotten(_) => OfPartition::Rotten,
         FileName::Checkpoint => OfPartition::Checkpoint,
         FileName::Cleaned => OfPartition::Cleaned,
+        FileName::Scrubbed => OfPartition::Scrubbed,
     })
 }
 
@@ -68,9 +71,13 @@ fn outcome(kind: Kind) -> Outcome {
         Kind::Lock | Kind::CleanMark | Kind::Synced => Outcome::MadeUpFor,
         Kind::Identity => Outcome::DirectoryFails,
         Kind::Of(OfPartition::SealedData | OfPartition::ActiveData) => Outcome::NamedOrWhole,
-        Kind::Of(OfPartition::Index | OfPartition::Checkpoint | OfPartition::Rotten | OfPartition::Cleaned) => {
-            Outcome::MadeUpFor
-        }
+        Kind::Of(
+            OfPartition::Index
+            | OfPartition::Checkpoint
+            | OfPartition::Rotten
+            | OfPartition::Cleaned
+            | OfPartition::Scrubbed,
+        ) => Outcome::MadeUpFor,
     }
 }
 
@@ -115,6 +122,7 @@ fn example(clean: bool) -> (BTreeMap<String, Vec<u8>>, Vec<u8>) {
     log.maintain();
     append_all(&log, &[5, 1]);
     log.write_beside(FileName::Cleaned, b"not one").unwrap();
+    log.note_scrubbed(ScrubProgress { whole: Some(NOW), under_way: None }).unwrap();
     wait_synced(&log);
     let mark = dir.synced_mark(id()).unwrap();
     eventually(|| {
@@ -157,7 +165,8 @@ fn look(dir: &Arc<LogDir>, sent: &[u8]) -> Outcome {
             Err(_) => named = true,
         }
     }
-    if named {
+    if named || !log.damaged().is_empty() {
+        only_that_is_refused(&log, sent);
         return Outcome::NamedOrWhole;
     }
     assert_eq!(read_all(&log, log.local_start().offset()), sent, "nobody has named any damage");
@@ -166,6 +175,28 @@ fn look(dir: &Arc<LogDir>, sent: &[u8]) -> Outcome {
     let again = log.append(batch_from(7, 0, 0, 3), LeaderEpoch::new(2), NOW).unwrap();
     assert!(again.duplicate, "producers are known");
     Outcome::MadeUpFor
+}
+
+/// Once it is known what is rotten, a reader gets everything else, byte for byte, and an error at that.
+fn only_that_is_refused(log: &Log, sent: &[u8]) {
+    log.segments().into_iter().for_each(|segment| log.note_rot_of(segment.name));
+    let damaged = log.damaged();
+    let lost = |offset: Offset| damaged.iter().find(|range| range.from.offset <= offset && offset < range.to);
+    let whole = batches(sent).filter(|batch| lost(Offset::from_wire(batch.header.base_offset).unwrap()).is_none());
+    let expected: Vec<u8> = whole.flat_map(|batch| batch.bytes.to_vec()).collect();
+    let (mut read, mut at, end) = (Vec::new(), log.local_start().offset(), log.log_end().offset());
+    while at < end {
+        match log.read(at, end, 300, true) {
+            Ok(some) => {
+                read.extend_from_slice(&some.bytes());
+                at = some.next;
+            }
+            Err(ReadError::Log(LogError::Corrupt { .. })) => at = lost(at).expect("this is not damaged").to,
+            Err(error) => panic!("{error}"),
+        }
+    }
+    assert!(read == expected, "of {} bytes {} were read, {} are good", sent.len(), read.len(), expected.len());
+    assert!(!damaged.is_empty(), "an error, and no damage");
 }
 
 fn flip_bits(clean: bool) {
@@ -198,12 +229,13 @@ fn flip_bits(clean: bool) {
             let fits = came == expected || expected == Outcome::NamedOrWhole && came == Outcome::MadeUpFor;
             assert!(fits, "{path}, byte {at} of {used}: {came:?}, not {expected:?}");
             if let Ok(dir) = dir {
-                dir.group().stop();
+                stop(dir);
             }
         }
     }
     let kinds = [OfPartition::SealedData, OfPartition::ActiveData, OfPartition::Index, OfPartition::Rotten];
-    let kinds = kinds.into_iter().chain([OfPartition::Checkpoint, OfPartition::Cleaned]).map(Kind::Of);
+    let beside = [OfPartition::Checkpoint, OfPartition::Cleaned, OfPartition::Scrubbed];
+    let kinds = kinds.into_iter().chain(beside).map(Kind::Of);
     for kind in kinds.chain([Kind::Lock, Kind::Identity, Kind::Synced]) {
         assert!(seen.contains_key(&kind), "no file of kind {kind:?} was there");
     }

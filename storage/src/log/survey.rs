@@ -1,6 +1,7 @@
 //! What a partition's directory holds, before any of it is believed.
 
 use super::checkpoint::Checkpoint;
+use super::scrub_record::{self, ScrubRecord};
 use crate::env::{Disk, Open, Timestamp};
 use crate::offset::{FilePosition, Offset, PartitionId};
 use crate::segment::header::header_matches_name;
@@ -30,6 +31,7 @@ pub(super) struct Survey {
     /// Those that newer ones have cut off whole, that a cleaned one stands for, or that were being dropped.
     pub(super) dead: Vec<SegmentName>,
     pub(super) checkpoint: Option<Checkpoint>,
+    pub(super) scrubbed: ScrubRecord,
     pub(super) highest_serial: u32,
 }
 
@@ -51,6 +53,7 @@ pub(super) fn survey(disk: &dyn Disk, path: &Path, id: PartitionId) -> io::Resul
             Ok(FileName::Index(name)) => indexes.push(name),
             // Compaction's own, and what is kept of rotten segments; neither concerns any record.
             Ok(FileName::Cleaned | FileName::Rotten(_)) => {}
+            Ok(FileName::Scrubbed) => found.scrubbed = scrub_record::read(disk, &path.join(&entry.name))?,
             Ok(FileName::Checkpoint) => found.checkpoint = read_checkpoint(disk, &path.join(&entry.name), id)?,
             // Half of an atomic replacement.
             Err(()) if entry.name.ends_with(".tmp") => disk.remove_file(&path.join(&entry.name))?,

@@ -2,7 +2,7 @@
 //!
 //! A power cut may tear what was written and not synced yet, and nothing else; so a bad batch *below* what is known to
 //! have been synced is rot. The file `synced` of a log directory holds one **slot** per partition with a **mark**: the data
-//! file and position up to which a sync had completed. It is written after the fact, at most every 100 ms, and nobody
+//! file, position and offset up to which a sync had completed. It is written after the fact, at most every 100 ms, and nobody
 //! waits for it: it may be late, which only makes recovery more forgiving, but never early.
 //!
 //! ```text
@@ -11,14 +11,15 @@
 //! 16   4  partition
 //! 20   4  serial of the data file; all older ones are synced whole
 //! 24   8  position in it up to which it is synced
-//! 32  28  zero
+//! 32   8  the offset there: where a log goes on whose records before it cannot be read any more
+//! 40  20  zero
 //! 60   4  CRC-32 of bytes 0..60
 //! ```
 //!
 //! A slot is overwritten in place; a torn one has a wrong checksum and claims nothing.
 
 use crate::env::{Disk, File, Open};
-use crate::offset::{FilePosition, PartitionId};
+use crate::offset::{FilePosition, Offset, PartitionId};
 use crate::segment::fields::Fields;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, IoSlice};
@@ -39,6 +40,8 @@ pub struct SyncedMark {
     pub serial: u32,
     /// Up to where.
     pub position: FilePosition,
+    /// One past the last record before that.
+    pub offset: Offset,
 }
 
 /// A log directory's marks, and its file.
@@ -200,6 +203,7 @@ pub(super) fn encode(id: PartitionId, mark: SyncedMark) -> [u8; SLOT] {
     bytes[16..20].copy_from_slice(&id.partition.to_be_bytes());
     bytes[20..24].copy_from_slice(&mark.serial.to_be_bytes());
     bytes[24..32].copy_from_slice(&mark.position.get().to_be_bytes());
+    bytes[32..40].copy_from_slice(&mark.offset.get().to_be_bytes());
     sealed(bytes)
 }
 
@@ -225,8 +229,9 @@ pub(super) fn decode(slot: &[u8]) -> Option<(PartitionId, SyncedMark)> {
     let partition = fields.u32().ok()?;
     let serial = fields.u32().ok()?;
     let position = FilePosition::new(fields.u64().ok()?);
+    let offset = fields.offset().ok()?;
     // An erased slot is all zeros, whose checksum is zero too.
-    (position.get() > 0).then_some((PartitionId { topic, partition }, SyncedMark { serial, position }))
+    (position.get() > 0).then_some((PartitionId { topic, partition }, SyncedMark { serial, position, offset }))
 }
 
 #[cfg(test)]
@@ -239,7 +244,7 @@ mod tests {
     }
 
     fn mark(serial: u32, position: u64) -> SyncedMark {
-        SyncedMark { serial, position: FilePosition::new(position) }
+        SyncedMark { serial, position: FilePosition::new(position), offset: Offset::new(position / 2) }
     }
 
     #[test]

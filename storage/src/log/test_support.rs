@@ -5,11 +5,13 @@ use crate::env::{Env, RealClock, RealDisk, RealRandom, RealTasks, Timestamp};
 use crate::offset::{LeaderEpoch, Offset, PartitionId};
 use bytes::{Bytes, BytesMut};
 use esker_protocol::record::{BatchBuilder, Compression, Producer, ValidatedBatch};
-use std::sync::{Arc, OnceLock};
+use parking_lot::Mutex;
+use std::sync::{Arc, OnceLock, Weak};
 use uuid::Uuid;
 
 pub(crate) struct TestDisk {
     env: Env,
+    opened: Mutex<Vec<Weak<LogDir>>>,
     root: tempfile::TempDir,
 }
 
@@ -27,7 +29,7 @@ pub(crate) fn real_env() -> Env {
 
 impl TestDisk {
     pub(crate) fn new() -> TestDisk {
-        TestDisk { env: real_env(), root: tempfile::tempdir().unwrap() }
+        TestDisk { env: real_env(), opened: Mutex::new(Vec::new()), root: tempfile::tempdir().unwrap() }
     }
 
     pub(crate) fn env(&self) -> &Env {
@@ -39,15 +41,9 @@ impl TestDisk {
     }
 
     pub(crate) fn open(&self) -> Arc<LogDir> {
-        let config =
-            LogDirConfig { cluster: Uuid::from_u128(1), broker: 1, durability: Durability::Fsync, open_files: 16 };
-        loop {
-            // The last reference may be gone, and the lock not yet.
-            match LogDir::open(&self.env, self.root.path(), config) {
-                Err(OpenDirError::InUse(_)) => real_pause(),
-                opened => return opened.unwrap(),
-            }
-        }
+        let opened = open_dir(&self.env, self.root.path()).unwrap();
+        self.opened.lock().push(Arc::downgrade(&opened));
+        opened
     }
 
     pub(crate) fn close(&self, dir: Arc<LogDir>, log: Arc<Log>) {
@@ -59,15 +55,54 @@ impl TestDisk {
     /// Ends the directory as kill -9 would: nothing is finished or marked.
     pub(crate) fn kill(&self, dir: Arc<LogDir>, log: Arc<Log>) {
         drop(log);
-        dir.group().stop();
-        self.released(dir);
+        stop(dir);
     }
 
     fn released(&self, dir: Arc<LogDir>) {
-        let weak = Arc::downgrade(&dir);
-        drop(dir);
-        eventually(|| weak.upgrade().is_none());
+        released(dir);
     }
+}
+
+impl Drop for TestDisk {
+    /// The folder goes last: what a directory's own thread writes meanwhile would leave some of it behind.
+    fn drop(&mut self) {
+        for dir in self.opened.lock().drain(..).filter_map(|dir| dir.upgrade()) {
+            dir.group().stop();
+            let weak = Arc::downgrade(&dir);
+            drop(dir);
+            // A test that fails may hold on to it.
+            for _ in 0..1000 {
+                if weak.upgrade().is_none() {
+                    break;
+                }
+                real_pause();
+            }
+        }
+    }
+}
+
+/// Opens a directory that is in use by nobody, or by somebody who is about to let it go.
+pub(crate) fn open_dir(env: &Env, path: &std::path::Path) -> Result<Arc<LogDir>, OpenDirError> {
+    let config = LogDirConfig { cluster: Uuid::from_u128(1), broker: 1, durability: Durability::Fsync, open_files: 16 };
+    loop {
+        // The last reference may be gone, and the lock not yet.
+        match LogDir::open(env, path, config) {
+            Err(OpenDirError::InUse(_)) => real_pause(),
+            opened => return opened,
+        }
+    }
+}
+
+/// Ends a directory as kill -9 would, and waits until its thread is gone: its folder may be removed then.
+pub(crate) fn stop(dir: Arc<LogDir>) {
+    dir.group().stop();
+    released(dir);
+}
+
+fn released(dir: Arc<LogDir>) {
+    let weak = Arc::downgrade(&dir);
+    drop(dir);
+    eventually(|| weak.upgrade().is_none());
 }
 
 pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> T {

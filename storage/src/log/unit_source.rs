@@ -68,7 +68,7 @@ impl Log {
                 if published.offset >= upto || segment.name() == list.active.name() {
                     return Ok(UploadChunk { bytes: Bytes::new(), next: from });
                 }
-                // Compaction left nothing from here to the segment's end.
+                self.check_sparse(segment.as_ref(), from)?;
                 from = published.offset;
                 continue;
             }

@@ -45,6 +45,7 @@ impl Log {
         if self.is_closed() {
             return Err(LogError::Closed);
         }
+        appender.producers.set_limit(config.producer_limit);
         appender.producers.expire(now, config.producer_expiration_ms);
         let full = is_full(appender.writer.end().position.get(), 1, config.segment_bytes);
         if full || is_old(filling_since(&appender), now, config.segment_ms - appender.jitter_ms) {

@@ -77,6 +77,9 @@ impl PartitionLog {
             Err(log::ReadError::BelowLocalStart { .. }) if from >= self.log_start().offset() => {
                 return Ok(Read::Cold(Source { want, is_tiered: true }));
             }
+            Err(log::ReadError::Log(LogError::Corrupt { .. })) if self.tier_stands_in(from) => {
+                return Ok(Read::Cold(Source { want, is_tiered: true }));
+            }
             Err(error) => return Err(error.into()),
         };
         let cold = Ok(Read::Cold(Source { want, is_tiered: false }));
@@ -116,6 +119,8 @@ impl PartitionLog {
                 match read {
                     // Dropped meanwhile.
                     Err(log::ReadError::BelowLocalStart { .. }) if want.from >= self.log_start().offset() => want,
+                    // Found to be rotten meanwhile.
+                    Err(log::ReadError::Log(LogError::Corrupt { .. })) if self.tier_stands_in(want.from) => want,
                     read => return Ok(Some(read?)),
                 }
             };

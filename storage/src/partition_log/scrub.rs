@@ -15,17 +15,21 @@ const STEP: u64 = 1 << 20;
 /// What became of a segment that was looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Finding {
-    /// It is as it was sealed, or gone meanwhile.
+    /// It is as it was written, or gone meanwhile.
     Sound,
+    /// Its batches are; its header or its index was not, and was made again from them.
+    Mended,
     /// It was rotten, and is read from the tier now, with all before it.
     Quarantined(Rot),
-    /// It is rotten, and the tier does not have it.
+    /// It is rotten, and the tier has what this range has lost: that is read from there.
+    Covered(DamagedRange),
+    /// It is rotten, and the tier does not have all that this range has lost.
     Damaged(DamagedRange),
 }
 
 impl PartitionLog {
-    /// Reads a sealed local segment at no more than `rate` bytes a second, checks every batch, and does what is to be done
-    /// about rot. `read` hears of the bytes.
+    /// Reads a local segment at no more than `rate` bytes a second, checks every batch, and does what is to be done about
+    /// rot; then looks at what stands beside the batches. `read` hears of the bytes.
     ///
     /// # Errors
     /// [`LookupError`].
@@ -35,7 +39,7 @@ impl PartitionLog {
         rate: u64,
         read: impl Fn(u64) + Send + Sync,
     ) -> Result<Finding, LookupError> {
-        let mut at: Option<Boundary> = None;
+        let (mut at, mut worst): (Option<Boundary>, _) = (None, Finding::Sound);
         loop {
             let (log, from) = (Arc::clone(&self.log), at);
             match self.env.blocking(Pool::Maintenance, move || log.scrub_step(name, from, STEP)).await?? {
@@ -46,26 +50,64 @@ impl PartitionLog {
                     at = Some(next);
                     self.env.sleep(Duration::from_millis(bytes.saturating_mul(1000) / rate.max(1))).await;
                 }
-                Scrubbed::Whole | Scrubbed::Gone => return Ok(Finding::Sound),
-                Scrubbed::Rotten(rot) => return self.make_up_for(rot).await,
+                Scrubbed::Gone => return Ok(worst),
+                Scrubbed::Whole if worst == Finding::Sound => {
+                    let log = Arc::clone(&self.log);
+                    let mended = self.env.blocking(Pool::Maintenance, move || log.scrub_beside(name)).await??;
+                    return Ok(if mended { Finding::Mended } else { Finding::Sound });
+                }
+                Scrubbed::Whole => return Ok(worst),
+                Scrubbed::Rotten(rot) => {
+                    let (found, behind) = self.make_up_for(rot).await?;
+                    if !matches!((worst, found), (Finding::Damaged(_), Finding::Covered(_))) {
+                        worst = found;
+                    }
+                    // What lies behind the rot is looked at as well.
+                    match behind {
+                        Some(behind) if behind.offset < rot.end && behind.position > rot.at.position => {
+                            at = Some(behind);
+                        }
+                        _ => return Ok(worst),
+                    }
+                }
             }
         }
     }
 
-    /// Has the tier stand in for a rotten segment, if it has all of that and of what lies before it; or names what is
-    /// damaged.
+    /// Has the tier stand in for a rotten segment, if it has all of that and of what lies before it; or else takes note of
+    /// what is damaged. What was done, and where the segment goes on if it stays.
     ///
     /// # Errors
     /// [`LookupError`].
-    pub async fn make_up_for(&self, rot: Rot) -> Result<Finding, LookupError> {
+    pub async fn make_up_for(&self, rot: Rot) -> Result<(Finding, Option<Boundary>), LookupError> {
         let log = Arc::clone(&self.log);
+        let is_sealed = log.segments().iter().any(|segment| segment.name == rot.segment && segment.sealed);
         let tiered = self.tier_has(self.local_start().offset(), rot.end);
-        if tiered || mutation::active(Mutation::QuarantinedUntiered) {
+        if is_sealed && (tiered || mutation::active(Mutation::QuarantinedUntiered)) {
             self.env.blocking(Pool::Maintenance, move || log.quarantine(&rot)).await??;
-            return Ok(Finding::Quarantined(rot));
+            return Ok((Finding::Quarantined(rot), None));
         }
-        let range = self.env.blocking(Pool::Maintenance, move || log.note_rot(&rot)).await?;
-        Ok(range.map_or(Finding::Sound, Finding::Damaged))
+        let tier_end = self.tier_end();
+        let noted = self.env.blocking(Pool::Maintenance, move || log.note_rot(&rot, |_, to| to <= tier_end)).await?;
+        let Some((range, behind)) = noted else { return Ok((Finding::Sound, None)) };
+        let covered = self.tier_has(range.from.offset, range.to);
+        Ok((if covered { Finding::Covered(range) } else { Finding::Damaged(range) }, Some(behind)))
+    }
+
+    /// The damaged ranges of the local log that the tier does not make up for, and that are not given up.
+    pub fn lost(&self) -> impl Iterator<Item = DamagedRange> {
+        let made_up_for = self.tier_end().max(self.log_start().offset());
+        self.log.damaged().into_iter().filter(move |range| range.to > made_up_for)
+    }
+
+    /// Whether the tier stands in for what is damaged locally at `from`.
+    pub(super) fn tier_stands_in(&self, from: Offset) -> bool {
+        let damaged = self.log.damage_ahead(from).is_some_and(|range| range.from.offset <= from);
+        damaged && self.tier_has(from, from.next())
+    }
+
+    fn tier_end(&self) -> Offset {
+        self.manifest().map_or(Offset::ZERO, |manifest| manifest.end().offset())
     }
 
     /// Whether everything from `from` to, not including, `to` is in the tier.

@@ -1,7 +1,7 @@
 //! What the tier asks of a partition's local log: see [`UnitSource`].
 
 use super::PartitionLog;
-use crate::log::{Log, LogError, ReadError, Scrubbed};
+use crate::log::{Log, LogError, ReadError};
 use crate::offset::{HighWatermark, LeaderEpoch, Offset};
 use crate::tier::{PartitionView, SegmentView, SourceChunk, TailLimits, TierError, UnitSource, UnitState};
 use std::sync::Arc;
@@ -26,8 +26,8 @@ impl PartitionLog {
         enabled: bool,
     ) -> PartitionView {
         let stable = self.last_stable(committed).offset();
-        // What is damaged is waited for: units have no holes.
-        let whole = self.log.damaged().first().map_or(stable, |damaged| damaged.from.offset.min(stable));
+        // What is damaged, and not in the tier, is waited for: units have no holes.
+        let whole = self.lost().next().map_or(stable, |damaged| damaged.from.offset.min(stable));
         let segments = self.log.segments().into_iter().map(|segment| SegmentView {
             base: segment.name.base,
             end: segment.end,
@@ -49,10 +49,8 @@ impl UnitSource for LocalSource {
     fn read_chunk(&self, from: Offset, upto: Offset, max_bytes: usize) -> Result<SourceChunk, TierError> {
         let chunk = self.0.upload_chunk(from, upto, max_bytes as u64).inspect_err(|error| {
             // What is not uploaded yet cannot be in the tier.
-            if let ReadError::Log(LogError::Corrupt { segment, .. }) = error
-                && let Ok(Scrubbed::Rotten(rot)) = self.0.scrub_step(*segment, None, u64::MAX)
-            {
-                self.0.note_rot(&rot);
+            if let ReadError::Log(LogError::Corrupt { segment, .. }) = error {
+                self.0.note_rot_of(*segment);
             }
         });
         let chunk = chunk.map_err(tier_error)?;

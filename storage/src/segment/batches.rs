@@ -43,8 +43,8 @@ impl BatchReader {
     }
 
     /// Where the next batch would start.
-    pub fn position(&self) -> FilePosition {
-        self.at.position
+    pub fn at(&self) -> Boundary {
+        self.at
     }
 
     /// The next batch; `None` at the end.

@@ -133,7 +133,16 @@ impl SparseIndex {
             Some(last) => mark.position.get() >= last.position.get() + self.interval,
             None => true,
         };
-        if far {
+        self.note(mark, far);
+    }
+
+    /// The same, of a batch behind something that no walk gets over: it has an entry in any case.
+    pub fn push_behind_damage(&mut self, mark: &BatchMark) {
+        self.note(mark, true);
+    }
+
+    fn note(&mut self, mark: &BatchMark, enter: bool) {
+        if enter {
             if self.entries.len() >= self.most {
                 self.thin();
             }

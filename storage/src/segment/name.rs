@@ -9,6 +9,7 @@
 //!     00000000000000000000-00000001.rot            a data file that was found rotten, for a person to look at
 //!     checkpoint                                   see `log::checkpoint`
 //!     cleaned                                      see `compaction::progress`
+//!     scrubbed                                     see `log::scrub_record`
 //! ```
 //!
 //! The serial counts the data files of a partition, and says which of two files is the newer one. That is all it
@@ -60,6 +61,8 @@ pub enum FileName {
     Checkpoint,
     /// Up to where the partition was cleaned.
     Cleaned,
+    /// Up to where it was scrubbed, and what was found.
+    Scrubbed,
 }
 
 impl fmt::Display for SegmentName {
@@ -77,6 +80,7 @@ impl fmt::Display for FileName {
             FileName::Rotten(name) => write!(f, "{name}.rot"),
             FileName::Checkpoint => f.write_str("checkpoint"),
             FileName::Cleaned => f.write_str("cleaned"),
+            FileName::Scrubbed => f.write_str("scrubbed"),
         }
     }
 }
@@ -91,6 +95,7 @@ impl FromStr for FileName {
             Some((stem, "rot")) => FileName::Rotten(parse_stem(stem)?),
             None if text == "checkpoint" => FileName::Checkpoint,
             None if text == "cleaned" => FileName::Cleaned,
+            None if text == "scrubbed" => FileName::Scrubbed,
             _ => return Err(()),
         };
         // One spelling only: names are compared as bytes elsewhere.
@@ -140,7 +145,7 @@ mod tests {
         #[test]
         fn names_parse_back(base in 0..=i64::MAX as u64, serial: u32, generation: u32) {
             let name = SegmentName { base: Offset::new(base), serial, generation };
-            for name in [FileName::Data(name), FileName::Index(name), FileName::Rotten(name), FileName::Checkpoint, FileName::Cleaned] {
+            for name in [FileName::Data(name), FileName::Index(name), FileName::Rotten(name), FileName::Checkpoint, FileName::Cleaned, FileName::Scrubbed] {
                 prop_assert_eq!(name.to_string().parse(), Ok(name));
             }
         }

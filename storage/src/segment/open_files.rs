@@ -190,6 +190,14 @@ impl SegmentFile {
     }
 }
 
+/// Nobody else looks at it through this one: what an active segment had open would outlive its sealing, and hold on to the
+/// room of a file that is long removed.
+impl Drop for SegmentFile {
+    fn drop(&mut self) {
+        self.let_go();
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -234,6 +242,14 @@ mod tests {
             }
         }
         assert!(hot.upgrade().is_some());
+    }
+
+    #[test]
+    fn a_file_that_nobody_has_any_more_is_closed() {
+        let (_dir, files, mut all) = files(5, 3);
+        let open = Arc::downgrade(&all[2].open().unwrap());
+        all.pop();
+        assert!(open.upgrade().is_none() && files.len() == 2);
     }
 
     #[test]

@@ -6,17 +6,17 @@
 //! data file by the first who needs it.
 
 use super::aborted::AbortedTransaction;
-use super::header::HEADER_LEN;
+use super::header::{DataHeader, HEADER_LEN, header_matches_name};
 use super::index::{LatestTimestamp, SparseIndex};
 use super::index_file::{self, Summary};
 use super::lookup::{Boundary, Segment, Target, floor_in, span_in};
 use super::name::{FileName, SegmentName};
 use super::open_files::{OpenFile, OpenFiles, SegmentFile};
 use super::walk::{SegmentError, Spacing, Walk};
-use crate::env::{Disk, Open, write_atomically};
-use crate::offset::FilePosition;
+use crate::env::{Disk, Open, Timestamp, write_atomically};
+use crate::offset::{FilePosition, PartitionId};
 use parking_lot::Mutex;
-use std::io;
+use std::io::{self, IoSlice};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -219,6 +219,42 @@ impl SealedSegment {
     /// [`SegmentError::Io`].
     pub fn keep_aborted(&self, aborted: Vec<AbortedTransaction>) -> Result<Arc<[AbortedTransaction]>, SegmentError> {
         Ok(Arc::clone(self.file.open()?.keep_aborted(aborted.into())))
+    }
+
+    /// Whether its index file says what it should; one that is not written yet does.
+    pub fn has_sound_index(&self) -> bool {
+        self.is_unfinished() || self.read_indexes().is_some()
+    }
+
+    /// Writes its index file again, from its data, with the transactions that were aborted in it.
+    ///
+    /// # Errors
+    /// [`SegmentError`]; it can do without.
+    pub fn mend_index(&self, aborted: &[AbortedTransaction], attachment: &[u8]) -> Result<(), SegmentError> {
+        let index = self.rebuild_index()?;
+        let bytes = index_file::encode(&self.summary, &index, aborted, attachment);
+        Ok(write_atomically(self.file.files().disk().as_ref(), &self.index_path, &bytes)?)
+    }
+
+    /// Whether the header of its data file is the one that it was given; if not, that is written again.
+    ///
+    /// # Errors
+    /// What the disk answers.
+    pub fn mend_header(&self, partition: PartitionId) -> io::Result<bool> {
+        let open = self.file.open()?;
+        let mut bytes = [0; HEADER_LEN as usize];
+        let name = self.summary.name;
+        let read = open.file().read_exact_at(&mut bytes, 0);
+        let header = read.ok().and_then(|()| DataHeader::decode(&bytes).ok());
+        if header.is_some_and(|header| header_matches_name(&header, partition, name)) {
+            return Ok(false);
+        }
+        let stands_to = name.is_cleaned().then_some(self.summary.end);
+        let header = DataHeader { partition, name, created: Timestamp::from_millis(0), stands_to };
+        let file = self.file.files().disk().open(self.file.path(), Open::Write)?;
+        file.write_all_at(&[IoSlice::new(&header.encode())], 0)?;
+        file.sync_data()?;
+        Ok(true)
     }
 
     fn read_indexes(&self) -> Option<(SparseIndex, Vec<AbortedTransaction>)> {

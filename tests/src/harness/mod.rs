@@ -2,6 +2,7 @@
 //!
 //! - [`Broker`] starts `esker` on free ports and a directory of its own, kills it, restarts it, and fails the test on
 //!   a WARN or ERROR line that the test did not announce.
+//! - [`SmallDisk`] is a real file system that is soon full.
 //! - [`Inside`] is a broker in this process, on a directory store with faults on demand ([`Faulty`]).
 //! - [`S3`] is an S3 server in this process, with faults on demand.
 //! - [`records`] makes records that are worth comparing, and compares them.
@@ -15,6 +16,7 @@ mod inside;
 mod log_lines;
 pub mod records;
 mod s3;
+mod small_disk;
 
 pub use binary::{bench, esker};
 pub use broker::{Broker, Options};
@@ -22,6 +24,7 @@ pub use esker_bench::store::{Asked, Fault};
 pub use faulty::Faulty;
 pub use inside::Inside;
 pub use s3::{S3, Seen};
+pub use small_disk::SmallDisk;
 
 use std::future::Future;
 use std::time::{Duration, Instant};

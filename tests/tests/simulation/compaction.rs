@@ -3,7 +3,7 @@
 //! Brokers do not take transactions yet, so this is a story of a log alone.
 
 use esker_protocol::record::{BatchBuilder, Compression, Producer, ValidatedBatch, batches};
-use esker_storage::compaction::{CompactionConfig, EVERYTHING, Pass, PassConfig, Step, look_at};
+use esker_storage::compaction::{CompactionConfig, EVERYTHING, Pass, PassConfig, Step, look_at, read_progress};
 use esker_storage::env::mutation::{Mutation, switch_on};
 use esker_storage::log::{Durability, EndTransaction, Log, LogConfig, LogDir, LogDirConfig, OpenFrom};
 use esker_storage::offset::{HighWatermark, LeaderEpoch, Offset, PartitionId};
@@ -40,7 +40,7 @@ async fn synced(world: &World, log: &Log) -> HighWatermark {
 fn compact(world: &World, log: &Arc<Log>, stable: Offset) {
     let topic = CompactionConfig { min_dirty_ratio: 0.01, ..CompactionConfig::default() };
     let now = world.env().wall();
-    let candidate = look_at(log, stable, &topic, now).unwrap();
+    let candidate = look_at(log, read_progress(log).unwrap().local, stable, &topic, now).unwrap();
     if !candidate.is_due(&topic) {
         return;
     }

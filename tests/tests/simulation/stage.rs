@@ -48,7 +48,7 @@ const STORE_TROUBLE: [&str; 9] = [
 ];
 
 /// What it says of a disk that has one.
-const DISK_TROUBLE: [&str; 14] = [
+const DISK_TROUBLE: [&str; 17] = [
     "no room to record the log start",
     "the disk is nearly full",
     "could not look how much room",
@@ -63,6 +63,10 @@ const DISK_TROUBLE: [&str; 14] = [
     "a coordinator could not append",
     "a coordinator could not read its log",
     "log maintenance was put off",
+    "a segment could not be scrubbed",
+    // A sector that cannot be read is as lost as one that reads differently.
+    "a segment is rotten",
+    "records are damaged",
 ];
 
 /// What goes wrong around a broker.

@@ -20,7 +20,6 @@ const INVALID_REQUIRED_ACKS: i16 = 21;
 const INVALID_TIMESTAMP: i16 = 32;
 const OUT_OF_ORDER_SEQUENCE_NUMBER: i16 = 45;
 const INVALID_PRODUCER_EPOCH: i16 = 47;
-const INVALID_TXN_STATE: i16 = 48;
 const TRANSACTIONAL_ID_AUTHORIZATION_FAILED: i16 = 53;
 const UNSUPPORTED_COMPRESSION_TYPE: i16 = 76;
 const INVALID_RECORD: i16 = 87;
@@ -86,7 +85,8 @@ async fn refusals_have_their_codes(client: &Client) {
         produce_request(9, here, 0, Some(record("x")), -1).with_transactional_id(Some(crate::ask::text("tx").into()));
     assert_eq!(answered(&connection, 9, &transactional).await.error_code, TRANSACTIONAL_ID_AUTHORIZATION_FAILED);
     let batch = changed(&idempotent(4000, 0, 0, 1), |bytes| bytes[22] |= 0x10);
-    assert_eq!(produce(&connection, 9, here, 0, batch).await.error_code, INVALID_TXN_STATE);
+    let refused = produce(&connection, 9, here, 0, batch).await;
+    assert_eq!(refused.error_code, TRANSACTIONAL_ID_AUTHORIZATION_FAILED);
     assert_eq!(client.offset("refused", 0, At::End).await.unwrap().unwrap().0, 0, "nothing of all that is there");
 }
 

@@ -13,9 +13,9 @@ use kafka_protocol::messages::{CreateTopicsRequest, IncrementalAlterConfigsReque
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use uuid::Uuid;
 
-const NOT_ENOUGH_REPLICAS: i16 = 19;
 const INVALID_TIMESTAMP: i16 = 32;
 const INVALID_CONFIG: i16 = 40;
+const INVALID_REQUEST: i16 = 42;
 const INVALID_RECORD: i16 = 87;
 const EARLIEST: i64 = -2;
 const EARLIEST_LOCAL: i64 = -4;
@@ -209,7 +209,7 @@ async fn changes_hold_for_the_next_batch(client: &Client) {
     assert_eq!(send(at(&spread[..2], false)).await.error_code, NONE);
 
     set(&connection, "changing", &[("min.insync.replicas", "2")]).await;
-    assert_eq!(send(record("x")).await.error_code, NOT_ENOUGH_REPLICAS);
+    assert_eq!(send(record("x")).await.error_code, NONE, "more than it has replicas is all of them (KIP-966)");
     let leader = produce_request(9, here, 0, Some(record("x")), 1);
     assert_eq!(crate::ask::answered(&connection, 9, &leader).await.error_code, NONE, "acks=1 asks for no others");
     set(&connection, "changing", &[("min.insync.replicas", "1"), ("max.message.bytes", "200")]).await;
@@ -237,7 +237,7 @@ async fn a_default_of_all_brokers_holds_for_topics_without_a_value(client: &Clie
     }
     assert_eq!(codec(("inherits", id)).await, 0);
     let (code, message) = alter(&connection, BROKER, "1", &[("num.partitions", Some("3"))]).await;
-    assert_eq!(code, INVALID_CONFIG, "it is read at the start");
+    assert_eq!(code, INVALID_REQUEST, "it is read at the start");
     assert!(message.contains("num.partitions"), "{message}");
 }
 

@@ -55,10 +55,10 @@ async fn a_version_that_is_not_there_closes(broker: &Broker, client: &Client) {
     let expected: [(i16, i16, i16); 20] = [
         (0, 0, 13),
         (1, 4, 18),
-        (2, 1, 10),
+        (2, 1, 11),
         (3, 0, 13),
-        (8, 2, 9),
-        (9, 1, 9),
+        (8, 2, 10),
+        (9, 1, 10),
         (10, 0, 6),
         (11, 0, 9),
         (12, 0, 4),

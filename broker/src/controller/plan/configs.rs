@@ -1,6 +1,6 @@
 //! Changing settings of topics and brokers, key by key (KIP-339) or as a whole (the older AlterConfigs).
 
-use super::{Command, Plan, Rules};
+use super::{Command, Plan, Rules, check_topic_name};
 use crate::config::{
     BrokerId, ConfigError, Described, Kind, Scope, Values, check_group_values, check_topic_values, describe_broker,
     describe_group, describe_topic, find, list_items,
@@ -63,9 +63,10 @@ impl Command for AlterConfigs {
 
     fn plan(&self, image: &Image, rules: &Rules) -> Plan<Self::Answer> {
         let mut plan = Plan { records: Vec::new(), answer: Vec::with_capacity(self.resources.len()) };
-        let mut seen = BTreeSet::new();
+        let mut times: BTreeMap<&ResourceName, usize> = BTreeMap::new();
+        self.resources.iter().for_each(|alteration| *times.entry(&alteration.resource).or_default() += 1);
         for alteration in &self.resources {
-            let altered = if seen.insert(&alteration.resource) {
+            let altered = if times.get(&alteration.resource) == Some(&1) {
                 alter(image, rules, alteration)
             } else {
                 Err(Refusal::new(ResponseError::InvalidRequest, "Each resource must appear at most once."))
@@ -84,6 +85,11 @@ fn alter(image: &Image, rules: &Rules, alteration: &ConfigAlteration) -> Result<
     let layers = rules.layers(image);
     let (resource, scope, old, described) = match &alteration.resource {
         ResourceName::Topic(name) => {
+            if name.is_empty() {
+                let message = "Default topic resources are not allowed.";
+                return Err(Refusal::new(ResponseError::InvalidRequest, message));
+            }
+            check_topic_name(name)?;
             let topic = image.topic(name).ok_or_else(|| {
                 Refusal::new(ResponseError::UnknownTopicOrPartition, format!("The topic '{name}' does not exist."))
             })?;
@@ -115,14 +121,22 @@ fn alter(image: &Image, rules: &Rules, alteration: &ConfigAlteration) -> Result<
         if !named.insert(name) {
             return Err(Refusal::new(ResponseError::InvalidRequest, "Error due to duplicate config keys"));
         }
-        operate(&mut new, scope, &described, name, *operation, value.as_deref())?;
+        let operated = operate(&mut new, scope, &described, name, *operation, value.as_deref());
+        operated.map_err(|refusal| match (scope, refusal.error) {
+            // Kafka tells brokers' settings and topics' apart: INVALID_REQUEST here, INVALID_CONFIG there.
+            (Scope::Broker, ResponseError::InvalidConfig) => {
+                Refusal::new(ResponseError::InvalidRequest, refusal.message)
+            }
+            _ => refusal,
+        })?;
     }
     match scope {
         Scope::Topic => check_topic_values(&new, &layers)?,
         Scope::Group => check_group_values(&new, &layers)?,
         Scope::Broker => {
+            let invalid = |error: ConfigError| Refusal::new(ResponseError::InvalidRequest, error.to_string());
             for (name, value) in &new {
-                find(scope, name)?.validate(value)?;
+                find(scope, name)?.validate(value).map_err(invalid)?;
             }
         }
     }
@@ -147,6 +161,10 @@ fn operate(
 ) -> Result<(), Refusal> {
     // A key that an older version stored can be taken away by a newer one that does not know it.
     if operation == AlterOperation::Delete && values.remove(name).is_some() {
+        return Ok(());
+    }
+    if operation == AlterOperation::Delete && find(scope, name).is_err() {
+        // It has no value, as was asked for.
         return Ok(());
     }
     let key = find(scope, name)?;

@@ -4,7 +4,7 @@ use super::{Command, Plan, Rules};
 use crate::controller::Refusal;
 use crate::metadata::{DeleteTopic, Image, Record};
 use kafka_protocol::ResponseError;
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use uuid::Uuid;
 
 /// Delete topics.
@@ -37,19 +37,22 @@ impl Command for DeleteTopics {
     type Answer = Vec<Result<DeletedTopic, Refusal>>;
 
     fn plan(&self, image: &Image, rules: &Rules) -> Plan<Self::Answer> {
-        let mut deleted = BTreeSet::new();
         let mut plan = Plan { records: Vec::new(), answer: Vec::with_capacity(self.topics.len()) };
-        for topic in &self.topics {
-            let found = find(image, rules, topic);
-            if let Ok(found) = &found {
-                if !deleted.insert(found.id) {
-                    let duplicate = Refusal::new(ResponseError::InvalidRequest, "Duplicate topic name or topic id.");
-                    plan.answer.push(Err(duplicate));
-                    continue;
+        let found: Vec<_> = self.topics.iter().map(|topic| find(image, rules, topic)).collect();
+        let mut times: BTreeMap<Uuid, usize> = BTreeMap::new();
+        found.iter().flatten().for_each(|found| *times.entry(found.id).or_default() += 1);
+        for found in found {
+            // What is named twice is not deleted at all.
+            let answer = found.and_then(|found| {
+                if times.get(&found.id).is_some_and(|times| *times > 1) {
+                    return Err(Refusal::new(ResponseError::InvalidRequest, "Duplicate topic name or topic id."));
                 }
+                Ok(found)
+            });
+            if let Ok(found) = &answer {
                 plan.records.push(Record::DeleteTopic(DeleteTopic { id: found.id }));
             }
-            plan.answer.push(found);
+            plan.answer.push(answer);
         }
         plan
     }
@@ -63,7 +66,7 @@ fn find(image: &Image, rules: &Rules, topic: &TopicRef) -> Result<DeletedTopic, 
         TopicRef::Name(name) => image.topic(name).ok_or(ResponseError::UnknownTopicOrPartition),
         TopicRef::Id(id) => image.topic_by_id(*id).ok_or(ResponseError::UnknownTopicId),
     };
-    let found = found.map_err(|error| Refusal::new(error, "This server does not host this topic."))?;
+    let found = found.map_err(|error| Refusal::new(error, "This server does not host this topic-partition."))?;
     if found.is_internal() {
         // The coordinators' own state: gone, it would take every group's offsets with it.
         return Err(Refusal::new(ResponseError::InvalidRequest, "An internal topic cannot be deleted."));

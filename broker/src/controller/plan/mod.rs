@@ -21,7 +21,7 @@ pub use configs::{AlterConfigs, AlterOperation, ConfigAlteration, ResourceName};
 pub use delete_topics::{DeleteTopics, DeletedTopic, TopicRef};
 pub use names::check_topic_name;
 pub use partitions::{AddPartitions, MorePartitions};
-pub use placement::Replicas;
+pub use placement::{Replicas, check_assignment};
 pub use producer_ids::AllocateProducerIds;
 pub use topics::{CreateTopics, CreatedTopic, NewTopic, offsets_topic};
 

@@ -53,19 +53,7 @@ pub(super) fn check_manual(
     let mut wanted = factor;
     let mut assignments = Vec::with_capacity(manual.len());
     for (index, replicas) in manual.iter().enumerate() {
-        if replicas.is_empty() {
-            return refuse("The manual partition assignment includes an empty replica list.".to_owned());
-        }
-        for (position, broker) in replicas.iter().enumerate() {
-            if replicas.iter().skip(position + 1).any(|other| other == broker) {
-                return refuse(format!("The manual partition assignment includes the broker {broker} more than once."));
-            }
-            if image.broker(*broker).is_none() {
-                return refuse(format!(
-                    "The manual partition assignment includes broker {broker}, but no such broker is registered."
-                ));
-            }
-        }
+        check_assignment(image, replicas)?;
         if *wanted.get_or_insert(replicas.len()) != replicas.len() {
             return refuse(format!(
                 "The manual partition assignment {index} includes a different number of replicas than the others."
@@ -74,6 +62,32 @@ pub(super) fn check_manual(
         assignments.push(assignment(replicas.clone()));
     }
     Ok(assignments)
+}
+
+/// Whether a partition could be on these brokers.
+///
+/// # Errors
+/// INVALID_REPLICA_ASSIGNMENT if there are none of them, or one is named twice or does not exist.
+pub fn check_assignment(image: &Image, replicas: &[BrokerId]) -> Result<(), Refusal> {
+    let refuse = |message: String| Err(Refusal::new(ResponseError::InvalidReplicaAssignment, message));
+    if replicas.is_empty() {
+        return refuse("The manual partition assignment includes an empty replica list.".to_owned());
+    }
+    let mut sorted = replicas.to_vec();
+    sorted.sort_unstable();
+    let mut previous = None;
+    for broker in sorted {
+        if image.broker(broker).is_none() {
+            return refuse(format!(
+                "The manual partition assignment includes broker {broker}, but no such broker is registered."
+            ));
+        }
+        if previous == Some(broker) {
+            return refuse(format!("The manual partition assignment includes the broker {broker} more than once."));
+        }
+        previous = Some(broker);
+    }
+    Ok(())
 }
 
 /// A new partition: all its replicas are in sync, since there is nothing yet.

@@ -45,6 +45,8 @@ pub struct ConsumerHeartbeat {
     pub session_timeout: Duration,
     /// How often they are asked to send a heartbeat.
     pub heartbeat_interval: Duration,
+    /// How long an assignment holds before another one is computed.
+    pub assignment_interval: Duration,
 }
 
 /// The answer to a [`ConsumerHeartbeat`].

@@ -11,7 +11,7 @@ use super::request::{
     Leaver, ListedGroup, MemberRequest, Request, SyncRequest, Synced,
 };
 use super::runtime::{Requests, Runtime};
-use super::topics::GroupTopics;
+use super::topics::{GroupTopics, TopicsImage};
 use esker_storage::env::Env;
 use futures_util::future::join_all;
 use kafka_protocol::error::ResponseError;
@@ -86,6 +86,11 @@ impl GroupCoordinator {
         partition_of(group, self.topics.offsets_partitions()?)
     }
 
+    /// The cluster's topics, as groups see them now.
+    pub fn topics(&self) -> Arc<dyn TopicsImage> {
+        self.topics.image()
+    }
+
     /// A random id, for [`JoinRequest::fresh`].
     pub fn fresh_id(&self) -> Uuid {
         self.env.random.uuid()
@@ -153,41 +158,20 @@ impl GroupCoordinator {
     pub async fn commit(&self, mut request: CommitRequest) -> Result<CommitResults, ResponseError> {
         let asked = std::mem::take(&mut request.topics);
         // What is not committed has its error already.
-        let mut results = Vec::with_capacity(asked.len());
-        let image = self.topics.image();
-        for (topic, partitions) in asked {
-            let count = image.by_name(&topic).map_or(0, |topic| topic.partitions);
-            let exists = |partition: &CommitPartition| (0..count).contains(&partition.partition);
-            let refused = |partition: &CommitPartition| {
-                let error = (!exists(partition)).then_some(ResponseError::UnknownTopicOrPartition);
-                (partition.partition, error)
-            };
-            results.push((topic.clone(), partitions.iter().map(refused).collect::<Vec<_>>()));
-            let known: Vec<_> = partitions.into_iter().filter(exists).collect();
-            if !known.is_empty() {
-                request.topics.push((topic, known));
-            }
-        }
+        let (known, mut results) = self.sort_out(asked, |partition: &CommitPartition| partition.partition);
+        request.topics = known;
         // With nothing to commit the group is still asked, unless there was something and none of it exists.
         if !request.topics.is_empty() || results.is_empty() {
-            let committed = match self.ask(&request.group.clone(), Request::Commit(request)).await {
-                Answer::Commit(result) => result?,
+            match self.ask(&request.group.clone(), Request::Commit(request)).await {
+                Answer::Commit(committed) => fill_in(&mut results, committed?),
                 _ => return Err(ResponseError::UnknownServerError),
-            };
-            let mut committed = committed.into_iter().flat_map(|(_, partitions)| partitions);
-            let open = results.iter_mut().flat_map(|(_, partitions)| partitions).filter(|(_, error)| error.is_none());
-            for (partition, error) in open {
-                *error = match committed.next() {
-                    Some((answered, error)) if answered == *partition => error,
-                    _ => Some(ResponseError::UnknownServerError),
-                };
             }
         }
         Ok(results)
     }
 
-    /// OffsetDelete: each partition with its error, in the order of the request. Topics that do not exist are
-    /// UNKNOWN_TOPIC_OR_PARTITION.
+    /// OffsetDelete: each partition with its error, in the order of the request. Topics that do not exist and
+    /// partitions that do not exist are UNKNOWN_TOPIC_OR_PARTITION.
     ///
     /// # Errors
     /// GROUP_ID_NOT_FOUND, NON_EMPTY_GROUP; others as Kafka, for the whole request.
@@ -196,28 +180,34 @@ impl GroupCoordinator {
         group: String,
         topics: Vec<(String, Vec<i32>)>,
     ) -> Result<CommitResults, ResponseError> {
-        let (topics, unknown) = self.sort_out(topics, |partition| *partition);
+        check_id(&group)?;
+        let (topics, mut results) = self.sort_out(topics, |partition| *partition);
         match self.ask(&group.clone(), Request::DeleteOffsets { group, topics }).await {
-            Answer::Commit(result) => Ok(put_together(result?, unknown)),
-            _ => Err(ResponseError::UnknownServerError),
+            Answer::Commit(deleted) => fill_in(&mut results, deleted?),
+            _ => return Err(ResponseError::UnknownServerError),
         }
+        Ok(results)
     }
 
-    /// The topics that exist; and in the order of the request `None` for each of them, and the answer for the others.
-    fn sort_out<P>(&self, topics: ByTopic<P>, index: impl Fn(&P) -> i32) -> (ByTopic<P>, Vec<Option<CommitResults>>) {
+    /// The partitions that exist; and the answer for all in the order of the request, as far as it is known: those that do
+    /// not exist are UNKNOWN_TOPIC_OR_PARTITION.
+    fn sort_out<P>(&self, asked: ByTopic<P>, index: impl Fn(&P) -> i32) -> (ByTopic<P>, CommitResults) {
         let image = self.topics.image();
-        let mut known = Vec::new();
-        let mut answers = Vec::new();
-        for (topic, partitions) in topics {
-            if image.by_name(&topic).is_some() {
-                known.push((topic, partitions));
-                answers.push(None);
-            } else {
-                let unknown = |partition: &P| (index(partition), Some(ResponseError::UnknownTopicOrPartition));
-                answers.push(Some(vec![(topic, partitions.iter().map(unknown).collect())]));
+        let (mut known, mut results) = (Vec::new(), Vec::with_capacity(asked.len()));
+        for (topic, partitions) in asked {
+            let count = image.by_name(&topic).map_or(0, |topic| topic.partitions);
+            let exists = |partition: &P| (0..count).contains(&index(partition));
+            let refused = |partition: &P| {
+                let error = (!exists(partition)).then_some(ResponseError::UnknownTopicOrPartition);
+                (index(partition), error)
+            };
+            results.push((topic.clone(), partitions.iter().map(refused).collect::<Vec<_>>()));
+            let here: Vec<P> = partitions.into_iter().filter(exists).collect();
+            if !here.is_empty() {
+                known.push((topic, here));
             }
         }
-        (known, answers)
+        (known, results)
     }
 
     /// ConsumerGroupHeartbeat (KIP-848).
@@ -236,6 +226,7 @@ impl GroupCoordinator {
     /// # Errors
     /// GROUP_ID_NOT_FOUND if there is no such group or it is a classic one; others as Kafka.
     pub async fn describe_consumers(&self, group: String) -> Result<DescribedConsumerGroup, Refusal> {
+        check_id(&group).map_err(Refusal::from)?;
         match self.ask(&group.clone(), Request::DescribeConsumers { group }).await {
             Answer::Consumers(result) => result,
             _ => Err(ResponseError::UnknownServerError.into()),
@@ -343,10 +334,16 @@ impl std::fmt::Debug for GroupCoordinator {
     }
 }
 
-/// The answers for topics that were asked about, and those for topics that do not exist, in the order of the request.
-fn put_together(asked: CommitResults, answers: Vec<Option<CommitResults>>) -> CommitResults {
-    let mut asked = asked.into_iter();
-    answers.into_iter().flat_map(|unknown| unknown.unwrap_or_else(|| asked.next().into_iter().collect())).collect()
+/// Takes over what became of the partitions that have no error yet, in their order.
+fn fill_in(results: &mut CommitResults, became: CommitResults) {
+    let mut became = became.into_iter().flat_map(|(_, partitions)| partitions);
+    let open = results.iter_mut().flat_map(|(_, partitions)| partitions).filter(|(_, error)| error.is_none());
+    for (partition, error) in open {
+        *error = match became.next() {
+            Some((answered, error)) if answered == *partition => error,
+            _ => Some(ResponseError::UnknownServerError),
+        };
+    }
 }
 
 /// A group needs a name. Commits and fetches of old clients may have an empty one, and deletions and descriptions do

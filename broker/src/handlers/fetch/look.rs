@@ -157,7 +157,8 @@ impl Look {
         cold: &mut Vec<(usize, ColdRead)>,
         answer: &mut PartitionData,
     ) -> Result<(), ErrorCode> {
-        partition.check_epoch(wanted.current_leader_epoch)?;
+        // Anything below 0 is no epoch here; ListOffsets takes all but -1 for one. So does Kafka.
+        partition.check_epoch(wanted.current_leader_epoch.max(-1))?;
         // The marks first: what is read afterwards may be newer than they say, never older.
         answer.log_start_offset = partition.log_start().offset().to_wire();
         answer.high_watermark = partition.high_watermark().offset().to_wire();

@@ -7,6 +7,7 @@ use super::subscription::REFRESH_INTERVAL;
 use super::timers::Timer;
 use crate::coordinators::group::records::{ConsumerMemberValue, ConsumerRecord, MemberState, Partitions};
 use crate::coordinators::group::state::step::Step;
+use std::time::Duration;
 
 /// A draft with its member, ready to be accepted.
 pub(super) struct Advanced {
@@ -19,15 +20,18 @@ pub(super) struct Advanced {
     pub(super) is_bumped: bool,
     /// Every expression was matched against the topics as they are now.
     pub(super) is_resolved: bool,
+    /// Everybody's target was computed.
+    pub(super) is_targeted: bool,
 }
 
-/// Takes `about` for what member `id` says of itself, and `owned` for what it says that it holds.
+/// Another assignment is computed at most every `interval`. Takes `about` for what member `id` says of itself, and `owned` for what it says that it holds.
 pub(super) fn advance(
     mut draft: Draft<'_>,
     group: &ConsumerGroup,
     id: &str,
     about: ConsumerMemberValue,
     owned: Option<&Partitions>,
+    interval: Duration,
     step: &Step<'_>,
 ) -> Advanced {
     let before = draft.member(id).cloned().unwrap_or_default();
@@ -46,19 +50,25 @@ pub(super) fn advance(
             is_bumped = true;
         }
     }
-    if draft.epoch() > draft.target_epoch() {
+    // Members that come and go close together make one assignment, not one each.
+    let is_due = group.targeted.is_none_or(|last| step.now.monotonic >= last.plus(interval));
+    let is_targeted = draft.epoch() > draft.target_epoch() && is_due;
+    if is_targeted {
         draft.retarget(step);
     }
     draft.reconcile(id, resubscribed, owned);
     let member = draft.member(id).cloned().unwrap_or_default();
     let is_reassigned = before.current.assigned != member.current.assigned;
-    Advanced { records: draft.finish(), member, is_reassigned, is_bumped, is_resolved }
+    Advanced { records: draft.finish(), member, is_reassigned, is_bumped, is_resolved, is_targeted }
 }
 
 impl ConsumerGroup {
     /// After a draft was accepted: remembers what it looked at.
-    pub(super) fn has_looked(&mut self, is_resolved: bool, step: &Step<'_>) {
+    pub(super) fn has_looked(&mut self, is_resolved: bool, is_targeted: bool, step: &Step<'_>) {
         let version = step.topics.version();
+        if is_targeted {
+            self.targeted = Some(step.now.monotonic);
+        }
         self.compared = Some(version);
         if is_resolved {
             self.resolved = Some((version, step.now.monotonic));

@@ -83,10 +83,11 @@ impl ConsumerGroup {
             classic: Some(ClassicMemberValue { session_timeout_ms: session_ms, protocols: request.protocols.clone() }),
         };
         let owned = by_id(&subscription.owned, step.topics);
-        let advanced = advance(draft, self, &id, about, Some(&owned), step);
+        // Classic members are told of every change by a rebalance: what they join is assigned at once.
+        let advanced = advance(draft, self, &id, about, Some(&owned), Duration::ZERO, step);
         let records =
             self.accept(advanced.records, step.config).map_err(|_| refuse(ResponseError::UnknownServerError))?;
-        self.has_looked(advanced.is_resolved, step);
+        self.has_looked(advanced.is_resolved, advanced.is_targeted, step);
         let now = step.now.monotonic;
         self.timers.cancel(&id, Timer::Join);
         self.timers.cancel(&id, Timer::Rebalance);

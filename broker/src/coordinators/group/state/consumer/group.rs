@@ -82,6 +82,8 @@ pub(crate) struct ConsumerGroup {
     pub(super) timers: Timers,
     /// The version of the topics that the hash was last compared with.
     pub(super) compared: Option<u64>,
+    /// When the targets were last computed by this process.
+    pub(super) targeted: Option<Monotonic>,
     /// The version of the topics that the regular expressions were last matched against, and when.
     pub(super) resolved: Option<(u64, Monotonic)>,
     pub(crate) offsets: Offsets,
@@ -123,6 +125,7 @@ impl ConsumerGroup {
             owners: BTreeMap::new(),
             timers: Timers::default(),
             compared: None,
+            targeted: None,
             resolved: None,
             offsets: Offsets::default(),
             written: false,

@@ -22,10 +22,10 @@ pub(in crate::coordinators::group::state) fn validate(
 ) -> Result<(), Refusal> {
     let invalid = |message: &str| Err(Refusal::new(ResponseError::InvalidRequest, message));
     let is_empty = |text: &Option<String>| text.as_ref().is_some_and(String::is_empty);
-    if request.member.is_empty() && (request.brings_own_id || request.epoch != 0) {
+    if request.member.trim().is_empty() && (request.brings_own_id || request.epoch != 0) {
         return invalid("MemberId can't be empty.");
     }
-    if request.group.is_empty() {
+    if request.group.trim().is_empty() {
         return invalid("GroupId can't be empty.");
     }
     if is_empty(&request.instance) {
@@ -89,9 +89,10 @@ impl ConsumerGroup {
         self.find_or_join(&mut draft, &id, &request)?;
         let before = self.members.get(&id).cloned();
         let about = updated(draft.member(&id), &request);
-        let advanced = advance(draft, self, &id, about, request.owned.as_ref(), step);
+        let interval = request.assignment_interval;
+        let advanced = advance(draft, self, &id, about, request.owned.as_ref(), interval, step);
         let records = self.accept(advanced.records, step.config).map_err(|_| too_large())?;
-        self.has_looked(advanced.is_resolved, step);
+        self.has_looked(advanced.is_resolved, advanced.is_targeted, step);
         self.timers.set(&id, Timer::Session, step.now.monotonic.plus(request.session_timeout));
         self.timers.cancel(&id, Timer::Join);
         self.timers.cancel(&id, Timer::Sync);

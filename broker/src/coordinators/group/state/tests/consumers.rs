@@ -62,6 +62,27 @@ fn states_have_kafkas_names() {
 }
 
 #[test]
+fn members_that_come_close_together_make_one_assignment() {
+    let mut script = Script::new();
+    let close = |mut heart: Heart| {
+        heart.0.assignment_interval = Duration::from_secs(1);
+        heart
+    };
+    assert_eq!(script.beat(close(joins("a", &["t"]))).unwrap().epoch, 1);
+    script.pass(Duration::from_millis(400));
+    for late in ["b", "c"] {
+        let told = script.beat(close(joins(late, &["t"]))).unwrap();
+        assert_eq!((told.epoch, told.assignment), (1, Some(Partitions::new())), "the assignment of a moment ago holds");
+        assert_eq!(script.listed(), Some(("Assigning", GroupKind::Consumer)));
+    }
+    script.pass(Duration::from_millis(599));
+    assert_eq!(script.beat(close(heart("a", 1))).unwrap().assignment, None);
+    script.pass(Duration::from_millis(1));
+    assert_eq!(script.beat(close(heart("a", 1))).unwrap().assignment, Some(t(&[0, 1])), "for all three at once");
+    assert_eq!((script.consumers().epoch, script.consumers().target_epoch), (3, 3));
+}
+
+#[test]
 fn requests_are_checked() {
     let mut script = Script::new();
     let invalid = ResponseError::InvalidRequest;

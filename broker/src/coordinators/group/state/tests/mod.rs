@@ -261,6 +261,7 @@ pub(super) fn heart(member: &str, epoch: i32) -> Heart {
         client_host: "/10.0.0.1".to_owned(),
         session_timeout: CONSUMER_SESSION,
         heartbeat_interval: Duration::from_secs(5),
+        assignment_interval: Duration::ZERO,
     })
 }
 
