@@ -15,14 +15,9 @@ const ASSIGNORS = {
 }
 
 function messageOf (topic, record) {
-  const headers = new Map()
-  for (const [name, value] of record.headers) {
-    if (headers.has(name)) throw new Absent('a header name can be produced only once')
-    headers.set(name, decode(value))
-  }
-  // The client's maps compare buffers by identity, so the names may be buffers as it wants them.
-  const named = new Map([...headers].map(([name, value]) => [Buffer.from(name), value]))
-  return { topic, partition: record.partition ?? undefined, key: decode(record.key) ?? undefined, value: decode(record.value) ?? undefined, timestamp: BigInt(record.timestamp), headers: named }
+  // A map tells buffers apart by identity, so a name may come twice, in order.
+  const headers = new Map(record.headers.map(([name, value]) => [Buffer.from(name), decode(value)]))
+  return { topic, partition: record.partition ?? undefined, key: decode(record.key) ?? undefined, value: decode(record.value) ?? undefined, timestamp: BigInt(record.timestamp), headers }
 }
 
 function shown ({ partition, offset, timestamp, key, value, headerEntries }) {

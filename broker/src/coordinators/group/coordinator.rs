@@ -233,8 +233,8 @@ impl GroupCoordinator {
         }
     }
 
-    /// OffsetFetch of one group: what was asked for in its order, or with `None` everything; by `member` at its epoch or
-    /// generation, if it says so.
+    /// OffsetFetch of one group: what was asked for in its order, or with `None` everything; by `member` at its epoch, if it
+    /// says so, which a classic group does not look at.
     ///
     /// # Errors
     /// Kafka's, for the whole group. A group or partition without offsets is no error.
