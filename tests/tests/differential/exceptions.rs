@@ -33,7 +33,7 @@ enum Values {
 impl Values {
     fn are(self, kafka: Option<&Json>, esker: Option<&Json>) -> bool {
         let is_sentence = |json: Option<&Json>| json.is_some_and(|json| json.is_null() || json.is_string());
-        let is = |json: Option<&Json>, wanted: &str| json.is_some_and(|json| json.to_string() == wanted);
+        let is = |json: Option<&Json>, wanted: &str| json.map(Json::to_string).as_deref() == Some(wanted);
         match self {
             Values::Any => true,
             Values::Sentences => is_sentence(kafka) && is_sentence(esker),
