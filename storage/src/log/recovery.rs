@@ -320,7 +320,7 @@ impl Recovery<'_> {
             return Ok(None);
         }
         let writer = resume(scanned.end, indexes)?;
-        if scanned.end != from || scanned.stop != Stop::EndOfFile {
+        if scanned.end != from || scanned.stop != Stop::EndOfFile || from == start_of(file.name) {
             let open = writer.segment().open().map_err(|error| segment_error(self.id, file.name, error))?;
             open.file().sync_data().map_err(|error| self.sync_failed(&error))?;
         }

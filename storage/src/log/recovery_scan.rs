@@ -292,9 +292,11 @@ impl Recovery<'_> {
     }
 
     /// Writes what is not known to be synced again, as it is read. After a failed sync Linux takes the pages for clean, so a
-    /// process that reads them after a restart and syncs the file would be told that all is well, and write nothing.
+    /// process that reads them after a restart and syncs the file would be told that all is well, and write nothing. The
+    /// header of a file that has no batch yet is a part of it: without it the file would be none, and its record a lie.
     fn write_again(&self, data: &dyn File, name: SegmentName, from: Boundary, end: u64) -> Result<(), LogError> {
-        if end == from.position.get() || self.was_synced(name, end) {
+        let nothing = end == from.position.get() && from != start_of(name);
+        if nothing || self.was_synced(name, end) {
             return Ok(());
         }
         let synced = self.mark.filter(|mark| mark.serial == name.serial).map_or(0, |mark| mark.position.get());

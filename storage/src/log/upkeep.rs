@@ -61,9 +61,13 @@ impl Log {
             return Ok(());
         }
         let writer = self.create_writer(SegmentName::appended(end, next_serial(appender)?), now)?;
+        let new = writer.segment();
+        // Its header is not synced, and the round that syncs its name says that it is as long as its header.
+        let file = new.open().map_err(|error| segment_error(self.id, new.name(), error))?;
         let producers = appender.remember_snapshot(end);
         let sealed = std::mem::replace(&mut appender.writer, writer).seal();
         appender.unfinished.push((Arc::clone(&sealed), Some(producers)));
+        appender.note_unsynced(file);
         appender.note_new_name(&self.path);
         appender.first_append = None;
         appender.jitter_ms = self.jitter(&self.config());

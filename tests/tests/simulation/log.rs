@@ -8,7 +8,10 @@ use esker_storage::log::{
     AppendError, Durability, Log, LogConfig, LogDir, LogDirConfig, LogError, LogObserver, OpenFrom,
 };
 use esker_storage::offset::{LeaderEpoch, LogEnd, LogStart, Offset, PartitionId};
-use esker_tests::sim::{Chance, Crash, CrashOdds, DiskFaults, FailureKind, NodeEnv, World, check, first_failure};
+use esker_tests::sim::{
+    Chance, Crash, CrashOdds, DiskCall, DiskFault, DiskFaults, DiskPlan, FailureKind, NodeEnv, World, check,
+    first_failure,
+};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -343,4 +346,52 @@ fn append_one(log: &Log, node: &NodeEnv) {
 #[test]
 fn a_file_that_was_found_after_a_kill_survives_a_power_cut() {
     check(0..60, found_and_lost);
+}
+
+/// A file is begun, and its first sync fails: its header is in the page cache, and not on the disk. The next life finds it
+/// there, and appends nothing; then the power goes.
+async fn begun_and_not_synced(world: World) {
+    world.announce(&["the log directory is fenced", "log maintenance was put off"]);
+    let ends = Arc::new(Mutex::new(Vec::new()));
+    let node = {
+        let (ends, world) = (Arc::clone(&ends), world.clone());
+        world.clone().add_node("log", move |node| {
+            let (ends, world) = (Arc::clone(&ends), world.clone());
+            Box::pin(async move {
+                let env = &node.env;
+                let config = LogDirConfig {
+                    cluster: Uuid::from_u128(1),
+                    broker: 1,
+                    durability: Durability::Fsync,
+                    open_files: 3,
+                };
+                let dir = LogDir::open(env, Path::new("/data"), config).unwrap();
+                let (log, _) = Log::open(&dir, id(0), LogConfig::default(), OpenFrom::default()).unwrap();
+                ends.lock().push(log.durable_end());
+                if node.life == 1 {
+                    append_one(&log, &node);
+                    while log.durable_end() < log.log_end().offset() {
+                        env.sleep(Duration::from_millis(1)).await;
+                    }
+                    let (path, fault) = ("-00000002.log".to_owned(), DiskFault::Io);
+                    world.disk(node.node).plan(DiskPlan { call: DiskCall::Sync, path, after: 0, fault });
+                    log.roll(env.wall()).unwrap();
+                }
+                // Time for a round of syncs, and for the record of what is synced.
+                env.sleep(Duration::from_millis(500)).await;
+                assert_eq!(world.disk(node.node).planned(), 0, "the new file is synced");
+                world.crash(node.node, if node.life == 2 { Crash::PowerCut } else { Crash::Kill });
+            })
+        })
+    };
+    for _ in 0..3 {
+        world.start(node);
+        world.ended(node).await;
+    }
+    assert_eq!(*ends.lock(), [Offset::ZERO, Offset::new(1), Offset::new(1)]);
+}
+
+#[test]
+fn a_file_whose_first_sync_failed_survives_a_power_cut() {
+    check(0..60, begun_and_not_synced);
 }

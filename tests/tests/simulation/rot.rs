@@ -15,7 +15,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// What a broker says of rot.
-pub(crate) const NAMED: [&str; 7] = [
+pub(crate) const NAMED: [&str; 8] = [
+    "what is beside a segment's batches was rotten",
     "is rotten",
     "records are damaged",
     "the partition is offline",
