@@ -107,6 +107,29 @@ fn requests() -> Vec<RequestKind> {
             ]))
             .into(),
         ConsumerGroupDescribeRequest::default().with_group_ids(two()).into(),
+        CreateAclsRequest::default().with_creations(two()).into(),
+        DeleteAclsRequest::default().with_filters(two()).into(),
+        ElectLeadersRequest::default()
+            .with_topic_partitions(Some(vec![
+                elect_leaders_request::TopicPartitions::default().with_partitions(vec![1, 2]),
+            ]))
+            .into(),
+        AlterPartitionReassignmentsRequest::default()
+            .with_topics(vec![
+                alter_partition_reassignments_request::ReassignableTopic::default().with_partitions(two()),
+            ])
+            .into(),
+        DescribeClientQuotasRequest::default().with_components(two()).into(),
+        DescribeUserScramCredentialsRequest::default().with_users(Some(two())).into(),
+        DescribeQuorumRequest::default()
+            .with_topics(vec![describe_quorum_request::TopicData::default().with_partitions(two())])
+            .into(),
+        UpdateFeaturesRequest::default().with_feature_updates(two()).into(),
+        DescribeProducersRequest::default()
+            .with_topics(vec![describe_producers_request::TopicRequest::default().with_partition_indexes(vec![1, 2])])
+            .into(),
+        ListTransactionsRequest::default().with_state_filters(two()).into(),
+        ListConfigResourcesRequest::default().with_resource_types(vec![1, 2]).into(),
     ]
 }
 
