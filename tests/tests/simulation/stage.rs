@@ -48,7 +48,8 @@ const STORE_TROUBLE: [&str; 9] = [
 ];
 
 /// What it says of a disk that has one.
-const DISK_TROUBLE: [&str; 17] = [
+const DISK_TROUBLE: [&str; 18] = [
+    "the partition waits for room on the disk",
     "no room to record the log start",
     "the disk is nearly full",
     "could not look how much room",
