@@ -142,7 +142,8 @@ pub enum Event {
         partition: PartitionNo,
         /// The offset.
         offset: u64,
-        /// The member that did, where the group has members. Members commit for what they hold or held at that epoch.
+        /// The member that did, where the group has members. Members commit for what they hold, or held at an epoch that is
+        /// over.
         term: Option<Term>,
         /// When.
         span: Span,

@@ -211,8 +211,12 @@ impl Crew {
                 self.deeds.lock().commits += 1;
             }
         }
-        let lost: Vec<(i32, i32)> =
-            member.lost.iter().filter(|(partition, _)| !member.held.contains_key(partition)).copied().collect();
+        // A member that must give up still more stays at its epoch, at which it commits whatever it likes: Kafka looks at
+        // the epoch alone. What it lost at an epoch that is over is not its own any more.
+        let is_over = |(partition, epoch): &&(i32, i32)| {
+            *epoch != member.membership.generation && !member.held.contains_key(partition)
+        };
+        let lost: Vec<(i32, i32)> = member.lost.iter().filter(is_over).copied().collect();
         if !lost.is_empty() && self.stage.world.draw(|rng| rng.happens(Chance::percent(40))) {
             let (partition, epoch) = lost[self.stage.world.draw(|rng| rng.index(lost.len()))];
             let outcome = self.commit(client, member, partition, epoch).await;

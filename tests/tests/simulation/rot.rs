@@ -15,8 +15,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// What a broker says of rot.
-pub(crate) const NAMED: [&str; 8] = [
-    "what is beside a segment's batches was rotten",
+pub(crate) const NAMED: [&str; 9] = [
+    "was rotten; ",
+    "is damaged; it is written again",
     "is rotten",
     "records are damaged",
     "the partition is offline",

@@ -25,8 +25,8 @@ const CORRUPT_MESSAGE: CallError = CallError::Kafka(2);
 const SEEDS: u64 = 40;
 /// How often segments are scrubbed.
 const EVERY: &str = "log.scrub.interval.ms=2000";
-/// How long rot lasts that is not found, at most: a scrub may have just gone by, and a restart begins anew.
-const FOUND_WITHIN: Duration = Duration::from_secs(30);
+/// How long rot lasts that is not found, at most: a broker that has just started may look for its partitions a minute later.
+const FOUND_WITHIN: Duration = Duration::from_secs(75);
 
 /// A sealed segment on the disk.
 struct Victim {

@@ -48,7 +48,8 @@ const STORE_TROUBLE: [&str; 9] = [
 ];
 
 /// What it says of a disk that has one.
-const DISK_TROUBLE: [&str; 17] = [
+const DISK_TROUBLE: [&str; 22] = [
+    "the partition waits for room on the disk",
     "no room to record the log start",
     "the disk is nearly full",
     "could not look how much room",
@@ -67,6 +68,10 @@ const DISK_TROUBLE: [&str; 17] = [
     // A sector that cannot be read is as lost as one that reads differently.
     "a segment is rotten",
     "records are damaged",
+    "was rotten; ",
+    "is damaged; it is written again",
+    "a restart will have to find the rot again",
+    "going without the checkpoint",
 ];
 
 /// What goes wrong around a broker.
