@@ -19,6 +19,10 @@
 //! | `--set log.durability=os` | 10 | 272-312 | 0.71x [0.28-0.71] | 0.68x [0.63-0.68] |
 //! | `fsync` | 10 | 186-259 | 1.20x [0.56-1.20] | 1.19x [0.45-1.19] |
 //!
+//! The same machine with nothing beside it, `esker-bench isolation` (fsync, 5 rounds), 2026-11-26: one 1.23x [0.72-1.89] and
+//! 1.20x [0.67-1.79], which is not met; ten 0.96x [0.43-1.49] and 0.87x [0.42-1.53]. A phase of 2.5 s has 25 records beyond
+//! its p99; those without any replay had between 0.8 and 3.8 ms.
+//!
 //! What it cannot show: with `log.durability=fsync` an acknowledgement waits for the kernel's threads behind the disk as
 //! well (jbd2, kblockd). They know nothing of a broker's priorities, and where every core is busy without a gap they
 //! wait for a slice of whoever is on theirs.
