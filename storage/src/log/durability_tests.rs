@@ -446,6 +446,20 @@ fn duplicates_get_the_original_answer() {
     assert!(log.append(batch(1), epoch, NOW).is_ok(), "nothing was appended in epoch 1");
 }
 
+/// Found by the simulation, seed 6529: what a scrub takes for rot is refused from then on, also after restarts.
+#[test]
+fn a_read_error_that_passes_is_not_rot() {
+    let (_root, faults, dir) = faulty(Durability::Fsync);
+    let log = open(&dir, LogConfig { segment_bytes: 300, ..LogConfig::default() });
+    append_all(&log, &[4, 4, 4, 4]);
+    wait_synced(&log);
+    let sealed = log.segments()[1].name;
+    *faults.passing_read.lock() = Some(ErrorKind::Other);
+    let scrubbed = log.scrub_step(sealed, None, 1000).unwrap();
+    assert!(faults.passing_read.lock().is_none(), "the scrub met it");
+    assert!(matches!(scrubbed, Scrubbed::Whole), "{scrubbed:?}");
+}
+
 #[test]
 fn a_read_that_fails_concerns_one_partition() {
     let (_root, faults, dir) = faulty(Durability::Fsync);

@@ -11,6 +11,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 #[derive(Default)]
 pub(crate) struct Faults {
     pub(crate) read: Mutex<Option<io::ErrorKind>>,
+    /// The next read fails, once.
+    pub(crate) passing_read: Mutex<Option<io::ErrorKind>>,
     pub(crate) write: Mutex<Option<io::ErrorKind>>,
     pub(crate) sync: Mutex<Option<io::ErrorKind>>,
     pub(crate) syncs: AtomicU64,
@@ -113,6 +115,9 @@ impl File for FaultyFile {
     }
     fn read_exact_at(&self, buffer: &mut [u8], position: u64) -> io::Result<()> {
         Faults::fail(&self.1.read)?;
+        if let Some(kind) = self.1.passing_read.lock().take() {
+            return Err(kind.into());
+        }
         self.0.read_exact_at(buffer, position)
     }
     fn write_all_at(&self, buffers: &[IoSlice<'_>], position: u64) -> io::Result<()> {

@@ -84,9 +84,11 @@ impl Log {
         let pause = segment.boundary_at_position(pause, end).unwrap_or(end);
         let limit = if pause.position > at.position { pause.offset.min(goal) } else { goal };
         let file = file.file();
-        let scanned = match scan(file.as_ref(), at, Spacing::of(name), Some(limit), (None, None), |_, _, _| {}) {
+        let look = || scan(file.as_ref(), at, Spacing::of(name), Some(limit), (None, None), |_, _, _| {});
+        // A sector that cannot be read is as lost as one that reads differently; an error that has passed at the second
+        // look was not the sector's.
+        let scanned = match look().or_else(|_| look()) {
             Ok(scanned) => scanned,
-            // A sector that cannot be read is as lost as one that reads differently.
             Err(_) => return rotten(at, "it cannot be read"),
         };
         if is_sealed {
