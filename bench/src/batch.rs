@@ -241,10 +241,15 @@ impl Builder {
         header.put_i16(epoch);
         header.put_i32(sequence);
         header.put_i32(self.count);
-        let crc = crc_fast::crc32_iscsi(&out[CHECKED..]);
-        out[17..21].copy_from_slice(&crc.to_be_bytes());
+        seal(&mut out);
         Ok(Bytes::from(out))
     }
+}
+
+/// Gives a batch, of at least a header, the checksum that its bytes have.
+pub fn seal(batch: &mut [u8]) {
+    let crc = crc_fast::crc32_iscsi(&batch[CHECKED..]);
+    batch[17..CHECKED].copy_from_slice(&crc.to_be_bytes());
 }
 
 impl View<'_> {

@@ -1,7 +1,7 @@
 //! The shapes of the responses to tools that look at a cluster, or change it as a whole: see `response_shapes`, which has
 //! the others and names all of them.
 
-use super::shape::{Shape, boolean, int8, int16, int32, int64, list, list_of_int32, list_of_text, text, uuid};
+use super::shape::{Field, Shape, boolean, int8, int16, int32, int64, list, list_of_int32, list_of_text, text, uuid};
 
 pub(crate) static DESCRIBE_ACLS: Shape = Shape(&[
     int32("throttle_time_ms"),
@@ -122,6 +122,15 @@ pub(crate) static DESCRIBE_USER_SCRAM_CREDENTIALS: Shape = Shape(&[
     ),
 ]);
 
+/// What DescribeQuorum says of a voter, and of an observer.
+const REPLICA_STATES: &[Field] = &[
+    int32("replica_id"),
+    uuid("replica_directory_id").since(2),
+    int64("log_end_offset"),
+    int64("last_fetch_timestamp").since(1),
+    int64("last_caught_up_timestamp").since(1),
+];
+
 pub(crate) static DESCRIBE_QUORUM: Shape = Shape(&[
     int16("error_code"),
     text("error_message").nullable().since(2),
@@ -138,26 +147,8 @@ pub(crate) static DESCRIBE_QUORUM: Shape = Shape(&[
                     int32("leader_id"),
                     int32("leader_epoch"),
                     int64("high_watermark"),
-                    list(
-                        "current_voters",
-                        &[
-                            int32("replica_id"),
-                            uuid("replica_directory_id").since(2),
-                            int64("log_end_offset"),
-                            int64("last_fetch_timestamp").since(1),
-                            int64("last_caught_up_timestamp").since(1),
-                        ],
-                    ),
-                    list(
-                        "observers",
-                        &[
-                            int32("replica_id"),
-                            uuid("replica_directory_id").since(2),
-                            int64("log_end_offset"),
-                            int64("last_fetch_timestamp").since(1),
-                            int64("last_caught_up_timestamp").since(1),
-                        ],
-                    ),
+                    list("current_voters", REPLICA_STATES),
+                    list("observers", REPLICA_STATES),
                 ],
             ),
         ],

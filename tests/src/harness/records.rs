@@ -6,14 +6,22 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use bytes::Bytes;
-use esker_bench::batch::Record;
+use bytes::{Bytes, BytesMut};
+use esker_bench::batch::{Record, seal};
 
 /// The timestamp of the first record of a sample.
 pub const FIRST_TIMESTAMP: i64 = 1_700_000_000_000;
 
 /// How large the one large value is.
 pub const LARGE: usize = 1_000_000;
+
+/// `batch` after `change`, with a checksum that fits again.
+pub fn changed(batch: &Bytes, change: impl FnOnce(&mut [u8])) -> Bytes {
+    let mut bytes = BytesMut::from(&batch[..]);
+    change(&mut bytes);
+    seal(&mut bytes);
+    bytes.freeze()
+}
 
 /// What a client's own interface can express.
 #[derive(Clone, Copy, Debug)]

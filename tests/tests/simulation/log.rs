@@ -12,6 +12,7 @@ use esker_tests::sim::{
     Chance, Crash, CrashOdds, DiskCall, DiskFault, DiskFaults, DiskPlan, FailureKind, NodeEnv, World, check,
     first_failure,
 };
+use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -20,6 +21,8 @@ use std::time::Duration;
 use uuid::Uuid;
 
 const PARTITIONS: u32 = 3;
+const DIRECTORY: LogDirConfig =
+    LogDirConfig { cluster: Uuid::from_u128(1), broker: 1, durability: Durability::Fsync, open_files: 3 };
 
 /// What the world knows of a partition.
 #[derive(Default)]
@@ -116,8 +119,7 @@ fn verify(log: &Log, known: &mut Known, node: &NodeEnv, faults: bool) {
 
 async fn serve(node: NodeEnv, all: Arc<Vec<Arc<Mutex<Known>>>>, appends: u64, epochs: Arc<Mutex<u32>>, faults: bool) {
     let env = node.env.clone();
-    let config = LogDirConfig { cluster: Uuid::from_u128(1), broker: 1, durability: Durability::Fsync, open_files: 3 };
-    let dir = match LogDir::open(&env, Path::new("/data"), config) {
+    let dir = match LogDir::open(&env, Path::new("/data"), DIRECTORY) {
         Ok(dir) => dir,
         Err(_) if !node.is_alive() || faults => return std::future::pending().await,
         Err(error) => panic!("{error}"),
@@ -296,35 +298,21 @@ fn mutation_log_start_not_saved_is_caught() {
     assert!(failure.is_some_and(|failure| matches!(failure.kind, FailureKind::Panicked { .. })));
 }
 
-/// A process is killed after it began a file and before that file's name was synced; the next one finds it, counts what
-/// it holds as synced, and the power goes before it has done anything else.
-async fn found_and_lost(world: World) {
+/// Three lives of one log, and where each found its durable end. What a life does is `live`; the second ends by a power
+/// cut, the others by a kill.
+async fn three_lives(world: &World, live: fn(World, NodeEnv, Arc<Log>) -> BoxFuture<'static, ()>) -> Vec<Offset> {
     let ends = Arc::new(Mutex::new(Vec::new()));
     let node = {
         let (ends, world) = (Arc::clone(&ends), world.clone());
         world.clone().add_node("log", move |node| {
             let (ends, world) = (Arc::clone(&ends), world.clone());
             Box::pin(async move {
-                let env = &node.env;
-                let config = LogDirConfig {
-                    cluster: Uuid::from_u128(1),
-                    broker: 1,
-                    durability: Durability::Fsync,
-                    open_files: 3,
-                };
-                let dir = LogDir::open(env, Path::new("/data"), config).unwrap();
+                let dir = LogDir::open(&node.env, Path::new("/data"), DIRECTORY).unwrap();
                 let (log, _) = Log::open(&dir, id(0), LogConfig::default(), OpenFrom::default()).unwrap();
                 ends.lock().push(log.durable_end());
-                if node.life == 1 {
-                    append_one(&log, &node);
-                    while log.durable_end() < log.log_end().offset() {
-                        env.sleep(Duration::from_millis(1)).await;
-                    }
-                    log.roll(env.wall()).unwrap();
-                    append_one(&log, &node);
-                }
-                // At once: no round of syncs comes in between.
-                world.crash(node.node, if node.life == 2 { Crash::PowerCut } else { Crash::Kill });
+                let (of, life) = (node.node, node.life);
+                live(world.clone(), node, log).await;
+                world.crash(of, if life == 2 { Crash::PowerCut } else { Crash::Kill });
             })
         })
     };
@@ -332,9 +320,33 @@ async fn found_and_lost(world: World) {
         world.start(node);
         world.ended(node).await;
     }
-    let ends = ends.lock();
+    std::mem::take(&mut *ends.lock())
+}
+
+/// A process is killed after it began a file and before that file's name was synced; the next one finds it, counts what
+/// it holds as synced, and the power goes before it has done anything else.
+async fn found_and_lost(world: World) {
+    let ends = three_lives(&world, |_, node, log| {
+        Box::pin(async move {
+            if node.life == 1 {
+                append_synced(&log, &node).await;
+                log.roll(node.env.wall()).unwrap();
+                append_one(&log, &node);
+            }
+            // At once: no round of syncs comes in between.
+        })
+    })
+    .await;
     assert_eq!(ends[1], Offset::new(2), "the second life finds both batches");
     assert_eq!(ends[2], ends[1], "what was found, and counted as synced, is gone");
+}
+
+/// Appends, and waits until that is durable.
+async fn append_synced(log: &Log, node: &NodeEnv) {
+    append_one(log, node);
+    while log.durable_end() < log.log_end().offset() {
+        node.env.sleep(Duration::from_millis(1)).await;
+    }
 }
 
 fn append_one(log: &Log, node: &NodeEnv) {
@@ -352,43 +364,21 @@ fn a_file_that_was_found_after_a_kill_survives_a_power_cut() {
 /// there, and appends nothing; then the power goes.
 async fn begun_and_not_synced(world: World) {
     world.announce(&["the log directory is fenced", "log maintenance was put off"]);
-    let ends = Arc::new(Mutex::new(Vec::new()));
-    let node = {
-        let (ends, world) = (Arc::clone(&ends), world.clone());
-        world.clone().add_node("log", move |node| {
-            let (ends, world) = (Arc::clone(&ends), world.clone());
-            Box::pin(async move {
-                let env = &node.env;
-                let config = LogDirConfig {
-                    cluster: Uuid::from_u128(1),
-                    broker: 1,
-                    durability: Durability::Fsync,
-                    open_files: 3,
-                };
-                let dir = LogDir::open(env, Path::new("/data"), config).unwrap();
-                let (log, _) = Log::open(&dir, id(0), LogConfig::default(), OpenFrom::default()).unwrap();
-                ends.lock().push(log.durable_end());
-                if node.life == 1 {
-                    append_one(&log, &node);
-                    while log.durable_end() < log.log_end().offset() {
-                        env.sleep(Duration::from_millis(1)).await;
-                    }
-                    let (path, fault) = ("-00000002.log".to_owned(), DiskFault::Io);
-                    world.disk(node.node).plan(DiskPlan { call: DiskCall::Sync, path, after: 0, fault });
-                    log.roll(env.wall()).unwrap();
-                }
-                // Time for a round of syncs, and for the record of what is synced.
-                env.sleep(Duration::from_millis(500)).await;
-                assert_eq!(world.disk(node.node).planned(), 0, "the new file is synced");
-                world.crash(node.node, if node.life == 2 { Crash::PowerCut } else { Crash::Kill });
-            })
+    let ends = three_lives(&world, |world, node, log| {
+        Box::pin(async move {
+            if node.life == 1 {
+                append_synced(&log, &node).await;
+                let (path, fault) = ("-00000002.log".to_owned(), DiskFault::Io);
+                world.disk(node.node).plan(DiskPlan { call: DiskCall::Sync, path, after: 0, fault });
+                log.roll(node.env.wall()).unwrap();
+            }
+            // Time for a round of syncs, and for the record of what is synced.
+            node.env.sleep(Duration::from_millis(500)).await;
+            assert_eq!(world.disk(node.node).planned(), 0, "the new file is synced");
         })
-    };
-    for _ in 0..3 {
-        world.start(node);
-        world.ended(node).await;
-    }
-    assert_eq!(*ends.lock(), [Offset::ZERO, Offset::new(1), Offset::new(1)]);
+    })
+    .await;
+    assert_eq!(ends, [Offset::ZERO, Offset::new(1), Offset::new(1)]);
 }
 
 #[test]

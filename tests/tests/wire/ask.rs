@@ -4,6 +4,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use esker_bench::batch::{Builder, Codec, Record, read_all};
 use esker_bench::client::{Client, Connection};
 use esker_tests::harness::records::FIRST_TIMESTAMP;
+pub(crate) use esker_tests::harness::records::changed;
 use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
 use kafka_protocol::messages::fetch_response::PartitionData;
 use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
@@ -50,26 +51,6 @@ pub(crate) fn record(value: &str) -> Bytes {
         .record(&Record { timestamp: FIRST_TIMESTAMP, value, ..Record::default() })
         .build()
         .unwrap()
-}
-
-/// `batch` after `change`, with a checksum that fits again.
-pub(crate) fn changed(batch: &Bytes, change: impl FnOnce(&mut [u8])) -> Bytes {
-    let mut bytes = BytesMut::from(&batch[..]);
-    change(&mut bytes);
-    let crc = crc32c(&bytes[21..]);
-    bytes[17..21].copy_from_slice(&crc.to_be_bytes());
-    bytes.freeze()
-}
-
-fn crc32c(bytes: &[u8]) -> u32 {
-    let mut crc = u32::MAX;
-    for byte in bytes {
-        crc ^= u32::from(*byte);
-        for _ in 0..8 {
-            crc = (crc >> 1) ^ (0x82f6_3b78 & (0u32.wrapping_sub(crc & 1)));
-        }
-    }
-    !crc
 }
 
 /// A topic of `partitions` on a connection of its own to its leader, and its id.

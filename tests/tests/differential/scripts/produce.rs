@@ -1,9 +1,9 @@
 //! Records in: what is taken, and every way to be refused.
 
 use crate::session::{Session, hex};
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use esker_bench::batch::{Builder, Codec};
-use esker_tests::harness::records::FIRST_TIMESTAMP;
+use esker_tests::harness::records::{FIRST_TIMESTAMP, changed};
 use serde_json::{Value as Json, json};
 
 const UNKNOWN: &str = "id:6ba7b810-9dad-11d1-80b4-00c04fd430c8";
@@ -15,26 +15,6 @@ pub(crate) fn batch(count: usize, codec: Codec) -> Bytes {
         builder.push(FIRST_TIMESTAMP + i as i64, Some(b"key"), Some(b"value"), &[]);
     }
     builder.build().unwrap()
-}
-
-/// `batch` after `change`, with a checksum that fits.
-fn changed(batch: &Bytes, change: impl FnOnce(&mut [u8])) -> Bytes {
-    let mut bytes = BytesMut::from(&batch[..]);
-    change(&mut bytes);
-    let crc = crc32c(&bytes[21..]);
-    bytes[17..21].copy_from_slice(&crc.to_be_bytes());
-    bytes.freeze()
-}
-
-fn crc32c(bytes: &[u8]) -> u32 {
-    let mut crc = u32::MAX;
-    for byte in bytes {
-        crc ^= u32::from(*byte);
-        for _ in 0..8 {
-            crc = (crc >> 1) ^ (0x82f6_3b78 & (0u32.wrapping_sub(crc & 1)));
-        }
-    }
-    !crc
 }
 
 /// A request for one partition, by name and by id.
