@@ -4,7 +4,8 @@
 //! A partition is **due** `log.scrub.interval.ms` after its last whole scrub began, by the wall clock; those that waited
 //! longest come first, one segment after the other, at `log.scrub.bytes.per.second`. How far each came is kept beside its
 //! log, so that a restart goes on where the process before ended, and rereads neither what it had done nor waits as long
-//! again. What becomes of rot is said in `partition_log::scrub`.
+//! again. A segment in which an earlier process found rot is looked at as soon as its partition is led: what was an error
+//! of the disk that has passed is forgotten. What becomes of rot is said in `partition_log::scrub`.
 
 use super::hosted::Hosted;
 use super::leader::Partition;
@@ -14,6 +15,7 @@ use esker_storage::env::{Env, Pool, Timestamp};
 use esker_storage::log::ScrubProgress;
 use esker_storage::offset::Offset;
 use esker_storage::partition_log::Finding;
+use esker_storage::segment::SegmentName;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -50,6 +52,11 @@ impl Scrubber {
         self.env.sleep(self.every.min(LEAST)).await;
         loop {
             let mut led = self.hosted.led();
+            for partition in &led {
+                for segment in partition.log().local().take_remembered_damage() {
+                    self.scrub_segment(partition, segment).await;
+                }
+            }
             led.sort_by_key(|partition| partition.log().local().scrub_progress().whole);
             for partition in led.iter().filter(|partition| self.due_in(partition).is_zero()) {
                 self.scrub(partition).await;
@@ -74,24 +81,9 @@ impl Scrubber {
         let (began, next) = progress.under_way.unwrap_or((self.env.wall(), Offset::ZERO));
         let mut unkept = 0;
         for segment in log.local().segments().iter().filter(|segment| segment.end > next) {
+            self.scrub_segment(partition, segment.name).await;
             if log.is_failed() || log.local().is_closed() {
                 return;
-            }
-            let read = |bytes| {
-                self.metrics.scrubbed.inc_by(bytes);
-            };
-            match log.scrub(segment.name, self.rate, read).await {
-                Ok(Finding::Sound) => {}
-                // It has been logged where it was found.
-                Ok(Finding::Mended) => {
-                    self.metrics.mended.inc();
-                }
-                Ok(Finding::Quarantined(_)) => {
-                    self.metrics.quarantined.inc();
-                }
-                Ok(Finding::Covered(_) | Finding::Damaged(_)) => {}
-                Err(_) if log.local().is_closed() || log.is_failed() => return,
-                Err(error) => tracing::warn!(partition = %partition.id(), %error, "a segment could not be scrubbed"),
             }
             unkept += segment.bytes;
             if unkept >= KEEP_EVERY {
@@ -108,6 +100,25 @@ impl Scrubber {
             Err(_) => return,
         }
         self.keep(partition, ScrubProgress { whole: Some(began), under_way: None }).await;
+    }
+
+    async fn scrub_segment(&self, partition: &Partition, name: SegmentName) {
+        let log = partition.log();
+        let read = |bytes| {
+            self.metrics.scrubbed.inc_by(bytes);
+        };
+        match log.scrub(name, self.rate, read).await {
+            // Rot has been logged where it was found.
+            Ok(Finding::Sound | Finding::Covered(_) | Finding::Damaged(_)) => {}
+            Ok(Finding::Mended) => {
+                self.metrics.mended.inc();
+            }
+            Ok(Finding::Quarantined(_)) => {
+                self.metrics.quarantined.inc();
+            }
+            Err(_) if log.local().is_closed() || log.is_failed() => {}
+            Err(error) => tracing::warn!(partition = %partition.id(), %error, "a segment could not be scrubbed"),
+        }
     }
 
     async fn keep(&self, partition: &Partition, progress: ScrubProgress) {

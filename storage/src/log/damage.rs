@@ -4,6 +4,10 @@
 //! where batches are good again. Readers are given what lies before it and after it, and an error within: see
 //! [`Damage::ahead`]. The list survives a restart (`scrub_record`); were that lost, a scrub, or whoever stumbles over the rot,
 //! would find it again. What the tier has of such a range is read from there.
+//!
+//! A disk that could not read a sector once may read it the next time, so nothing here is for good: each scrub looks at
+//! the whole segment, and what it finds as it was appended is **forgotten** here. What an earlier life left is
+//! looked at soon after the start.
 
 use crate::offset::Offset;
 use crate::segment::{Boundary, SegmentName};
@@ -25,6 +29,8 @@ pub struct DamagedRange {
 #[derive(Debug, Default)]
 pub(super) struct Damage {
     any: AtomicBool,
+    /// Whether there are ranges of an earlier life that nobody has looked at in this one.
+    remembered: AtomicBool,
     ranges: Mutex<Vec<DamagedRange>>,
 }
 
@@ -32,7 +38,13 @@ impl Damage {
     /// What is known at the start.
     pub(super) fn of(mut ranges: Vec<DamagedRange>) -> Damage {
         ranges.sort_by_key(|range| range.from.offset);
-        Damage { any: AtomicBool::new(!ranges.is_empty()), ranges: Mutex::new(ranges) }
+        let any = !ranges.is_empty();
+        Damage { any: AtomicBool::new(any), remembered: AtomicBool::new(any), ranges: Mutex::new(ranges) }
+    }
+
+    /// Whether there is damage that was known at the start and that nobody has asked about since.
+    pub(super) fn take_remembered(&self) -> bool {
+        self.remembered.swap(false, Ordering::AcqRel)
     }
 
     /// Takes note of a range; whether it is news.
@@ -49,20 +61,29 @@ impl Damage {
 
     /// Forgets what lies below the local start: it is gone from this disk.
     pub(super) fn forget_before(&self, local_start: Offset) {
-        if self.any.load(Ordering::Acquire) {
-            let mut ranges = self.ranges.lock();
-            ranges.retain(|range| range.to > local_start);
-            self.any.store(!ranges.is_empty(), Ordering::Release);
-        }
+        self.retain(|range| range.to > local_start);
     }
 
     /// Forgets what lies at or beyond `end`: it was cut off.
     pub(super) fn forget_from(&self, end: Offset) {
-        if self.any.load(Ordering::Acquire) {
-            let mut ranges = self.ranges.lock();
-            ranges.retain(|range| range.from.offset < end);
-            self.any.store(!ranges.is_empty(), Ordering::Release);
+        self.retain(|range| range.from.offset < end);
+    }
+
+    /// Forgets these ranges: they were read as they had been appended. Whether any of them was known.
+    pub(super) fn forget(&self, sound: &[DamagedRange]) -> bool {
+        self.retain(|range| !sound.contains(range))
+    }
+
+    /// Whether anything was forgotten.
+    fn retain(&self, keep: impl Fn(&DamagedRange) -> bool) -> bool {
+        if !self.any.load(Ordering::Acquire) {
+            return false;
         }
+        let mut ranges = self.ranges.lock();
+        let before = ranges.len();
+        ranges.retain(keep);
+        self.any.store(!ranges.is_empty(), Ordering::Release);
+        ranges.len() < before
     }
 
     /// The first damaged range that a reader comes to who begins at `from`.
@@ -100,5 +121,9 @@ mod tests {
         assert_eq!(ahead(0), Some(20));
         damage.forget_from(Offset::new(20));
         assert_eq!((ahead(0), damage.ranges().len()), (None, 0));
+        let damage = Damage::of(vec![range(20, 25), range(3, 5)]);
+        assert!(damage.take_remembered() && !damage.take_remembered(), "it is to be looked at once");
+        assert!(damage.forget(&[range(3, 5), range(21, 24)]) && !damage.forget(&[range(3, 5)]));
+        assert_eq!(damage.ranges(), [range(20, 25)]);
     }
 }

@@ -6,6 +6,7 @@
 //!         |                  |-- the tier has the segment:  quarantine  it leaves the log, with all before it
 //!         |                  `-- the tier has not:          note_rot    a damaged range: the tier stands in for what it has
 //!         |                                                             of it, and nobody is given the rest
+//!         |-- forget_damage: what was known as damaged, and is read as it was appended now
 //!         `-- scrub_beside: its header and its index, made again if they are not as they were written
 //!   scrub_checkpoint: the log's, taken again
 //! ```
@@ -273,6 +274,33 @@ impl Log {
     /// The ranges that cannot be read any more.
     pub fn damaged(&self) -> Vec<DamagedRange> {
         self.damage.ranges()
+    }
+
+    /// The segments with damage that an earlier life left and nobody has looked at in this one; only the first who asks
+    /// is told.
+    pub fn take_remembered_damage(&self) -> Vec<SegmentName> {
+        if !self.damage.take_remembered() {
+            return Vec::new();
+        }
+        let mut segments: Vec<SegmentName> = self.damaged().iter().map(|range| range.segment).collect();
+        segments.dedup();
+        segments
+    }
+
+    /// Forgets damage that is none (any more): everything in these ranges was read as it had been appended. Writes.
+    pub fn forget_damage(&self, sound: &[DamagedRange]) {
+        if sound.is_empty() || !self.damage.forget(sound) {
+            return;
+        }
+        for DamagedRange { segment, from, to } in sound {
+            tracing::warn!(
+                partition = %self.id, %segment, position = from.position.get(), from = %from.offset, %to,
+                "records that could not be read can be read again"
+            );
+        }
+        if let Err(error) = self.save_scrub_record() {
+            tracing::warn!(partition = %self.id, %error, "a restart will look at them once more");
+        }
     }
 
     /// The first of them that somebody comes to who begins at `from`.

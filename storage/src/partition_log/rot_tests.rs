@@ -353,3 +353,44 @@ fn rot_that_a_restart_finds_is_no_loss_if_the_tier_has_all() {
     assert!(log.append(idempotent, LeaderEpoch::new(1), NOW).unwrap().duplicate);
     assert!(disk.env().disk.exists(&partition.join(format!("{}.rot", newest.name))).unwrap());
 }
+
+/// The class of what the simulation found at seed 6529: an error of the disk that passes is no loss.
+#[test]
+fn damage_that_reads_whole_again_is_forgotten_also_after_a_restart() {
+    for restarted in [false, true] {
+        let (bench, disk) = (Bench::new(), TestDisk::new());
+        let mut dir = disk.open();
+        let mut log = bench.open(&dir, 0);
+        let sent = fill(&log, 0, 0..12);
+        until_recorded(&log, &disk);
+        let size = sent.len() as u64 / 12;
+        let sealed = log.local().segments()[0];
+        assert!(sealed.sealed && (sealed.bytes - 64) >= 3 * size);
+        let places = [64 + 80, 64 + 2 * size + 80];
+        places.iter().for_each(|at| damage(&disk, sealed.name, *at));
+        assert!(matches!(scrub(&log)[0], Finding::Damaged(_)));
+        assert_eq!(read_what_there_is(&log).1, [(0, 3), (6, 9)]);
+        // One of the two can be read again, and then the other as well.
+        damage(&disk, sealed.name, places[1]);
+        if restarted {
+            let local = Arc::clone(log.local());
+            drop(log);
+            disk.kill(dir, local);
+            dir = disk.open();
+            log = bench.open(&dir, 1);
+            assert_eq!(log.local().damaged().len(), 2, "nobody has looked yet");
+            assert_eq!(log.local().take_remembered_damage(), [sealed.name]);
+        }
+        assert!(log.local().take_remembered_damage().is_empty());
+        assert!(matches!(scrub(&log)[0], Finding::Damaged(_)));
+        assert_eq!(read_what_there_is(&log).1, [(0, 3)]);
+        damage(&disk, sealed.name, places[0]);
+        assert!(scrub(&log).iter().all(|finding| matches!(finding, Finding::Sound | Finding::Mended)));
+        assert!(log.local().damaged().is_empty() && read_all(&log, Offset::ZERO).0 == sent);
+        let local = Arc::clone(log.local());
+        drop(log);
+        disk.kill(dir, local);
+        let log = bench.open(&disk.open(), 2);
+        assert!(log.local().damaged().is_empty() && read_all(&log, Offset::ZERO).0 == sent);
+    }
+}

@@ -27,9 +27,18 @@ pub enum Finding {
     Damaged(DamagedRange),
 }
 
+/// What came of reading the batches of a segment.
+struct Looked {
+    worst: Finding,
+    rotten: Vec<DamagedRange>,
+    /// Whether all of it was read, but what is rotten.
+    whole: bool,
+}
+
 impl PartitionLog {
     /// Reads a local segment at no more than `rate` bytes a second, checks every batch, and does what is to be done about
-    /// rot; then looks at what stands beside the batches. `read` hears of the bytes.
+    /// rot; then looks at what stands beside the batches. `read` hears of the bytes. Damage that was known before, and is
+    /// read as it was appended now, is forgotten.
     ///
     /// # Errors
     /// [`LookupError`].
@@ -39,7 +48,33 @@ impl PartitionLog {
         rate: u64,
         read: impl Fn(u64) + Send + Sync,
     ) -> Result<Finding, LookupError> {
-        let (mut at, mut worst): (Option<Boundary>, _) = (None, Finding::Sound);
+        let mut known = self.log.damaged();
+        known.retain(|range| range.segment == name);
+        let looked = self.scrub_batches(name, rate, read).await?;
+        if !looked.whole {
+            return Ok(looked.worst);
+        }
+        let overlap = |a: &DamagedRange, b: &DamagedRange| a.from.offset < b.to && b.from.offset < a.to;
+        known.retain(|range| !looked.rotten.iter().any(|rotten| overlap(range, rotten)));
+        let log = Arc::clone(&self.log);
+        let beside = looked.worst == Finding::Sound;
+        let finish = move || {
+            log.forget_damage(&known);
+            if beside { log.scrub_beside(name) } else { Ok(false) }
+        };
+        let mended = self.env.blocking(Pool::Maintenance, finish).await??;
+        Ok(if mended { Finding::Mended } else { looked.worst })
+    }
+
+    /// The batches of a segment.
+    async fn scrub_batches(
+        &self,
+        name: SegmentName,
+        rate: u64,
+        read: impl Fn(u64) + Send + Sync,
+    ) -> Result<Looked, LookupError> {
+        let mut at: Option<Boundary> = None;
+        let mut looked = Looked { worst: Finding::Sound, rotten: Vec::new(), whole: false };
         loop {
             let (log, from) = (Arc::clone(&self.log), at);
             match self.env.blocking(Pool::Maintenance, move || log.scrub_step(name, from, STEP)).await?? {
@@ -50,24 +85,22 @@ impl PartitionLog {
                     at = Some(next);
                     self.env.sleep(Duration::from_millis(bytes.saturating_mul(1000) / rate.max(1))).await;
                 }
-                Scrubbed::Gone => return Ok(worst),
-                Scrubbed::Whole if worst == Finding::Sound => {
-                    let log = Arc::clone(&self.log);
-                    let mended = self.env.blocking(Pool::Maintenance, move || log.scrub_beside(name)).await??;
-                    return Ok(if mended { Finding::Mended } else { Finding::Sound });
-                }
-                Scrubbed::Whole => return Ok(worst),
+                Scrubbed::Gone => return Ok(looked),
+                Scrubbed::Whole => return Ok(Looked { whole: true, ..looked }),
                 Scrubbed::Rotten(rot) => {
                     let (found, behind) = self.make_up_for(rot).await?;
-                    if !matches!((worst, found), (Finding::Damaged(_), Finding::Covered(_))) {
-                        worst = found;
+                    if !matches!((looked.worst, found), (Finding::Damaged(_), Finding::Covered(_))) {
+                        looked.worst = found;
+                    }
+                    if let Finding::Covered(range) | Finding::Damaged(range) = found {
+                        looked.rotten.push(range);
                     }
                     // What lies behind the rot is looked at as well.
                     match behind {
                         Some(behind) if behind.offset < rot.end && behind.position > rot.at.position => {
                             at = Some(behind);
                         }
-                        _ => return Ok(worst),
+                        behind => return Ok(Looked { whole: behind.is_some(), ..looked }),
                     }
                 }
             }
