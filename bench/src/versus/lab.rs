@@ -3,11 +3,10 @@
 //! So each begins with nothing that an earlier one left in memory, and ends with its time limit if a broker hangs.
 
 use super::node::Node;
+use crate::probe::machine;
 use crate::report;
 use crate::results::Run;
 use anyhow::Context;
-use std::io::Write;
-use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -60,15 +59,12 @@ fn wait(child: &mut Child, limit: Duration) -> bool {
     false
 }
 
-/// Writes so many bytes to a file in `folder` and removes it: memory that lay idle is slow at first touch, and both sides
-/// find it touched.
-pub(super) fn warm_memory(folder: &Path, bytes: u64) -> std::io::Result<()> {
-    let piece = vec![0x5a; 1 << 20];
-    let mut file = tempfile::tempfile_in(folder)?;
-    for _ in 0..bytes >> 20 {
-        file.write_all(&piece)?;
-    }
-    Ok(())
+/// Touches so much memory, or half of what is free, and gives it back: a virtual machine's memory that lay idle for seconds is
+/// slow at first touch, as the kernel has lent it to the host, and both sides find it touched.
+pub(super) fn warm_memory(bytes: u64) {
+    let bytes = bytes.min(machine::this().available_bytes / 2);
+    // Not zeros: those would be untouched pages.
+    std::hint::black_box(vec![0x5a_u8; usize::try_from(bytes).unwrap_or(0)]);
 }
 
 /// Arguments from their text.
