@@ -42,9 +42,11 @@ impl Listener {
         let port = port.parse().map_err(|_| wrong())?;
         let bare = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
         let host = match bare {
-            Some(address) => address,
+            Some(address) if is_ipv6(address) => address,
+            Some(_) => return Err(format!("{text:?}: there is no IPv6 address between the brackets")),
             None if host.contains(':') => return Err(format!("{text:?}: an IPv6 address goes in brackets")),
-            None => host,
+            None if is_any_or_named(host) => host,
+            None => return Err(format!("{text:?}: {host:?} is no host name and no address")),
         };
         let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
         if name.is_empty() || !name.chars().all(is_name) {
@@ -57,6 +59,19 @@ impl Listener {
     pub fn is_any_host(&self) -> bool {
         matches!(self.host.as_str(), "" | "0.0.0.0" | "::" | "*")
     }
+}
+
+/// Whether it is empty, `*`, or made of what host names and IPv4 addresses are made of (RFC 1123, and the underscore that
+/// container networks give names with).
+fn is_any_or_named(host: &str) -> bool {
+    host == "*" || host.chars().all(|c| c.is_alphanumeric() || matches!(c, '.' | '-' | '_'))
+}
+
+/// Whether it is an IPv6 address, with a zone or without.
+fn is_ipv6(text: &str) -> bool {
+    let (address, zone) = text.split_once('%').unwrap_or((text, "0"));
+    let is_zone = !zone.is_empty() && zone.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_'));
+    is_zone && address.parse::<std::net::Ipv6Addr>().is_ok()
 }
 
 impl std::fmt::Display for Listener {
@@ -100,7 +115,7 @@ mod tests {
 
     #[test]
     fn parses_what_it_writes() {
-        let text = "PLAINTEXT://127.0.0.1:9092,OUTSIDE://[::1]:19092,ANY://:0";
+        let text = "PLAINTEXT://127.0.0.1:9092,OUTSIDE://[::1]:19092,ANY://:0,LOCAL://[fe80::1%eth0]:1,STAR://*:9";
         let listeners = Listener::parse_list(text).unwrap();
         assert_eq!(listeners[1], Listener { name: "OUTSIDE".into(), host: "::1".into(), port: 19092 });
         assert!(listeners[2].is_any_host());
@@ -120,6 +135,12 @@ mod tests {
             "://h:1",
             "A B://h:1",
             "A://h:-1",
+            "A://[]:1",
+            "A://[h]:1",
+            "A://[[/]]:1",
+            "A://[::1%]:1",
+            "A://h/:1",
+            "A://127\00.0.1:1",
         ] {
             assert!(Listener::parse_list(text).is_err(), "{text}");
         }

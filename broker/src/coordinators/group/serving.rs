@@ -119,7 +119,13 @@ impl Serving {
     ) -> End {
         let mut out = Output::default();
         let now = self.now();
-        self.machine.loaded(now, &mut out);
+        for (group, invariant) in self.machine.loaded(now, &mut out) {
+            tracing::error!(
+                group,
+                invariant,
+                "the records of a group contradict each other; it begins anew, with its offsets and without members"
+            );
+        }
         self.take(out);
         for call in deferred {
             self.handle(now, call);

@@ -6,9 +6,10 @@
 use super::consumer::ConsumerGroup;
 use super::entry::Entry;
 use super::group::Group;
+use super::invariants;
 use super::machine::GroupMachine;
-use super::step::Output;
-use crate::coordinators::group::records::{ConsumerRecord, GroupRecord};
+use super::step::{Output, Step};
+use crate::coordinators::group::records::{ConsumerGroupValue, ConsumerRecord, GroupRecord};
 use crate::coordinators::group::request::Now;
 use esker_storage::env::Timestamp;
 
@@ -86,25 +87,51 @@ impl GroupMachine {
     }
 
     /// The log is replayed: sessions start anew, since nobody could reach this coordinator before.
-    pub fn loaded(&mut self, now: Now, out: &mut Output) {
+    ///
+    /// A group whose records contradict each other begins anew, with its offsets and without members, who join again: their
+    /// ids are returned, with the invariant that does not hold.
+    pub fn loaded(&mut self, now: Now, out: &mut Output) -> Vec<(String, &'static str)> {
         let (config, topics) = self.surroundings();
-        let mut step = super::step::Step { config: &config, now, room: self.room(), topics: topics.as_ref(), out };
+        let mut step = Step { config: &config, now, room: self.room(), topics: topics.as_ref(), out };
         self.sweep = Some(now.monotonic.plus(config.offsets_retention_check_interval));
         let ids: Vec<String> = self.groups.keys().cloned().collect();
+        let mut contradictory = Vec::new();
         for id in ids {
-            match self.groups.get_mut(&id) {
-                Some(Entry::Classic(group)) => {
-                    for member in group.members.values_mut() {
-                        member.seen(now.monotonic);
-                    }
-                    if group.members.len() > config.max_size {
-                        group.prepare_rebalance(&mut step);
-                    }
-                }
-                Some(Entry::Consumer(group)) => group.loaded(now.monotonic, &config),
-                None => {}
+            let Some(entry) = self.groups.get_mut(&id) else { continue };
+            match entry {
+                Entry::Classic(group) => group.members.values_mut().for_each(|member| member.seen(now.monotonic)),
+                Entry::Consumer(group) => group.loaded(now.monotonic, &config),
+            }
+            if let Some(violated) = invariants::violated(entry) {
+                self.begin_anew(&id, &mut step);
+                contradictory.push((id.clone(), violated));
+            } else if let Entry::Classic(group) = entry
+                && group.members.len() > config.max_size
+            {
+                group.prepare_rebalance(&mut step);
             }
             self.settle(&id);
         }
+        contradictory
+    }
+
+    /// Takes everything from a group but its offsets, in the log as well.
+    fn begin_anew(&mut self, id: &str, step: &mut Step<'_>) {
+        let Some(mut entry) = self.groups.remove(id) else { return };
+        Self::write_tombstones(&entry, step);
+        let offsets = std::mem::take(entry.offsets_mut());
+        let anew = match entry {
+            Entry::Classic(_) => Entry::Classic(Group { offsets, ..Group::new(id, step.now.wall) }),
+            Entry::Consumer(_) => {
+                // It stays a consumer group: a member that is unknown joins again, one whose group is not there gives up.
+                let record = ConsumerRecord::Group(Some(ConsumerGroupValue { epoch: 1, metadata_hash: 0 }));
+                let mut group = ConsumerGroup::new(id);
+                group.offsets = offsets;
+                group.apply(record.clone());
+                step.out.records.extend(GroupRecord::Consumer { group: id.to_owned(), record }.encode());
+                Entry::Consumer(group)
+            }
+        };
+        self.groups.insert(id.to_owned(), anew);
     }
 }

@@ -1,6 +1,7 @@
 //! A consumer group: joining, sharing, giving up before being given, static members, subscriptions, time, offsets.
 
 use super::*;
+use crate::coordinators::group::records::{ConsumerGroupValue, ConsumerRecord, TargetEpochValue};
 
 /// Owned partitions of "t", as the member says them.
 fn t(partitions: &[i32]) -> Partitions {
@@ -390,6 +391,28 @@ fn offsets_of_topics_that_are_consumed_stay() {
     assert!(script.reloaded().machine.consumer_groups().is_empty());
     let unknown = script.ask(Request::DeleteOffsets { group: "g".to_owned(), topics: Vec::new() });
     assert_eq!(*script.answer(unknown), Answer::Commit(Err(ResponseError::GroupIdNotFound)));
+}
+
+/// Found by fuzzing the records: a coordinator took them for what they said, and went on with that.
+#[test]
+fn a_group_whose_records_contradict_each_other_begins_anew_with_its_offsets() {
+    let ahead = ConsumerRecord::TargetEpoch(Some(TargetEpochValue { epoch: 99, computed: 0 }));
+    let negative = ConsumerRecord::Group(Some(ConsumerGroupValue { epoch: -1, metadata_hash: 0 }));
+    for record in [ahead, negative] {
+        let mut script = Script::new();
+        two(&mut script);
+        script.commits(commit("a", Some(2), 0)).unwrap();
+        script.log.push(GroupRecord::Consumer { group: "g".to_owned(), record }.encode().unwrap());
+        let mut loaded = script.reloaded_in_part();
+        assert_eq!(loaded.contradictory, [("g".to_owned(), "no epoch is ahead of what it follows")]);
+        assert!(loaded.consumers().members.is_empty());
+        // Its members are told to join again, and it is whole, also when this log is loaded.
+        assert_eq!(loaded.beat(heart("a", 2)).unwrap_err().error, ResponseError::UnknownMemberId);
+        loaded.beat(joins("a", &["t"])).unwrap();
+        let mut again = loaded.reloaded();
+        assert_eq!(again.consumers(), loaded.consumers());
+        assert_eq!(loaded.fetches(None), Ok(1), "what was committed is there");
+    }
 }
 
 #[test]

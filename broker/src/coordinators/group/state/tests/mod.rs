@@ -37,6 +37,8 @@ pub(super) struct Script {
     pub(super) elapsed: Duration,
     pub(super) log: Vec<LogRecord>,
     pub(super) answers: BTreeMap<Token, Answer>,
+    /// The groups that were found to contradict themselves when the log was loaded.
+    pub(super) contradictory: Vec<(String, &'static str)>,
     next: u64,
 }
 
@@ -54,17 +56,25 @@ impl Script {
             elapsed: Duration::ZERO,
             log: Vec::new(),
             answers: BTreeMap::new(),
+            contradictory: Vec::new(),
             next: 0,
         };
         let mut out = Output::default();
         script.look();
-        script.machine.loaded(script.now(), &mut out);
+        assert_eq!(script.machine.loaded(script.now(), &mut out), []);
         script.take(out);
         script
     }
 
     /// The same log, loaded by a machine of its own at the same time.
     pub(super) fn reloaded(&self) -> Script {
+        let loaded = self.reloaded_in_part();
+        assert_eq!(loaded.contradictory, []);
+        loaded
+    }
+
+    /// The same log, of which groups may contradict themselves.
+    pub(super) fn reloaded_in_part(&self) -> Script {
         let mut machine = GroupMachine::new(Arc::clone(&self.config));
         for record in &self.log {
             machine.replay(GroupRecord::decode(&record.key, record.value.as_deref()).unwrap());
@@ -76,11 +86,12 @@ impl Script {
             elapsed: self.elapsed,
             log: self.log.clone(),
             answers: BTreeMap::new(),
+            contradictory: Vec::new(),
             next: self.next,
         };
         let mut out = Output::default();
         script.look();
-        script.machine.loaded(script.now(), &mut out);
+        script.contradictory = script.machine.loaded(script.now(), &mut out);
         script.take(out);
         script
     }
