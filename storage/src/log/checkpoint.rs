@@ -28,7 +28,7 @@ use super::epochs::LeaderEpochs;
 use super::producers::Producers;
 use super::producers_codec::{self, SnapshotError};
 use crate::env::Timestamp;
-use crate::offset::{FilePosition, LocalStart, LogStart, Offset};
+use crate::offset::{LocalStart, LogStart, Offset};
 use crate::segment::aborted::{self, AbortedTransaction};
 use crate::segment::fields::{BadField, Fields};
 use crate::segment::{Boundary, IndexEntry, LatestTimestamp, SparseIndex};
@@ -134,7 +134,7 @@ impl Checkpoint {
         let log_start = LogStart::at(fields.offset()?);
         let local_start = LocalStart::at(fields.offset()?);
         let serial = fields.u32()?;
-        let at = Boundary { offset: fields.offset()?, position: FilePosition::new(fields.u64()?) };
+        let at = Boundary { offset: fields.offset()?, position: fields.position()? };
         let epochs = LeaderEpochs::decode(&mut fields)?;
         let index = index(&mut fields)?;
         let count = fields.count(aborted::ENTRY_LEN)?;
@@ -167,7 +167,7 @@ fn index(fields: &mut Fields<'_>) -> Result<SparseIndex, CheckpointError> {
     for _ in 0..count {
         entries.push(IndexEntry {
             offset: fields.offset()?,
-            position: FilePosition::new(fields.u64()?),
+            position: fields.position()?,
             max_timestamp_before: Timestamp::from_millis(fields.i64()?),
         });
     }

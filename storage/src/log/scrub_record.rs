@@ -19,7 +19,7 @@
 
 use super::damage::DamagedRange;
 use crate::env::{Disk, Timestamp};
-use crate::offset::{FilePosition, Offset};
+use crate::offset::Offset;
 use crate::segment::fields::{BadField, Fields};
 use crate::segment::{Boundary, SegmentName};
 use std::io;
@@ -110,7 +110,7 @@ fn fields(body: &[u8]) -> Result<(u16, ScrubRecord), BadField> {
     let mut damage = Vec::with_capacity(count);
     for _ in 0..count {
         let segment = SegmentName { base: fields.offset()?, serial: fields.u32()?, generation: fields.u32()? };
-        let from = Boundary { offset: fields.offset()?, position: FilePosition::new(fields.u64()?) };
+        let from = Boundary { offset: fields.offset()?, position: fields.position()? };
         let to = fields.offset()?;
         if from.offset < to {
             damage.push(DamagedRange { segment, from, to });
@@ -123,11 +123,12 @@ fn fields(body: &[u8]) -> Result<(u16, ScrubRecord), BadField> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::offset::FilePosition;
     use proptest::prelude::*;
 
     fn any_record() -> impl Strategy<Value = ScrubRecord> {
         let offset = 0..=i64::MAX as u64 - 10;
-        let range = (offset.clone(), any::<u32>(), any::<u32>(), any::<u64>(), 1u64..10).prop_map(
+        let range = (offset.clone(), any::<u32>(), any::<u32>(), 0..=i64::MAX as u64, 1u64..10).prop_map(
             |(base, serial, generation, position, len)| DamagedRange {
                 segment: SegmentName { base: Offset::new(base), serial, generation },
                 from: Boundary { offset: Offset::new(base), position: FilePosition::new(position) },

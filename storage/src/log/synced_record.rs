@@ -228,7 +228,7 @@ pub(super) fn decode(slot: &[u8]) -> Option<(PartitionId, SyncedMark)> {
     let topic = uuid::Uuid::from_bytes(fields.array().ok()?);
     let partition = fields.u32().ok()?;
     let serial = fields.u32().ok()?;
-    let position = FilePosition::new(fields.u64().ok()?);
+    let position = fields.position().ok()?;
     let offset = fields.offset().ok()?;
     // An erased slot is all zeros, whose checksum is zero too.
     (position.get() > 0).then_some((PartitionId { topic, partition }, SyncedMark { serial, position, offset }))

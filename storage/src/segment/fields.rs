@@ -1,6 +1,6 @@
 //! Reading our own files field by field: big-endian integers, and never more than the bytes hold.
 
-use crate::offset::{LeaderEpoch, Offset};
+use crate::offset::{FilePosition, LeaderEpoch, Offset};
 
 /// The bytes ended before the field did, or the field cannot hold what it holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -50,6 +50,14 @@ impl<'a> Fields<'a> {
     /// [`BadField`].
     pub fn offset(&mut self) -> Result<Offset, BadField> {
         Offset::from_wire(self.i64()?).ok_or(BadField)
+    }
+
+    /// A position in a file, written as 8 bytes and never above `i64::MAX`, which no file is longer than.
+    ///
+    /// # Errors
+    /// [`BadField`].
+    pub fn position(&mut self) -> Result<FilePosition, BadField> {
+        Some(self.u64()?).filter(|at| i64::try_from(*at).is_ok()).map(FilePosition::new).ok_or(BadField)
     }
 
     /// A leader epoch, written as 4 bytes and never above `i32::MAX`.

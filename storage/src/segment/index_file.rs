@@ -173,7 +173,7 @@ pub fn decode(bytes: &[u8]) -> Result<Contents<'_>, IndexFileError> {
     for _ in 0..count {
         entries.push(IndexEntry {
             offset: fields.offset()?,
-            position: FilePosition::new(fields.u64()?),
+            position: fields.position()?,
             max_timestamp_before: Timestamp::from_millis(fields.i64()?),
         });
     }
@@ -197,7 +197,7 @@ fn head(bytes: &[u8]) -> Result<(Summary, usize, usize), IndexFileError> {
     let _flags = fields.u16()?;
     let name = SegmentName { base: fields.offset()?, serial: fields.u32()?, generation: fields.u32()? };
     let end = fields.offset()?;
-    let data_end = FilePosition::new(fields.u64()?);
+    let data_end = fields.position()?;
     let (timestamp, batch) = (fields.i64()?, fields.i64()?);
     let latest =
         Offset::from_wire(batch).map(|batch| LatestTimestamp { timestamp: Timestamp::from_millis(timestamp), batch });
