@@ -76,6 +76,9 @@ pub enum Fault {
     /// More than [`Limits::max_array_elements`].
     #[error("too many array elements")]
     TooManyElements,
+    /// A tag beyond 31 bits: decoders, Kafka's too, would take it for a negative one.
+    #[error("a tag of more than 31 bits")]
+    LongTag,
     /// A tagged field that is shorter or longer than it says.
     #[error("a tagged field of the wrong size")]
     WrongTagSize,

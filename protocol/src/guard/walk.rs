@@ -88,6 +88,9 @@ impl<'a> Walk<'a> {
         let count = self.varint()?;
         for _ in 0..count {
             let tag = self.varint()?;
+            if i32::try_from(tag).is_err() {
+                return Err(Fault::LongTag);
+            }
             let size = self.varint()? as usize;
             if size > self.rest.len() {
                 return Err(Fault::Truncated);
