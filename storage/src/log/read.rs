@@ -12,7 +12,7 @@ use crate::env::Timestamp;
 use crate::offset::{FilePosition, Offset};
 use crate::segment::{Boundary, MappedRange, Segment, SegmentError, Target};
 use bytes::Bytes;
-use esker_protocol::record::{RecordPosition, Scratch, first_at_or_after, max_timestamp_record};
+use esker_protocol::record::{RecordPosition, Scratch, check_stored, first_at_or_after, max_timestamp_record};
 use std::io;
 use std::ops::Range;
 use std::sync::Arc;
@@ -194,7 +194,7 @@ impl Log {
         let error = |error| segment_error(self.id, segment.name(), error);
         let end = segment.end();
         let at = segment.boundary_at_offset(latest.batch, end).map_err(error)?;
-        let Some(batch) = read_batch(segment.as_ref(), at, end).map_err(error)? else { return Ok(None) };
+        let Some(batch) = self.checked_batch(segment.as_ref(), at, end)? else { return Ok(None) };
         max_timestamp_record(&batch, &mut Scratch::default(), DECOMPRESS_LIMIT)
             .map_err(|malformed| self.malformed(segment.as_ref(), at, &malformed))
     }
@@ -217,7 +217,7 @@ impl Log {
             let at = Boundary { offset: batch.base, position: batch.position };
             if batch.max_timestamp >= target
                 && batch.next > start
-                && let Some(bytes) = read_batch(segment, at, end).map_err(error)?
+                && let Some(bytes) = self.checked_batch(segment, at, end)?
             {
                 let found = first_at_or_after(&bytes, target.millis(), start.to_wire(), scratch, DECOMPRESS_LIMIT)
                     .map_err(|malformed| self.malformed(segment, at, &malformed))?;
@@ -257,6 +257,21 @@ impl Log {
         let reason = format!("the segment ends before offset {at}, which it had when it was sealed");
         let position = segment.end().position.get();
         Err(LogError::Corrupt { partition: self.id, segment: segment.name(), position, reason })
+    }
+
+    /// The batch at `at`, read and not mapped: it is for our own eyes, and looked into only if it is what was appended.
+    fn checked_batch(&self, segment: &dyn Segment, at: Boundary, end: Boundary) -> Result<Option<Bytes>, LogError> {
+        let read = || {
+            let Some(mark) = segment.batch_at(at, end)? else { return Ok(None) };
+            let mut bytes = vec![0; mark.len as usize];
+            segment.open()?.file().read_exact_at(&mut bytes, at.position.get())?;
+            Ok(Some(bytes))
+        };
+        let Some(bytes) = read().map_err(|error| segment_error(self.id, segment.name(), error))? else {
+            return Ok(None);
+        };
+        check_stored(&bytes).map_err(|damage| self.malformed(segment, at, &damage))?;
+        Ok(Some(Bytes::from(bytes)))
     }
 
     fn malformed(&self, segment: &dyn Segment, at: Boundary, why: &dyn std::fmt::Display) -> LogError {
@@ -334,12 +349,4 @@ fn find(
 
 fn is_missing(error: &SegmentError) -> bool {
     matches!(error, SegmentError::Io(error) if error.kind() == io::ErrorKind::NotFound)
-}
-
-/// The batch at `at`, read and not mapped: it is for our own eyes.
-pub(super) fn read_batch(segment: &dyn Segment, at: Boundary, end: Boundary) -> Result<Option<Bytes>, SegmentError> {
-    let Some(mark) = segment.batch_at(at, end)? else { return Ok(None) };
-    let mut bytes = vec![0; mark.len as usize];
-    segment.open()?.file().read_exact_at(&mut bytes, at.position.get())?;
-    Ok(Some(Bytes::from(bytes)))
 }

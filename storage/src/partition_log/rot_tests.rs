@@ -394,3 +394,25 @@ fn damage_that_reads_whole_again_is_forgotten_also_after_a_restart() {
         assert!(log.local().damaged().is_empty() && read_all(&log, Offset::ZERO).0 == sent);
     }
 }
+
+/// A flipped bit in a record's timestamp would be another answer, and nobody would know.
+#[test]
+fn a_look_up_by_time_does_not_believe_a_rotten_batch() {
+    let (bench, disk) = (Bench::new(), TestDisk::new());
+    let log = bench.open(&disk.open(), 0);
+    let size = fill(&log, 0, 0..12).len() as u64 / 12;
+    synced(&log);
+    let end = log.log_end().offset();
+    let find = |batch: i64| block_on(log.at_timestamp(Timestamp::from_millis(1000 + 100 * batch), end));
+    assert_eq!(find(1).unwrap().unwrap().offset, Offset::new(3));
+    assert_eq!(block_on(log.max_timestamp()).unwrap().unwrap().offset, Offset::new(33));
+    // A byte of the batch's first record, and one of the last batch of all.
+    let segments = log.local().segments();
+    damage(&disk, segments[0].name, 64 + size + 80);
+    assert!(matches!(find(1), Err(LookupError::Log(LogError::Corrupt { .. }))), "{:?}", find(1));
+    assert_eq!(find(2).unwrap().unwrap().offset, Offset::new(6));
+    let newest = segments.last().unwrap();
+    damage(&disk, newest.name, newest.bytes - size + 80);
+    let latest = block_on(log.max_timestamp());
+    assert!(matches!(latest, Err(LookupError::Log(LogError::Corrupt { .. }))), "{latest:?}");
+}
