@@ -68,6 +68,8 @@ pub enum Mutation {
     LostMadeAnew,
     /// Appends are taken although the disk is nearly full. (The log directory's mark.)
     MarkIgnored,
+    /// Zeros are written ahead over the end of what is there. (The active segment.)
+    ZerosOverTail,
     /// Rot that was found is served all the same. (The log's damaged ranges.)
     RotServed,
     /// The scrub takes a batch whose checksum is wrong for whole. (The scrub of local segments.)
@@ -118,6 +120,7 @@ impl Mutation {
         Mutation::ReplacedDeletedAtOnce,
         Mutation::LostMadeAnew,
         Mutation::MarkIgnored,
+        Mutation::ZerosOverTail,
         Mutation::RotServed,
     ];
 
@@ -155,6 +158,7 @@ impl Mutation {
             Mutation::ReplacedDeletedAtOnce => "replaced-deleted-at-once",
             Mutation::LostMadeAnew => "lost-made-anew",
             Mutation::MarkIgnored => "mark-ignored",
+            Mutation::ZerosOverTail => "zeros-over-tail",
             Mutation::RotServed => "rot-served",
         }
     }

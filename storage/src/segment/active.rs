@@ -26,6 +26,7 @@ use super::name::{FileName, SegmentName};
 use super::open_files::{OpenFile, OpenFiles, SegmentFile};
 use super::sealed::{SealedSegment, remove_segment_files};
 use super::walk::SegmentError;
+use crate::env::mutation::{self, Mutation};
 use crate::env::{File, Open, Timestamp};
 use crate::offset::{FilePosition, Offset};
 use parking_lot::RwLock;
@@ -305,7 +306,7 @@ impl ActiveWriter {
             return Ok(());
         }
         let upto = end.saturating_add(end.min(AHEAD)).min(self.allocated).min(self.segment.capacity);
-        let mut at = end;
+        let mut at = if mutation::active(Mutation::ZerosOverTail) { start - 8 } else { end };
         while at < upto {
             let zeros = ZEROS.get(..usize::try_from(upto - at).unwrap_or(usize::MAX)).unwrap_or(&ZEROS);
             file.write_all_at(&[IoSlice::new(zeros)], at)?;

@@ -274,10 +274,16 @@ impl Cast {
         let mut start = None;
         loop {
             match client.fetch(self.topic, partition, position, 100).await {
-                Err(OUT_OF_RANGE) if start.is_none() => {
-                    position = self.stage.mark(self.topic, partition, -2).await.unwrap_or_default();
-                    start = Some(position);
-                }
+                // Retention may pass by at any time.
+                Err(OUT_OF_RANGE) => match self.stage.mark(self.topic, partition, -2).await {
+                    Some(earliest) if start.is_none() || earliest > position => {
+                        (position, start) = (earliest, Some(earliest));
+                    }
+                    _ => {
+                        patience -= 1;
+                        self.stage.pause().await;
+                    }
+                },
                 Ok(fetched) => {
                     start.get_or_insert(fetched.log_start);
                     records.extend(fetched.records.iter().map(|record| (record.offset as u64, value_of(record))));

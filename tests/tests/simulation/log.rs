@@ -24,6 +24,19 @@ const PARTITIONS: u32 = 3;
 const DIRECTORY: LogDirConfig =
     LogDirConfig { cluster: Uuid::from_u128(1), broker: 1, durability: Durability::Fsync, open_files: 3 };
 
+/// How large things are.
+#[derive(Clone, Copy)]
+struct Sizes {
+    segment: u64,
+    /// Bytes that a record's value has at most beyond a few.
+    value: u64,
+}
+
+/// Files of a few batches each.
+const SMALL: Sizes = Sizes { segment: 900, value: 0 };
+/// Files that are long enough for zeros to be written ahead of their ends, several times.
+const LONG: Sizes = Sizes { segment: 80 << 10, value: 1000 };
+
 /// What the world knows of a partition.
 #[derive(Default)]
 struct Known {
@@ -117,7 +130,8 @@ fn verify(log: &Log, known: &mut Known, node: &NodeEnv, faults: bool) {
         sequence.map(|batch| batch.header.base_sequence + batch.header.record_count).next_back().unwrap_or(0);
 }
 
-async fn serve(node: NodeEnv, all: Arc<Vec<Arc<Mutex<Known>>>>, appends: u64, epochs: Arc<Mutex<u32>>, faults: bool) {
+async fn serve(node: NodeEnv, all: Arc<Vec<Arc<Mutex<Known>>>>, sizes: Sizes, epochs: Arc<Mutex<u32>>, faults: bool) {
+    let appends = 40 + node.env.random.below(100);
     let env = node.env.clone();
     let dir = match LogDir::open(&env, Path::new("/data"), DIRECTORY) {
         Ok(dir) => dir,
@@ -129,7 +143,8 @@ async fn serve(node: NodeEnv, all: Arc<Vec<Arc<Mutex<Known>>>>, appends: u64, ep
         *epoch += 1;
         *epoch
     };
-    let config = LogConfig { segment_bytes: 900, checkpoint_bytes: 3000, ..LogConfig::default() };
+    let config =
+        LogConfig { segment_bytes: sizes.segment, checkpoint_bytes: 3 * sizes.segment, ..LogConfig::default() };
     let mut logs = Vec::new();
     let mut observers: Vec<Arc<dyn LogObserver>> = Vec::new();
     for partition in 0..PARTITIONS {
@@ -200,12 +215,10 @@ async fn serve(node: NodeEnv, all: Arc<Vec<Arc<Mutex<Known>>>>, appends: u64, ep
                     known.sequence = -1;
                 }
                 for n in 0..records {
-                    builder.push(
-                        now.millis(),
-                        None,
-                        Some(format!("{epoch} {base} {n} {}", env.random.next()).as_bytes()),
-                        &[],
-                    );
+                    let padding = vec![b'.'; env.random.below(sizes.value + 1) as usize];
+                    let mut value = format!("{epoch} {base} {n} {}", env.random.next()).into_bytes();
+                    value.extend(padding);
+                    builder.push(now.millis(), None, Some(&value), &[]);
                 }
                 let batch = builder.build_trusted().unwrap();
                 let stamped = batch.clone().stamp(base.to_wire(), epoch as i32, None).to_bytes();
@@ -231,17 +244,15 @@ async fn serve(node: NodeEnv, all: Arc<Vec<Arc<Mutex<Known>>>>, appends: u64, ep
     drop(observers);
 }
 
-async fn scenario(world: World, faults: bool) -> u64 {
+async fn scenario(world: World, sizes: Sizes, faults: bool) -> u64 {
     if faults {
         world.announce(&["the log directory is fenced", "log maintenance was put off"]);
     }
     let all: Arc<Vec<_>> = Arc::new((0..PARTITIONS).map(|_| Arc::new(Mutex::new(Known::default()))).collect());
     let epochs = Arc::new(Mutex::new(0));
     let (all2, epochs2) = (Arc::clone(&all), Arc::clone(&epochs));
-    let node = world.add_node("log", move |node| {
-        let appends = 40 + node.env.random.below(100);
-        Box::pin(serve(node, Arc::clone(&all2), appends, Arc::clone(&epochs2), faults))
-    });
+    let node = world
+        .add_node("log", move |node| Box::pin(serve(node, Arc::clone(&all2), sizes, Arc::clone(&epochs2), faults)));
     let per_call = Chance::one_in(400);
     let odds = CrashOdds { per_call, per_step: Chance::one_in(1000), power_cut: Chance::percent(60), at_call: None };
     world.set_crash_odds(node, odds);
@@ -274,27 +285,42 @@ async fn scenario(world: World, faults: bool) -> u64 {
 
 #[test]
 fn what_was_durable_is_there() {
-    let finished = check(0..60, |world| scenario(world, false));
+    let finished = check(0..60, |world| scenario(world, SMALL, false));
     let durable: u64 = finished.iter().map(|finished| finished.output).sum();
     assert!(durable > 100 * finished.len() as u64, "{durable}");
 }
 
 #[test]
 fn what_was_durable_is_there_although_the_disk_answers_errors() {
-    check(0..40, |world| scenario(world, true));
+    check(0..40, |world| scenario(world, SMALL, true));
+}
+
+#[test]
+fn what_was_durable_is_there_before_zeros_that_were_written_ahead() {
+    check(0..30, |world| scenario(world, LONG, false));
+    check(30..50, |world| scenario(world, LONG, true));
+}
+
+/// Which also proves that zeros are written ahead in that story.
+#[test]
+fn mutation_zeros_over_tail_is_caught() {
+    let _on = switch_on(Mutation::ZerosOverTail);
+    assert!(first_failure(0..20, |world| scenario(world, SMALL, false)).is_none(), "small files have no zeros ahead");
+    let failure = first_failure(0..20, |world| scenario(world, LONG, false));
+    println!("{:?}", failure.expect("a batch that is overwritten is not noticed").kind);
 }
 
 #[test]
 fn a_missing_sync_is_caught() {
     let _on = switch_on(Mutation::SyncLeftOut);
-    let failure = first_failure(0..100, |world| scenario(world, false));
+    let failure = first_failure(0..100, |world| scenario(world, SMALL, false));
     assert!(failure.is_some_and(|failure| matches!(failure.kind, FailureKind::Panicked { .. })));
 }
 
 #[test]
 fn mutation_log_start_not_saved_is_caught() {
     let _on = switch_on(Mutation::LogStartNotSaved);
-    let failure = first_failure(0..100, |world| scenario(world, false));
+    let failure = first_failure(0..100, |world| scenario(world, SMALL, false));
     assert!(failure.is_some_and(|failure| matches!(failure.kind, FailureKind::Panicked { .. })));
 }
 
