@@ -48,7 +48,7 @@ const STORE_TROUBLE: [&str; 9] = [
 ];
 
 /// What it says of a disk that has one.
-const DISK_TROUBLE: [&str; 22] = [
+const DISK_TROUBLE: [&str; 23] = [
     "the partition waits for room on the disk",
     "no room to record the log start",
     "the disk is nearly full",
@@ -68,6 +68,7 @@ const DISK_TROUBLE: [&str; 22] = [
     // A sector that cannot be read is as lost as one that reads differently.
     "a segment is rotten",
     "records are damaged",
+    "records that could not be read can be read again",
     "was rotten; ",
     "is damaged; it is written again",
     "a restart will have to find the rot again",
