@@ -48,6 +48,10 @@ fuzz TARGET *ARGS:
 deny:
     cargo deny check
 
+# Storage's env layer, with its `unsafe`, against a standard library that checks itself: `cargo install cargo-careful`, nightly.
+careful:
+    cargo +nightly careful test --locked -p esker-storage --lib env::
+
 # The one file with `unsafe`, under valgrind.
 memcheck:
     CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER="valgrind --error-exitcode=9 --leak-check=full --errors-for-leak-kinds=definite" \

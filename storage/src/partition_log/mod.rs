@@ -9,6 +9,7 @@
 //! a [`Source`], which [`PartitionLog::complete`] brings into memory, from the disk or from the object store. Look-ups
 //! by time or leader epoch ask both sides. What is in both is read locally.
 
+mod complaints;
 mod error;
 mod invariants;
 mod lookup;
@@ -33,7 +34,9 @@ use crate::offset::{
     HighWatermark, LastStable, LeaderEpoch, LocalStart, LogEnd, LogStart, Offset, PartitionId, SyncedEnd,
 };
 use crate::tier::{Manifest, TierCommits, TierReader};
+use complaints::Complaints;
 use esker_protocol::record::ValidatedBatch;
+use parking_lot::Mutex;
 use std::sync::Arc;
 
 /// What the logs of a broker share of the tier.
@@ -50,12 +53,14 @@ pub struct PartitionLog {
     env: Env,
     log: Arc<Log>,
     tier: Tier,
+    /// Of reads from the tier.
+    complaints: Mutex<Complaints>,
 }
 
 impl PartitionLog {
     /// The log of which `log` is the local part, and `tier` has the rest.
     pub fn new(env: Env, log: Arc<Log>, tier: Tier) -> PartitionLog {
-        PartitionLog { env, log, tier }
+        PartitionLog { env, log, tier, complaints: Mutex::default() }
     }
 
     /// What the tier has of the partition now; `None` if it was never opened there.

@@ -155,7 +155,7 @@ impl PartitionLog {
                 }
                 // The manifest has named it all the while: the store has lost it.
                 Err(error @ TierError::Gone { .. }) if before.is_some_and(|before| Arc::ptr_eq(&before, &manifest)) => {
-                    tracing::error!(partition = %self.id(), offset = %from, %error, "the store has lost an object");
+                    self.complain(from, &error, "the store has lost an object");
                     return Err(error.into());
                 }
                 // Look at the newest manifest: the object was replaced, or retention passed by.
@@ -165,7 +165,7 @@ impl PartitionLog {
                     return Ok(Tiered::NotNow);
                 }
                 Err(error) => {
-                    tracing::error!(partition = %self.id(), offset = %from, %error, "a tiered read failed");
+                    self.complain(from, &error, "a tiered read failed");
                     return Err(error.into());
                 }
             }
@@ -173,6 +173,13 @@ impl PartitionLog {
         }
         // Never OFFSET_OUT_OF_RANGE for a state that passes: consumers would jump.
         if from < self.log_start().offset() { Err(ReadError::OutOfRange) } else { Ok(Tiered::NotNow) }
+    }
+
+    /// Logs that what the tier should have cannot be read: a consumer tries again and again, and one line a minute tells as much.
+    fn complain(&self, from: Offset, error: &TierError, what: &str) {
+        if let Some(unlogged) = self.complaints.lock().next(self.env.now()) {
+            tracing::error!(partition = %self.id(), offset = %from, %error, unlogged, "{what}");
+        }
     }
 
     /// Where a reader goes on whose offset is neither in the tier nor on this disk: at the local start. The open has named
