@@ -64,6 +64,8 @@ pub enum Mutation {
     CleanedBeyondStable,
     /// Units are replaced by a rewrite although one of them was replaced since it was made. (The tier log's replay.)
     ChangedUnitSwapped,
+    /// A unit that takes the place of several has the producers and epochs of the first of them. (The tier's rewrites.)
+    OldestStateKept,
     /// A partition whose log directory failed before the start is made anew in another. (The hosted partitions.)
     LostMadeAnew,
     /// Appends are taken although the disk is nearly full. (The log directory's mark.)
@@ -112,6 +114,7 @@ impl Mutation {
         Mutation::NewestRecordDropped,
         Mutation::CleanedBeyondStable,
         Mutation::ChangedUnitSwapped,
+        Mutation::OldestStateKept,
         Mutation::RotOverlooked,
         Mutation::QuarantinedUntiered,
         Mutation::DoomedUnitAccepted,
@@ -150,6 +153,7 @@ impl Mutation {
             Mutation::NewestRecordDropped => "newest-record-dropped",
             Mutation::CleanedBeyondStable => "cleaned-beyond-stable",
             Mutation::ChangedUnitSwapped => "changed-unit-swapped",
+            Mutation::OldestStateKept => "oldest-state-kept",
             Mutation::RotOverlooked => "rot-overlooked",
             Mutation::QuarantinedUntiered => "quarantined-untiered",
             Mutation::DoomedUnitAccepted => "doomed-unit-accepted",

@@ -22,6 +22,7 @@ use super::swap::{Change, MAX_SWAPPED, RunMark, Swap};
 use super::unit::{Revision, UnitMeta, total};
 use super::writer::{UnitRange, UnitState};
 use crate::env::Env;
+use crate::env::mutation::{self, Mutation};
 use crate::env::store::Store;
 use crate::offset::{LeaderEpoch, LogStart, Offset, PartitionId};
 use std::ops::Range;
@@ -223,7 +224,9 @@ pub fn joined_state(states: Vec<UnitState>) -> Option<UnitState> {
     let mut aborted: Vec<_> = states.iter().flat_map(|state| state.aborted.iter().copied()).collect();
     aborted.sort_by_key(|aborted| (aborted.last, aborted.first, aborted.producer_id));
     aborted.dedup();
-    states.into_iter().last().map(|last| UnitState { aborted, ..last })
+    let oldest = mutation::active(Mutation::OldestStateKept);
+    let kept = if oldest { states.into_iter().next() } else { states.into_iter().last() };
+    kept.map(|kept| UnitState { aborted, ..kept })
 }
 
 #[cfg(test)]

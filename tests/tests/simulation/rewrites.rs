@@ -12,7 +12,8 @@ use esker_storage::env::store::Store;
 use esker_storage::offset::{LeaderEpoch, Offset, PartitionId};
 use esker_storage::tier::{
     CommitterConfig, ObjectKey, ObjectWriter, ReadConfig, Rewriter, Run, ScrubDepth, Stretch, SweepConfig, Sweeper,
-    TierCommits, TierError, TierReader, TierRecord, UnitBatches, UnitMeta, UnitRange, joined_state, read_state, scrub,
+    TierCommits, TierError, TierReader, TierRecord, UnitBatches, UnitMeta, UnitRange, UnitState, joined_state,
+    read_state, scrub,
 };
 use esker_tests::sim::{StoreFaults, World, check, first_failure};
 use parking_lot::Mutex;
@@ -54,6 +55,12 @@ fn batch(offset: u64) -> Bytes {
     builder.build_trusted().unwrap().stamp(offset as i64, 1, None).to_bytes()
 }
 
+/// What a unit that ends there says of producers and epochs; it is not looked into here.
+fn state_at(end: Offset) -> UnitState {
+    let producers = Bytes::copy_from_slice(&end.get().to_be_bytes());
+    UnitState { producers, epochs: vec![(EPOCH, Offset::ZERO)], aborted: Vec::new() }
+}
+
 impl Tier {
     async fn upload(&self, start: u64) -> Result<Vec<UnitMeta>, TierError> {
         let (base, upto) = (Offset::new(start), Offset::new(start + BATCHES));
@@ -70,7 +77,7 @@ impl Tier {
         for offset in start..start + BATCHES {
             writer.data(&batch(offset)).await?;
         }
-        writer.end_unit(upto, Default::default()).await?;
+        writer.end_unit(upto, state_at(upto)).await?;
         writer.finish().await
     }
 
@@ -199,6 +206,10 @@ async fn story(world: World, faults: fn() -> StoreFaults) -> (usize, usize) {
     let offsets = last.read(&world, 0).await;
     let kept: Vec<u64> = (0..UNITS * BATCHES).filter(|offset| !gone.lock().contains(offset)).collect();
     assert_eq!(offsets, kept);
+    // Where nobody's disk has it any more, a leader goes on from this.
+    let (reader, image) = (last.reader(), last.commits.image());
+    let state = reader.last_state(image.get(&ID).unwrap()).await.unwrap();
+    assert_eq!(state, Some(state_at(Offset::new(UNITS * BATCHES))));
     let report = scrub(&*last.store, CLUSTER, &last.commits.image(), ScrubDepth::Everything).await.unwrap();
     assert_eq!(report.findings, []);
     (report.units as usize, offsets.len())
@@ -222,6 +233,15 @@ fn mutation_changed_unit_swapped_is_caught() {
         first_failure(0..30, |world| story(world, StoreFaults::none))
     };
     println!("{:?}", caught.expect("a stale rewrite is not noticed").kind);
+}
+
+#[test]
+fn mutation_oldest_state_kept_is_caught() {
+    let caught = {
+        let _on = switch_on(Mutation::OldestStateKept);
+        first_failure(0..30, |world| story(world, StoreFaults::none))
+    };
+    println!("{:?}", caught.expect("forgotten producers are not noticed").kind);
 }
 
 #[test]
