@@ -422,6 +422,16 @@ mod tests {
         assert!(!is_refusal("connection closed"));
     }
 
+    #[tokio::test]
+    async fn a_write_has_the_time_that_its_size_takes_and_is_unknown_afterwards() {
+        assert_eq!([0, 16 << 20, LARGEST_WRITE].map(write_limit), [60, 92, 188].map(Duration::from_secs));
+        let limit = Duration::from_millis(20);
+        assert_eq!(in_time(limit, "k", async { Ok(7) }).await, Ok(7));
+        let late = in_time(limit, "k", std::future::pending::<Result<(), _>>()).await;
+        let reason = "no answer to a write of k in 20ms".to_owned();
+        assert_eq!(late, Err(StoreError::Indefinite { reason }));
+    }
+
     #[test]
     fn a_missing_bucket_is_no_missing_object() {
         let missing = || object_store::Error::NotFound { path: "k".to_owned(), source: "gone".into() };
