@@ -27,9 +27,10 @@ mod session;
 #[path = "differential/transcript.rs"]
 mod transcript;
 
+use esker_protocol::api::Api;
 use esker_tests::harness::{Broker, Options};
 use session::Session;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use transcript::Transcript;
 
@@ -71,4 +72,17 @@ async fn esker_answers_as_kafka_does() {
     }
     differences.extend(excused.idle());
     assert!(differences.is_empty(), "{} differences:\n{}", differences.len(), differences.join("\n"));
+}
+
+#[test]
+fn the_scripts_ask_every_version_of_every_api() {
+    let asked: BTreeSet<String> =
+        scripts::ALL.iter().flat_map(|(name, _)| Transcript::read(&golden(name)).cases).map(|case| case.api).collect();
+    let mut unasked: Vec<String> = Vec::new();
+    for range in esker_protocol::api::versions().api_keys {
+        let api = Api::with_code(range.api_key).unwrap();
+        let versions = (api.accepted_from..=api.newest).map(|version| format!("{} {version}", api.name));
+        unasked.extend(versions.filter(|version| !asked.contains(version)));
+    }
+    assert!(unasked.is_empty(), "{unasked:?}");
 }

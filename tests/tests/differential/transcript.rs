@@ -94,9 +94,10 @@ impl Transcript {
         if field == "log_dir" {
             return "<directory>".to_owned();
         }
-        // A member's id that the broker made ends in a UUID.
+        // A member's id that the broker made ends in a UUID, or is one in Kafka's own spelling.
         let tail = text.get(text.len().saturating_sub(36)..).unwrap_or_default();
-        if ["member_id", "leader"].contains(&field) && uuid::Uuid::parse_str(tail).is_ok() {
+        let is_short = text.len() == 22 && text.chars().all(|c| c.is_ascii_alphanumeric() || "-_".contains(c));
+        if ["member_id", "leader"].contains(&field) && (is_short || uuid::Uuid::parse_str(tail).is_ok()) {
             return self.meet("member", text);
         }
         text

@@ -8,6 +8,7 @@ pub(crate) fn play(s: &mut Session) {
     let id = s.topic("shared", 3, &[]);
     refused(s);
     one(s, &id);
+    drawn(s);
     two(s);
     expressions(s);
     instances(s);
@@ -133,6 +134,16 @@ fn one(s: &mut Session, id: &str) {
     s.ask("leaves", api, 1, beats("one", "m1", -1));
     s.ask("leaves again", api, 1, beats("one", "m1", -1));
     s.each("empty", "ConsumerGroupDescribe", json!({"group_ids": ["one"]}));
+}
+
+/// Version 0, in which the broker draws the member's id.
+fn drawn(s: &mut Session) {
+    let api = "ConsumerGroupHeartbeat";
+    let joined = s.ask("joins", api, 0, joins("drawn", "", json!(["shared"])));
+    let (member, epoch) = (joined["member_id"].as_str().unwrap(), joined["member_epoch"].as_i64().unwrap());
+    s.ask("is alive", api, 0, beats("drawn", member, epoch));
+    s.ask("a stranger", api, 0, beats("drawn", "m9", epoch));
+    s.ask("leaves", api, 0, beats("drawn", member, -1));
 }
 
 fn two(s: &mut Session) {
