@@ -26,6 +26,8 @@ use url::Url;
 /// How long a stop may take before the process ends anyway: everything acknowledged is safe at any moment, a clean
 /// end only makes the next start faster.
 const STOP_LIMIT: Duration = Duration::from_secs(20);
+/// Data files that stay open at most, since each can be mapped: half of Linux's usual `vm.max_map_count`.
+const MOST_OPEN_FILES: u32 = 1 << 15;
 /// How long `scrub` lets an object be without an entry, in seconds: a sweeper's grace, two of its passes, and some more.
 const SCRUB_GRACE: u64 = 3600;
 
@@ -207,6 +209,12 @@ fn leave_descriptors(config: &mut BrokerConfig) {
         tracing::info!(?current, ?maximum, "could not raise the limit on open files");
     }
     let Some(limit) = getrlimit(Resource::Nofile).current else { return };
+    share_descriptors(config, limit);
+}
+
+/// Of `limit` descriptors connections get at most a half, and files at most three quarters of what those leave: the last
+/// quarter is for what is read, written or made at the moment.
+fn share_descriptors(config: &mut BrokerConfig, limit: u64) {
     let most = u32::try_from(limit / 2).unwrap_or(u32::MAX).max(1);
     if config.max_connections > most {
         tracing::info!(
@@ -216,6 +224,8 @@ fn leave_descriptors(config: &mut BrokerConfig) {
         );
         config.max_connections = most;
     }
+    let files = limit.saturating_sub(u64::from(config.max_connections)) / 4 * 3;
+    config.open_files = u32::try_from(files).unwrap_or(u32::MAX).clamp(1, MOST_OPEN_FILES);
 }
 
 fn read_config(disk: &dyn Disk, file: &Path) -> anyhow::Result<Values> {
@@ -318,5 +328,24 @@ impl Signals {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connections_and_files_share_the_descriptors() {
+        let shared = |limit, connections| {
+            let mut config = BrokerConfig::from_values(Values::default(), "h").unwrap();
+            config.max_connections = connections;
+            share_descriptors(&mut config, limit);
+            (config.max_connections, config.open_files)
+        };
+        assert_eq!(shared(1024, 10_000), (512, 384));
+        assert_eq!(shared(20_000, 6_000), (6_000, 10_500));
+        assert_eq!(shared(1 << 20, 10_000), (10_000, 1 << 15), "as many as can be mapped");
+        assert_eq!(shared(2, 10_000), (1, 1));
     }
 }

@@ -47,8 +47,6 @@ const STORE_PAUSE: Duration = Duration::from_secs(1);
 const DRAIN_LIMIT: Duration = Duration::from_secs(5);
 /// How often a running broker looks for what nobody tells it: directories that failed, connections to count.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// Data files that stay open per log directory without being in use; well below the usual limit on descriptors.
-const OPEN_FILES: usize = 4096;
 
 /// What a broker runs on.
 #[derive(Clone)]
@@ -293,7 +291,7 @@ async fn open_dirs(env: &Env, config: &BrokerConfig, cluster: Uuid) -> anyhow::R
             Durability::Fsync => esker_storage::log::Durability::Fsync,
             Durability::Os => esker_storage::log::Durability::Os,
         },
-        open_files: OPEN_FILES,
+        open_files: config.open_files as usize / config.log_dirs.len().max(1),
     };
     let mut dirs = Vec::new();
     let mut failed = 0;

@@ -48,6 +48,11 @@ pub fn this() -> Machine {
     }
 }
 
+/// Bytes of memory that nothing is in.
+pub fn free_memory() -> u64 {
+    kib(&std::fs::read_to_string("/proc/meminfo").unwrap_or_default(), "MemFree")
+}
+
 /// What stands behind `name:` in its line.
 fn after<'a>(text: &'a str, name: &str) -> Option<&'a str> {
     text.lines().find_map(|line| line.strip_prefix(name)?.trim_start().strip_prefix(':').map(str::trim))

@@ -15,8 +15,6 @@ use std::time::Duration;
 
 /// How long a broker is left alone before it counts as idle.
 const SETTLING: Duration = Duration::from_secs(5);
-/// Bytes of memory that are touched before each turn: what produces at full speed writes, warm-up included.
-const WARM: u64 = 8 << 30;
 /// Bytes of what is read again and again.
 const READ: u64 = 1 << 30;
 /// The topic of it.
@@ -53,7 +51,7 @@ impl Hot {
                 Repeat { measures: vec![measure], ..Repeat::default() },
             );
         }
-        lab::warm_memory(WARM);
+        tools.ballast.fill()?;
         let needs_half = wanted.contains(&"latency-half") && self.half.is_none();
         if wanted.iter().any(|name| name.starts_with("produce-1k") || *name == "memory-load") || needs_half {
             let produced = self.produce(&node, options, wanted, table);

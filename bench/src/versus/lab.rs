@@ -7,11 +7,18 @@ use crate::probe::machine;
 use crate::report;
 use crate::results::Run;
 use anyhow::Context;
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// What a load may take beyond what it measures.
 const SLACK: Duration = Duration::from_secs(120);
+/// Memory that is left free, for what is anonymous.
+const FREE: u64 = 1 << 30;
+/// Bytes after which it is looked how much is.
+const LOOK_EVERY: u64 = 256 << 20;
 /// Topics are not tiered where that is not what is compared.
 pub(super) const UNTIERED: &str = "--topic-config=remote.storage.enable=false";
 
@@ -59,12 +66,39 @@ fn wait(child: &mut Child, limit: Duration) -> bool {
     false
 }
 
-/// Touches so much memory, or half of what is free, and gives it back: a virtual machine's memory that lay idle for seconds is
-/// slow at first touch, as the kernel has lent it to the host, and both sides find it touched.
-pub(super) fn warm_memory(bytes: u64) {
-    let bytes = bytes.min(machine::this().available_bytes / 2);
-    // Not zeros: those would be untouched pages.
-    std::hint::black_box(vec![0x5a_u8; usize::try_from(bytes).unwrap_or(0)]);
+/// Page cache that is full, as it is on a server that has run for a while: a file that is nothing but a hole, and was read.
+///
+/// What a broker writes takes the place of that then. On a machine whose memory is free it would take pages that nobody has
+/// touched, which a virtual machine has lent to its host and gets back slowly: a broker that writes faster would meet more
+/// of them, and what is measured would be the host.
+pub(super) struct Ballast {
+    file: File,
+    bytes: u64,
+}
+
+impl Ballast {
+    /// Nothing yet, in `folder`, where it takes no room.
+    pub(super) fn new(folder: &Path) -> std::io::Result<Self> {
+        let bytes = machine::this().memory_bytes >> 20 << 20;
+        let file = tempfile::tempfile_in(folder)?;
+        file.set_len(bytes)?;
+        Ok(Self { file, bytes })
+    }
+
+    /// Reads until hardly any memory is free, or all of it: where a control group has less than the machine, what is read
+    /// last takes the place of what was read first.
+    pub(super) fn fill(&self) -> std::io::Result<()> {
+        let mut piece = vec![0; 1 << 20];
+        let mut at = 0;
+        while at < self.bytes {
+            if at % LOOK_EVERY == 0 && machine::free_memory() < FREE {
+                break;
+            }
+            self.file.read_exact_at(&mut piece, at)?;
+            at += piece.len() as u64;
+        }
+        Ok(())
+    }
 }
 
 /// Arguments from their text.

@@ -26,6 +26,7 @@ use crate::rig::Broker;
 use anyhow::Context;
 use clap::Args;
 use goals::{ROWS, STAGES, Stage};
+use lab::Ballast;
 use node::{SIDES, Side};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -81,6 +82,7 @@ struct Tools {
     jars: Jars,
     esker: PathBuf,
     data: PathBuf,
+    ballast: Ballast,
     deadline: Instant,
 }
 
@@ -111,6 +113,7 @@ pub fn run(options: &Versus) -> anyhow::Result<()> {
     let tools = Tools {
         jars: Jars::fetch(&jars)?,
         esker: Broker::binary(options.esker.as_deref())?,
+        ballast: Ballast::new(&data)?,
         data,
         deadline: started + Duration::from_secs_f64(options.minutes * 60.0),
     };

@@ -45,7 +45,9 @@ pub(super) fn thousand(tools: &Tools, side: Side, table: &mut Table) -> anyhow::
 pub(super) fn many(tools: &Tools, options: &Versus, table: &mut Table) -> anyhow::Result<()> {
     let mut p99s = Vec::new();
     for partitions in [10, 10_000] {
-        let mut node = Node::started(tools, Side::Esker, &Setup::default())?;
+        // So that files get what connections leave of the descriptors, of which there are 20,000 on small machines.
+        let settings = vec![("max.connections".to_owned(), "6000".to_owned())];
+        let mut node = Node::started(tools, Side::Esker, &Setup { settings, ..Setup::default() })?;
         let seconds = options.seconds * 2.0;
         let text = format!(
             "run connections --topic=many --connections=5000 --partitions={partitions} --seconds={seconds} --warmup={seconds} \

@@ -31,6 +31,9 @@ pub enum Validation {
     Header,
 }
 
+/// Data files that stay open while nobody knows what the process may have: well below the usual limit on descriptors.
+const OPEN_FILES: u32 = 4096;
+
 /// What a broker's keys resolve to. Each field is the key of its name.
 #[derive(Clone, Debug)]
 #[allow(missing_docs, reason = "the key of the same name documents each, in broker_keys.rs")]
@@ -63,6 +66,8 @@ pub struct BrokerConfig {
     pub max_in_flight_requests: u32,
     pub max_request_array_elements: u32,
     pub max_connections: u32,
+    /// Data files that stay open without being in use, over all log directories; no key, but what the process may have.
+    pub open_files: u32,
     pub max_connections_per_ip: u32,
     pub max_connections_per_ip_overrides: BTreeMap<IpAddr, usize>,
     pub connections_max_idle_ms: u64,
@@ -171,6 +176,7 @@ impl BrokerConfig {
             max_in_flight_requests: read.small("max.in.flight.requests.per.connection"),
             max_request_array_elements: read.small("max.request.array.elements"),
             max_connections: read.small("max.connections"),
+            open_files: OPEN_FILES,
             max_connections_per_ip: read.small("max.connections.per.ip"),
             max_connections_per_ip_overrides: parse_per_ip(
                 &read.text("max.connections.per.ip.overrides").unwrap_or_default(),

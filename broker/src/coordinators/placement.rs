@@ -15,8 +15,8 @@ use uuid::Uuid;
 /// The topic of the group coordinator.
 pub const OFFSETS_TOPIC: &str = "__consumer_offsets";
 
-/// The pause before a full disk is tried again.
-const ROOM_PAUSE: Duration = Duration::from_secs(1);
+/// The pause before partitions are tried again that could not be opened.
+const OPEN_PAUSE: Duration = Duration::from_secs(1);
 
 /// The coordinators of this broker.
 pub struct Coordinators {
@@ -44,13 +44,13 @@ impl Coordinators {
     }
 
     /// Has this broker's partitions and their coordinators follow the metadata, until there is no more of it. Partitions that
-    /// wait for room on their disk are looked at in between.
+    /// wait to be opened are looked at in between.
     pub async fn follow_images(self: Arc<Self>, mut images: Subscription, applier: Applier) {
         let mut current = Arc::new(Image::empty());
         loop {
-            let next = match self.hosted.lacks_room() {
+            let next = match self.hosted.has_waiting() {
                 false => Ok(images.next().await),
-                true => self.env.timeout(ROOM_PAUSE, images.next()).await,
+                true => self.env.timeout(OPEN_PAUSE, images.next()).await,
             };
             match next {
                 Ok(Some(published)) => {
@@ -61,7 +61,7 @@ impl Coordinators {
                 }
                 Ok(None) => return,
                 Err(_) => {
-                    let moved = self.hosted.open_with_room().await;
+                    let moved = self.hosted.open_waiting().await;
                     self.follow(&current, &Changes::default(), &moved).await;
                 }
             }

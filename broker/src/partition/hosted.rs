@@ -14,7 +14,7 @@ use crate::metadata::{Image, Published, Topic, is_internal};
 use crate::metrics::Metrics;
 use arc_swap::ArcSwap;
 use esker_storage::env::mutation::{self, Mutation};
-use esker_storage::env::{Env, Pool};
+use esker_storage::env::{Env, Monotonic, Pool};
 use esker_storage::log::{LogDir, LogError, LogObserver};
 use esker_storage::offset::{LeaderEpoch, PartitionId};
 use esker_storage::partition_log::{OpenError, PartitionLog, Tier};
@@ -24,9 +24,12 @@ use parking_lot::Mutex;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 /// Logs that are opened at the same time.
 const PARALLEL_OPENS: usize = 8;
+/// The pause before a log is opened again that could not be read.
+const UNREADABLE_PAUSE: Duration = Duration::from_secs(10);
 
 /// A partition, or why there is none.
 #[derive(Clone)]
@@ -62,8 +65,8 @@ pub struct Hosted {
     /// Which directory has a partition's files; kept for partitions that are offline, too.
     places: Mutex<Places>,
     partitions: ArcSwap<BTreeMap<PartitionId, Here>>,
-    /// Those whose logs could not be opened since their disk was full.
-    without_room: Mutex<Vec<Opening>>,
+    /// Those whose logs could not be opened for a reason that may pass, and from when on that is tried again.
+    waiting: Mutex<Vec<(Opening, Monotonic)>>,
     wakes: Arc<Wakes>,
     /// Whether a log did not open.
     offline: AtomicBool,
@@ -152,7 +155,7 @@ impl Hosted {
             tier,
             places: Mutex::new(places),
             partitions: ArcSwap::default(),
-            without_room: Mutex::new(Vec::new()),
+            waiting: Mutex::new(Vec::new()),
             offline: AtomicBool::new(false),
             recompresses: AtomicBool::new(false),
             ending: AtomicBool::new(false),
@@ -309,7 +312,7 @@ impl Hosted {
         }
         self.open_in_tier(&opening).await;
         let opened: Vec<(PartitionId, Here)> = stream::iter(opening)
-            .map(|opening| async move { (opening.id, self.open_one(opening).await) })
+            .map(|opening| async move { (opening.id, self.open_one(opening, false).await) })
             .buffer_unordered(PARALLEL_OPENS)
             .collect()
             .await;
@@ -325,23 +328,26 @@ impl Hosted {
         self.partitions.store(Arc::new(partitions));
     }
 
-    /// Whether there are partitions that wait for room on their disk.
-    pub fn lacks_room(&self) -> bool {
-        !self.without_room.lock().is_empty()
+    /// Whether there are partitions that wait to be opened.
+    pub fn has_waiting(&self) -> bool {
+        !self.waiting.lock().is_empty()
     }
 
-    /// Opens the partitions that waited for room on their disk, as far as there is some. To be called by who applies
-    /// images, in between.
-    pub async fn open_with_room(&self) -> Moved {
-        let mut waiting = std::mem::take(&mut *self.without_room.lock());
+    /// Opens the partitions that could not be opened before, if there is room for them now, or their disk can be read. To be
+    /// called by who applies images, in between.
+    pub async fn open_waiting(&self) -> Moved {
+        let now = self.env.now();
+        let (mut waiting, later) =
+            std::mem::take(&mut *self.waiting.lock()).into_iter().partition(|(_, due)| *due <= now);
+        *self.waiting.lock() = later;
         // Those that were deleted meanwhile, or opened in a later epoch, are of no concern.
-        waiting.retain(|opening| matches!(self.get(opening.id), Some(Here::Offline(_))));
+        waiting.retain(|(opening, _)| matches!(self.get(opening.id), Some(Here::Offline(_))));
         let mut moved = Moved::default();
-        for opening in waiting {
+        for (opening, _) in waiting {
             let id = opening.id;
-            let here = self.open_one(opening).await;
+            let here = self.open_one(opening, true).await;
             if let Here::Led(_) = here {
-                tracing::info!(partition = %id, "there is room again: the partition is open");
+                tracing::info!(partition = %id, "the partition is open at last");
                 moved.opened.push(id);
             }
             let mut partitions = BTreeMap::clone(&self.partitions.load());
@@ -360,7 +366,7 @@ impl Hosted {
         }
     }
 
-    async fn open_one(&self, opening: Opening) -> Here {
+    async fn open_one(&self, opening: Opening, is_known: bool) -> Here {
         let Opening { id, topic, epoch, config } = opening.clone();
         let dir = self.place(id);
         let Some(dir) = dir else { return Here::Offline("its log directory failed".into()) };
@@ -381,8 +387,18 @@ impl Hosted {
                 Here::Led(partition)
             }
             Err(OpenError::Log(error @ LogError::NoSpace)) => {
-                tracing::warn!(partition = %id, %topic, "the partition waits for room on the disk");
-                self.without_room.lock().push(opening);
+                if !is_known {
+                    tracing::warn!(partition = %id, %topic, "the partition waits for room on the disk");
+                }
+                self.waiting.lock().push((opening, self.env.now()));
+                Here::Offline(error.to_string().into())
+            }
+            // A disk that cannot be read now may be read later.
+            Err(OpenError::Log(error @ LogError::Io(_))) => {
+                if !is_known {
+                    tracing::error!(partition = %id, %topic, %error, "the partition is offline, and tried again");
+                }
+                self.waiting.lock().push((opening, self.env.now().plus(UNREADABLE_PAUSE)));
                 Here::Offline(error.to_string().into())
             }
             Err(error) => {

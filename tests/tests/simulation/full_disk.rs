@@ -3,7 +3,7 @@
 use super::failures::{TOPIC, client, create, start_with};
 use esker_protocol::error_code::ErrorCode;
 use esker_storage::env::mutation::{Mutation, switch_on};
-use esker_tests::sim::client::{CallError, Membership, values_batch};
+use esker_tests::sim::client::{CallError, Membership, SimClient, values_batch};
 use esker_tests::sim::{Config, Crash, Exit, Failure, World, run};
 use std::time::Duration;
 
@@ -136,6 +136,50 @@ fn a_directory_that_does_not_open_takes_down_its_own_partitions_only() {
     }
 }
 
+/// A log that cannot be read when the broker starts, and later can.
+async fn unreadable_for_a_while(world: World) {
+    world.announce(&["the partition is offline, and tried again"]);
+    let (node, address) = start_with(&world, "/data/a", &[]);
+    create(&world, address, 2).await;
+    for partition in 0..2 {
+        client(&world, address).produce(TOPIC, partition, values_batch(&[7], 0, None)).await.unwrap();
+    }
+    world.crash(node, Crash::Kill);
+    let disk = world.disk(node);
+    let is_of_one = |path: &str| path.contains("-1/") && path.ends_with(".log");
+    let broken: Vec<String> = disk.files().into_iter().map(|(path, _)| path).filter(|path| is_of_one(path)).collect();
+    // Those of internal topics, too: what they have is not asked for here.
+    broken.iter().for_each(|path| disk.break_sectors(path.as_ref(), 0..1 << 20).unwrap());
+    world.start(node);
+    let mut client = client(&world, address);
+    let mut is_up = false;
+    while !is_up {
+        world.sleep(Duration::from_millis(100)).await;
+        is_up = client.fetch(TOPIC, 0, 0, 1000).await.is_ok_and(|fetched| !fetched.records.is_empty());
+    }
+    for _ in 0..30 {
+        world.sleep(Duration::from_secs(1)).await;
+        assert_eq!(client.fetch(TOPIC, 1, 0, 1000).await.err(), Some(KAFKA_STORAGE_ERROR));
+    }
+    broken.iter().for_each(|path| disk.mend_sectors(path.as_ref()).unwrap());
+    let mended = world.now();
+    while client.fetch(TOPIC, 1, 0, 1000).await.is_err() {
+        assert!(world.now() - mended < Duration::from_secs(20), "it can be read again, and nobody looks");
+        world.sleep(Duration::from_millis(500)).await;
+    }
+    assert!(!client.fetch(TOPIC, 1, 0, 1000).await.unwrap().records.is_empty());
+    client.produce(TOPIC, 1, values_batch(&[8], 0, None)).await.unwrap();
+    world.terminate(node);
+    assert_eq!(world.ended(node).await, Some(Exit::Returned));
+}
+
+#[test]
+fn a_log_that_could_not_be_read_at_the_start_opens_once_it_can() {
+    for seed in 1..4 {
+        run(Config::seeded(seed), unreadable_for_a_while).unwrap_or_else(|failure| panic!("{failure}"));
+    }
+}
+
 #[test]
 fn mutation_lost_made_anew_is_caught() {
     let _on = switch_on(Mutation::LostMadeAnew);
@@ -193,6 +237,57 @@ fn rot(seed: u64) -> Result<(), Failure> {
 fn rot_is_found_and_only_that_is_refused() {
     for seed in 1..4 {
         rot(seed).unwrap_or_else(|failure| panic!("{failure}"));
+    }
+}
+
+/// A read that gave something else for a while: a later process looks at what an earlier one found, long before its scrub
+/// is due.
+async fn rot_that_passes(world: World) {
+    world.announce(&["records are damaged, and the tier does not have them", "can be read again"]);
+    let (node, address) = start_with(&world, "/data/a", &["log.scrub.interval.ms=36000000"]);
+    let mut client = client(&world, address);
+    let configs = [("segment.bytes", "4096"), ("remote.storage.enable", "false"), ("retention.ms", "-1")];
+    while client.create_topic(TOPIC, 1, &configs).await.is_err() {
+        world.sleep(Duration::from_millis(100)).await;
+    }
+    let disk = world.disk(node);
+    for n in 0..20 {
+        client.produce(TOPIC, 0, values_batch(&[n; 90], 0, None)).await.unwrap();
+    }
+    let files = disk.files();
+    let (path, len) = files.iter().find(|(path, _)| path.contains("-0/") && path.contains("-00000002.log")).unwrap();
+    let flip = || assert!(disk.flip_bit(path.as_ref(), len / 2, 3));
+    flip();
+    let base: u64 = path.rsplit('/').next().and_then(|name| name.split('-').next()).unwrap().parse().unwrap();
+    let is_refused = async |client: &mut SimClient| {
+        for at in base..base + 200 {
+            if client.fetch(TOPIC, 0, at, 1).await.err() == Some(CallError::Kafka(ErrorCode::CORRUPT_MESSAGE.code())) {
+                return true;
+            }
+        }
+        false
+    };
+    let started = world.now();
+    while !is_refused(&mut client).await {
+        assert!(world.now() - started < Duration::from_secs(90), "the rot is never found");
+        world.sleep(Duration::from_secs(5)).await;
+    }
+    world.crash(node, Crash::Kill);
+    flip();
+    world.start(node);
+    while client.fetch(TOPIC, 0, 0, 1000).await.is_err() {
+        world.sleep(Duration::from_millis(100)).await;
+    }
+    world.sleep(Duration::from_secs(65)).await;
+    assert!(!is_refused(&mut client).await, "it can be read again, and nobody looks");
+    world.terminate(node);
+    assert_eq!(world.ended(node).await, Some(Exit::Returned));
+}
+
+#[test]
+fn what_an_earlier_process_found_rotten_is_looked_at_again() {
+    for seed in 1..4 {
+        run(Config::seeded(seed), rot_that_passes).unwrap_or_else(|failure| panic!("{failure}"));
     }
 }
 

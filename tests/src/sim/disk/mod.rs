@@ -144,6 +144,15 @@ impl SimDisk {
         Ok(())
     }
 
+    /// Makes all of a file readable again, as a controller or a cable does that failed for a while.
+    ///
+    /// # Errors
+    /// There is no such file.
+    pub fn mend_sectors(&self, path: &Path) -> io::Result<()> {
+        self.hardware.lock().tree.file(path)?.state.lock().bad.clear();
+        Ok(())
+    }
+
     /// Makes the disk empty, as a new one is.
     pub fn wipe(&self) {
         let mut hardware = self.hardware.lock();
