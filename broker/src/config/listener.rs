@@ -140,7 +140,7 @@ mod tests {
             "A://[[/]]:1",
             "A://[::1%]:1",
             "A://h/:1",
-            "A://127\00.0.1:1",
+            "A://127\x00.0.1:1",
         ] {
             assert!(Listener::parse_list(text).is_err(), "{text}");
         }
