@@ -22,6 +22,7 @@ use esker_storage::tier::TierRecord;
 use futures_util::stream::{self, StreamExt};
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -66,7 +67,7 @@ pub struct Hosted {
     places: Mutex<Places>,
     partitions: ArcSwap<BTreeMap<PartitionId, Here>>,
     /// Those whose logs could not be opened for a reason that may pass, and from when on that is tried again.
-    waiting: Mutex<Vec<(Opening, Monotonic)>>,
+    waiting: Mutex<BTreeMap<PartitionId, (Opening, Monotonic)>>,
     wakes: Arc<Wakes>,
     /// Whether a log did not open.
     offline: AtomicBool,
@@ -155,7 +156,7 @@ impl Hosted {
             tier,
             places: Mutex::new(places),
             partitions: ArcSwap::default(),
-            waiting: Mutex::new(Vec::new()),
+            waiting: Mutex::new(BTreeMap::new()),
             offline: AtomicBool::new(false),
             recompresses: AtomicBool::new(false),
             ending: AtomicBool::new(false),
@@ -337,14 +338,14 @@ impl Hosted {
     /// called by who applies images, in between.
     pub async fn open_waiting(&self) -> Moved {
         let now = self.env.now();
-        let (mut waiting, later) =
-            std::mem::take(&mut *self.waiting.lock()).into_iter().partition(|(_, due)| *due <= now);
+        let (due, later) = std::mem::take(&mut *self.waiting.lock()).into_iter().partition(|(_, (_, due))| *due <= now);
         *self.waiting.lock() = later;
-        // Those that were deleted meanwhile, or opened in a later epoch, are of no concern.
-        waiting.retain(|(opening, _)| matches!(self.get(opening.id), Some(Here::Offline(_))));
         let mut moved = Moved::default();
-        for (opening, _) in waiting {
-            let id = opening.id;
+        for (id, (opening, _)) in due {
+            // Those that were deleted meanwhile, or opened in a later epoch, are of no concern.
+            if !matches!(self.get(id), Some(Here::Offline(_))) {
+                continue;
+            }
             let here = self.open_one(opening, true).await;
             if let Here::Led(_) = here {
                 tracing::info!(partition = %id, "the partition is open at last");
@@ -390,15 +391,15 @@ impl Hosted {
                 if !is_known {
                     tracing::warn!(partition = %id, %topic, "the partition waits for room on the disk");
                 }
-                self.waiting.lock().push((opening, self.env.now()));
+                self.waiting.lock().insert(id, (opening, self.env.now()));
                 Here::Offline(error.to_string().into())
             }
-            // A disk that cannot be read now may be read later.
-            Err(OpenError::Log(error @ LogError::Io(_))) => {
+            // A disk that cannot be read now may be read later; not so a file of a version that is not known here.
+            Err(OpenError::Log(LogError::Io(error))) if error.kind() != io::ErrorKind::InvalidData => {
                 if !is_known {
                     tracing::error!(partition = %id, %topic, %error, "the partition is offline, and tried again");
                 }
-                self.waiting.lock().push((opening, self.env.now().plus(UNREADABLE_PAUSE)));
+                self.waiting.lock().insert(id, (opening, self.env.now().plus(UNREADABLE_PAUSE)));
                 Here::Offline(error.to_string().into())
             }
             Err(error) => {

@@ -4,7 +4,7 @@
 //! A partition is **due** `log.scrub.interval.ms` after its last whole scrub began, by the wall clock; those that waited
 //! longest come first, one segment after the other, at `log.scrub.bytes.per.second`. How far each came is kept beside its
 //! log, so that a restart goes on where the process before ended, and rereads neither what it had done nor waits as long
-//! again. A segment in which an earlier process found rot is looked at as soon as its partition is led: what was an error
+//! again. A segment in which an earlier process found rot is looked at within a minute of its partition's start: what was an error
 //! of the disk that has passed is forgotten. What becomes of rot is said in `partition_log::scrub`.
 
 use super::hosted::Hosted;
@@ -53,8 +53,11 @@ impl Scrubber {
         loop {
             let mut led = self.hosted.led();
             for partition in &led {
-                for segment in partition.log().local().take_remembered_damage() {
-                    self.scrub_segment(partition, segment).await;
+                let local = partition.log().local();
+                for segment in local.take_remembered_damage() {
+                    if !self.scrub_segment(partition, segment).await {
+                        local.remember_damage();
+                    }
                 }
             }
             led.sort_by_key(|partition| partition.log().local().scrub_progress().whole);
@@ -102,7 +105,8 @@ impl Scrubber {
         self.keep(partition, ScrubProgress { whole: Some(began), under_way: None }).await;
     }
 
-    async fn scrub_segment(&self, partition: &Partition, name: SegmentName) {
+    /// Whether it could be looked at.
+    async fn scrub_segment(&self, partition: &Partition, name: SegmentName) -> bool {
         let log = partition.log();
         let read = |bytes| {
             self.metrics.scrubbed.inc_by(bytes);
@@ -117,8 +121,12 @@ impl Scrubber {
                 self.metrics.quarantined.inc();
             }
             Err(_) if log.local().is_closed() || log.is_failed() => {}
-            Err(error) => tracing::warn!(partition = %partition.id(), %error, "a segment could not be scrubbed"),
+            Err(error) => {
+                tracing::warn!(partition = %partition.id(), %error, "a segment could not be scrubbed");
+                return false;
+            }
         }
+        true
     }
 
     async fn keep(&self, partition: &Partition, progress: ScrubProgress) {

@@ -191,7 +191,7 @@ fn explain_scrubbed(bytes: &[u8]) -> Explained {
             if let Some((began, next)) = progress.under_way {
                 explained.line(format!("one that began at {} ms goes on at offset {next}", began.millis()));
             }
-            for DamagedRange { segment, from, to } in damage {
+            for DamagedRange { segment, from, to, .. } in damage {
                 let (offset, position) = (from.offset, from.position.get());
                 explained
                     .line(format!("damaged: offsets {offset} to {to}, in segment {segment} at position {position}"));

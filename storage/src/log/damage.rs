@@ -5,9 +5,10 @@
 //! [`Damage::ahead`]. The list survives a restart (`scrub_record`); were that lost, a scrub, or whoever stumbles over the rot,
 //! would find it again. What the tier has of such a range is read from there.
 //!
-//! A disk that could not read a sector once may read it the next time, so nothing here is for good: each scrub looks at
-//! the whole segment, and what it finds as it was appended is **forgotten** here. What an earlier life left is
-//! looked at soon after the start.
+//! A disk that could not read a sector once may read it the next time, so what a scrub found is not for good: each
+//! looks at the whole segment, and what it finds as it was appended is **forgotten** here. What an earlier life left is
+//! looked at soon after the start. What a recovery **passed over** stays: the segment's index, the producers and the epochs
+//! were made without it, and some of what rots (a leader epoch) can only be told by a recovery.
 
 use crate::offset::Offset;
 use crate::segment::{Boundary, SegmentName};
@@ -23,15 +24,33 @@ pub struct DamagedRange {
     pub from: Boundary,
     /// One past the last of them.
     pub to: Offset,
+    /// Whether a recovery made index, producers and epochs without them.
+    pub passed_over: bool,
+}
+
+impl DamagedRange {
+    /// Whether another range of the same segment lies within this one.
+    pub(super) fn covers(&self, other: &DamagedRange) -> bool {
+        self.segment == other.segment && self.from.offset <= other.from.offset && other.to <= self.to
+    }
+}
+
+/// A damaged range, and how often its rot was met.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Met {
+    /// The range.
+    pub range: DamagedRange,
+    /// How often somebody came upon rot within it.
+    pub times: u64,
 }
 
 /// The damaged ranges of a log.
 #[derive(Debug, Default)]
 pub(super) struct Damage {
     any: AtomicBool,
-    /// Whether there are ranges of an earlier life that nobody has looked at in this one.
+    /// Whether there are ranges that an earlier life's scrub found, and that nobody has looked at in this one.
     remembered: AtomicBool,
-    ranges: Mutex<Vec<DamagedRange>>,
+    ranges: Mutex<Vec<Met>>,
 }
 
 impl Damage {
@@ -39,22 +58,33 @@ impl Damage {
     pub(super) fn of(mut ranges: Vec<DamagedRange>) -> Damage {
         ranges.sort_by_key(|range| range.from.offset);
         let any = !ranges.is_empty();
-        Damage { any: AtomicBool::new(any), remembered: AtomicBool::new(any), ranges: Mutex::new(ranges) }
+        let remembered = ranges.iter().any(|range| !range.passed_over);
+        Damage {
+            any: AtomicBool::new(any),
+            remembered: AtomicBool::new(remembered),
+            ranges: Mutex::new(ranges.into_iter().map(|range| Met { range, times: 1 }).collect()),
+        }
     }
 
-    /// Whether there is damage that was known at the start and that nobody has asked about since.
+    /// Whether there is damage to be looked at that nobody has asked about since the start.
     pub(super) fn take_remembered(&self) -> bool {
         self.remembered.swap(false, Ordering::AcqRel)
+    }
+
+    /// Somebody who asked could not look.
+    pub(super) fn remember(&self) {
+        self.remembered.store(true, Ordering::Release);
     }
 
     /// Takes note of a range; whether it is news.
     pub(super) fn note(&self, range: DamagedRange) -> bool {
         let mut ranges = self.ranges.lock();
-        if ranges.iter().any(|known| known.from.offset <= range.from.offset && range.to <= known.to) {
+        if let Some(known) = ranges.iter_mut().find(|known| known.range.covers(&range)) {
+            known.times += 1;
             return false;
         }
-        ranges.push(range);
-        ranges.sort_by_key(|range| range.from.offset);
+        ranges.push(Met { range, times: 1 });
+        ranges.sort_by_key(|known| known.range.from.offset);
         self.any.store(true, Ordering::Release);
         true
     }
@@ -69,21 +99,23 @@ impl Damage {
         self.retain(|range| range.from.offset < end);
     }
 
-    /// Forgets these ranges: they were read as they had been appended. Whether any of them was known.
-    pub(super) fn forget(&self, sound: &[DamagedRange]) -> bool {
-        self.retain(|range| !sound.contains(range))
+    /// Forgets these ranges, which were read as they had been appended, but those that a recovery passed over, and those in
+    /// which anybody has met rot meanwhile. The ones that are forgotten.
+    pub(super) fn forget(&self, sound: &[Met]) -> Vec<DamagedRange> {
+        let mut ranges = self.ranges.lock();
+        let is_over = |known: &mut Met| !known.range.passed_over && sound.contains(known);
+        let forgotten = ranges.extract_if(.., is_over).map(|known| known.range).collect();
+        self.any.store(!ranges.is_empty(), Ordering::Release);
+        forgotten
     }
 
-    /// Whether anything was forgotten.
-    fn retain(&self, keep: impl Fn(&DamagedRange) -> bool) -> bool {
+    fn retain(&self, keep: impl Fn(&DamagedRange) -> bool) {
         if !self.any.load(Ordering::Acquire) {
-            return false;
+            return;
         }
         let mut ranges = self.ranges.lock();
-        let before = ranges.len();
-        ranges.retain(keep);
+        ranges.retain(|known| keep(&known.range));
         self.any.store(!ranges.is_empty(), Ordering::Release);
-        ranges.len() < before
     }
 
     /// The first damaged range that a reader comes to who begins at `from`.
@@ -91,11 +123,16 @@ impl Damage {
         if !self.any.load(Ordering::Acquire) {
             return None;
         }
-        self.ranges.lock().iter().find(|range| range.to > from).copied()
+        self.ranges.lock().iter().map(|known| known.range).find(|range| range.to > from)
     }
 
     pub(super) fn ranges(&self) -> Vec<DamagedRange> {
-        self.ranges.lock().clone()
+        self.ranges.lock().iter().map(|known| known.range).collect()
+    }
+
+    /// The ranges in one segment.
+    pub(super) fn within(&self, segment: SegmentName) -> Vec<Met> {
+        self.ranges.lock().iter().filter(|known| known.range.segment == segment).copied().collect()
     }
 }
 
@@ -110,6 +147,7 @@ mod tests {
             segment: SegmentName::appended(Offset::ZERO, 1),
             from: Boundary { offset: Offset::new(from), position: FilePosition::new(from * 10) },
             to: Offset::new(to),
+            passed_over: false,
         };
         let damage = Damage::default();
         assert_eq!(damage.ahead(Offset::ZERO), None);
@@ -123,7 +161,26 @@ mod tests {
         assert_eq!((ahead(0), damage.ranges().len()), (None, 0));
         let damage = Damage::of(vec![range(20, 25), range(3, 5)]);
         assert!(damage.take_remembered() && !damage.take_remembered(), "it is to be looked at once");
-        assert!(damage.forget(&[range(3, 5), range(21, 24)]) && !damage.forget(&[range(3, 5)]));
-        assert_eq!(damage.ranges(), [range(20, 25)]);
+        let segment = range(3, 5).segment;
+        let [first, second] = damage.within(segment)[..] else { panic!("{damage:?}") };
+        let other = Met { range: range(21, 24), times: 1 };
+        assert_eq!(damage.forget(&[first, other]), [range(3, 5)]);
+        assert_eq!((damage.forget(&[first]), damage.ranges()), (vec![], vec![range(20, 25)]));
+        assert!(!damage.note(range(21, 24)), "it is known");
+        assert_eq!(damage.forget(&[second]), [], "it was met since");
+        assert_eq!(damage.forget(&damage.within(segment)), [range(20, 25)]);
+    }
+
+    #[test]
+    fn what_a_recovery_passed_over_is_never_forgotten() {
+        let range = DamagedRange {
+            segment: SegmentName::appended(Offset::ZERO, 1),
+            from: Boundary { offset: Offset::ZERO, position: FilePosition::new(64) },
+            to: Offset::new(2),
+            passed_over: true,
+        };
+        let damage = Damage::of(vec![range]);
+        assert!(!damage.take_remembered(), "there is nothing to be looked at");
+        assert_eq!((damage.forget(&damage.within(range.segment)), damage.ranges()), (vec![], vec![range]));
     }
 }

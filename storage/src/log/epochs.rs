@@ -72,6 +72,13 @@ impl LeaderEpochs {
         self.starts.get(after.checked_sub(1)?).map(|start| start.epoch)
     }
 
+    /// Whether a batch of offsets `base..next` may be of `epoch`: no older than what its first offset was appended in, and
+    /// no newer than its last one's. Says yes where nothing is known.
+    pub fn may_have(&self, epoch: LeaderEpoch, base: Offset, next: Offset) -> bool {
+        let newest = next.previous().and_then(|last| self.at(last));
+        self.at(base).is_none_or(|oldest| oldest <= epoch) && newest.is_none_or(|newest| epoch <= newest)
+    }
+
     /// The answer to OffsetForLeaderEpoch: `None` if `asked` is above everything known; for the newest epoch the log
     /// end; between two, the older one and where the newer began; below all, `asked` itself and where the first known
     /// one began.

@@ -194,10 +194,10 @@ fn scrubbed(data: &[u8]) {
 fn scrubbed_seeds() -> Vec<Vec<u8>> {
     let at = Boundary { offset: Offset::new(7), position: FilePosition::new(4096) };
     let segment = SegmentName { base: Offset::ZERO, serial: 3, generation: 1 };
-    let range = DamagedRange { segment, from: at, to: Offset::new(9) };
+    let range = DamagedRange { segment, from: at, to: Offset::new(9), passed_over: false };
     let under_way = Some((Timestamp::from_millis(70), Offset::new(7)));
     let progress = ScrubProgress { whole: Some(Timestamp::from_millis(50)), under_way };
-    let record = ScrubRecord { progress, damage: vec![range, range] };
+    let record = ScrubRecord { progress, damage: vec![range, DamagedRange { passed_over: true, ..range }] };
     vec![scrub_record::encode(&record), scrub_record::encode(&ScrubRecord::default())]
 }
 

@@ -71,7 +71,7 @@ mod upkeep;
 
 pub use append::Appended;
 pub use config::{LogConfig, OpenFrom};
-pub use damage::DamagedRange;
+pub use damage::{DamagedRange, Met};
 pub use dir::{Durability, LogDir};
 pub use epochs::{EpochEnd, EpochStart, LeaderEpochs};
 pub use error::{AppendError, DirFailed, LogError, ReadError};

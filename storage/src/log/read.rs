@@ -237,7 +237,7 @@ impl Log {
     /// [`LogError::Corrupt`] within the damage.
     pub(super) fn good_end(&self, segment: &dyn Segment, at: Offset) -> Result<Boundary, LogError> {
         let Some(damaged) = self.damage.ahead(at) else { return Ok(segment.end()) };
-        let DamagedRange { segment: name, from, to } = damaged;
+        let DamagedRange { segment: name, from, to, .. } = damaged;
         if from.offset <= at {
             let reason = format!("offsets {} to {to} are damaged", from.offset);
             return Err(LogError::Corrupt { partition: self.id, segment: name, position: from.position.get(), reason });

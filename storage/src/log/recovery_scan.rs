@@ -18,11 +18,12 @@ use super::synced_record::SyncedMark;
 use super::unstable::{note, note_in};
 use crate::env::{File, Timestamp};
 use crate::offset::{FilePosition, LeaderEpoch, Offset, PartitionId, TierEnd};
-use crate::segment::scan::{ScanEnd, Stop, scan};
+use crate::segment::scan::{ScanEnd, Stop, epochs_chain, scan};
 use crate::segment::{
     AbortedTransaction, Boundary, HEADER_LEN, SealedSegment, Segment, SegmentName, Spacing, SparseIndex, Walk,
-    index_file,
+    index_file, parse_mark,
 };
+use esker_protocol::record::BatchHeader;
 use std::io::IoSlice;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -120,8 +121,16 @@ impl Recovery<'_> {
         let file = segment.open().map_err(error)?;
         let end = segment.end();
         let spacing = Spacing::of(segment.name());
+        let (name, at) = (segment.name(), from.position.get());
+        if self.damage.iter().any(|range| range.segment == name && range.to > from.offset) {
+            return Err(self.corrupt(name, at, "a part of it is known to be damaged"));
+        }
         let mut walk = Walk::new(Arc::clone(file.file()), from.position, end.position, spacing).expecting(from.offset);
         while let Some((mark, header)) = walk.next_header().map_err(error)? {
+            let given_out = self.newest_epoch.is_none_or(|newest| mark.epoch <= newest);
+            if !given_out || !epochs_chain(self.epochs.latest(), mark.epoch) {
+                return Err(self.corrupt(name, at, "a leader epoch that does not follow"));
+            }
             self.epochs.begin(mark.epoch, mark.base);
             note_in(file.file().as_ref(), &mut self.producers, (&mark, &header), self.now).map_err(error)?;
         }
@@ -179,8 +188,11 @@ impl Recovery<'_> {
         let data = self.dir.env().disk.open(&path, crate::env::Open::Write).map_err(LogError::Io)?;
         let mut at = from;
         let (scanned, reason) = loop {
-            let scanned = self.scan_batches(data.as_ref(), file, (at, at != from), limit, indexes, follow)?;
+            let known = self.damage_ahead(data.as_ref(), file, at)?;
+            let upto = known.or(limit);
+            let scanned = self.scan_batches(data.as_ref(), file, (at, at != from), upto, indexes, follow)?;
             let reason = match scanned.stop {
+                Stop::Limit if known == Some(scanned.end.offset) => "it was damaged before",
                 Stop::Limit => break (scanned, None),
                 Stop::EndOfFile if file.name.is_cleaned() => break (scanned, None),
                 Stop::EndOfFile => "the file ends before what was synced",
@@ -210,6 +222,35 @@ impl Recovery<'_> {
             data.set_len(end).map_err(LogError::Io)?;
         }
         Ok(scanned)
+    }
+
+    /// Where damage begins, at or behind `at`, that is known and is to be passed over again: what an earlier recovery passed
+    /// over, and what a scrub found and does not read whole. By what a file below its synced mark has.
+    fn damage_ahead(&self, data: &dyn File, file: DataFile, at: Boundary) -> Result<Option<Offset>, LogError> {
+        for range in self.damage.iter().filter(|range| range.segment == file.name && range.from.offset >= at.offset) {
+            let stays = range.passed_over || !self.reads_whole(data, file, range)?;
+            if stays && self.was_synced(file.name, range.from.position.get() + 1) {
+                return Ok(Some(range.from.offset));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Whether what a scrub found damaged is as it was appended, as far as its checksums, and the epoch of the batch behind
+    /// it, can tell.
+    fn reads_whole(&self, data: &dyn File, file: DataFile, range: &DamagedRange) -> Result<bool, LogError> {
+        let before = range.from.offset.previous().and_then(|before| self.epochs.at(before));
+        let (spacing, mut newest) = (Spacing::of(file.name), before);
+        let epochs = (before, self.newest_epoch);
+        let scanned = scan(data, range.from, spacing, Some(range.to), epochs, |mark, _, _| newest = Some(mark.epoch));
+        let scanned = scanned.map_err(LogError::Io)?;
+        if scanned.stop != Stop::Limit {
+            return Ok(false);
+        }
+        let mut head = [0; BatchHeader::SIZE];
+        let behind = data.read_exact_at(&mut head, scanned.end.position.get()).ok();
+        let behind = behind.and_then(|()| parse_mark(&head, scanned.end.position).ok());
+        Ok(behind.is_none_or(|(behind, _)| epochs_chain(newest, behind.epoch)))
     }
 
     /// Scans a file up to where something is wrong with it.
@@ -264,17 +305,21 @@ impl Recovery<'_> {
             return Err(rotten);
         }
         let next = good_again(data, at, bound, Spacing::of(file.name), self.newest_epoch).map_err(LogError::Io)?;
-        self.note_damage(DamagedRange { segment: file.name, from: at, to: next.offset }, reason);
+        self.note_damage(DamagedRange { segment: file.name, from: at, to: next.offset, passed_over: true }, reason);
         Ok(next)
     }
 
     fn note_damage(&mut self, range: DamagedRange, reason: &str) {
-        if self.damage.contains(&range) {
+        if self.damage.iter().any(|known| known.passed_over && known.covers(&range)) {
+            return;
+        }
+        self.new_damage = true;
+        if let Some(known) = self.damage.iter_mut().find(|known| known.covers(&range)) {
+            known.passed_over = true;
             return;
         }
         self.damage.push(range);
-        self.new_damage = true;
-        let DamagedRange { segment, from, to } = range;
+        let DamagedRange { segment, from, to, .. } = range;
         let position = from.position.get();
         if self.tier_end.is_some_and(|end| to <= end.offset()) {
             tracing::error!(partition = %self.id, %segment, position, from = %from.offset, %to, reason, "a segment is rotten; the tier has those records");

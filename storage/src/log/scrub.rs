@@ -15,7 +15,7 @@
 //! `<name>.rot` for a person to look at, the newest one of a partition only.
 
 use super::checkpoint::Checkpoint;
-use super::damage::DamagedRange;
+use super::damage::{DamagedRange, Met};
 use super::error::{LogError, segment_error};
 use super::local_log::{Log, SegmentList};
 use super::scrub_record::{self, ScrubProgress, ScrubRecord};
@@ -85,16 +85,28 @@ impl Log {
         let pause = segment.boundary_at_position(pause, end).unwrap_or(end);
         let limit = if pause.position > at.position { pause.offset.min(goal) } else { goal };
         let file = file.file();
-        let look = || scan(file.as_ref(), at, Spacing::of(name), Some(limit), (None, None), |_, _, _| {});
+        let epochs = self.epochs.read().clone();
+        let look = || {
+            let mut strange = None;
+            scan(file.as_ref(), at, Spacing::of(name), Some(limit), (None, None), |mark, _, _| {
+                if strange.is_none() && !epochs.may_have(mark.epoch, mark.base, mark.next) {
+                    strange = Some(Boundary { offset: mark.base, position: mark.position });
+                }
+            })
+            .map(|scanned| (scanned, strange))
+        };
         // A sector that cannot be read is as lost as one that reads differently; an error that has passed at the second
         // look was not the sector's.
-        let scanned = match look().or_else(|_| look()) {
-            Ok(scanned) => scanned,
+        let (scanned, strange) = match look().or_else(|_| look()) {
+            Ok(looked) => looked,
             Err(_) => return rotten(at, "it cannot be read"),
         };
         if is_sealed {
             // It was read once, and nobody else may want it soon.
             let _ = file.drop_cache(at.position.get()..scanned.end.position.get());
+        }
+        if let Some(strange) = strange {
+            return rotten(strange, "its leader epoch is not that of its offsets");
         }
         let reached = if is_sealed {
             scanned.end.position == end.position && (name.is_cleaned() || scanned.end.offset == end.offset)
@@ -202,7 +214,7 @@ impl Log {
         let segment = list.named(rot.segment)?;
         let behind = behind_rot(&list, &segment, rot.at);
         let to = if mutation::active(Mutation::RotServed) { rot.at.offset } else { behind.offset };
-        let range = DamagedRange { segment: rot.segment, from: rot.at, to };
+        let range = DamagedRange { segment: rot.segment, from: rot.at, to, passed_over: false };
         if !self.damage.note(range) {
             return Some((range, behind));
         }
@@ -240,8 +252,9 @@ impl Log {
     }
 
     pub(super) fn save_scrub_record(&self) -> Result<(), LogError> {
-        let record = ScrubRecord { progress: self.scrub_progress(), damage: self.damaged() };
-        self.write_beside(FileName::Scrubbed, &scrub_record::encode(&record))
+        self.write_beside_of(FileName::Scrubbed, || {
+            scrub_record::encode(&ScrubRecord { progress: self.scrub_progress(), damage: self.damaged() })
+        })
     }
 
     /// Takes note of all rot of a segment, of which the tier has nothing yet. Reads all of it.
@@ -276,23 +289,37 @@ impl Log {
         self.damage.ranges()
     }
 
-    /// The segments with damage that an earlier life left and nobody has looked at in this one; only the first who asks
-    /// is told.
+    /// What is known to be damaged in a segment.
+    pub fn damage_in(&self, name: SegmentName) -> Vec<Met> {
+        self.damage.within(name)
+    }
+
+    /// The segments with damage that an earlier life's scrub left and nobody has looked at in this one; only the first
+    /// who asks is told.
     pub fn take_remembered_damage(&self) -> Vec<SegmentName> {
         if !self.damage.take_remembered() {
             return Vec::new();
         }
-        let mut segments: Vec<SegmentName> = self.damaged().iter().map(|range| range.segment).collect();
+        let damaged = self.damaged();
+        let mut segments: Vec<SegmentName> =
+            damaged.iter().filter(|range| !range.passed_over).map(|range| range.segment).collect();
         segments.dedup();
         segments
     }
 
-    /// Forgets damage that is none (any more): everything in these ranges was read as it had been appended. Writes.
-    pub fn forget_damage(&self, sound: &[DamagedRange]) {
-        if sound.is_empty() || !self.damage.forget(sound) {
+    /// Whoever took them could not look at all of them.
+    pub fn remember_damage(&self) {
+        self.damage.remember();
+    }
+
+    /// Forgets damage that is none (any more): everything in these ranges was read as it had been appended since
+    /// [`Log::damage_in`] told of them. Writes.
+    pub fn forget_damage(&self, sound: &[Met]) {
+        let forgotten = self.damage.forget(sound);
+        if forgotten.is_empty() {
             return;
         }
-        for DamagedRange { segment, from, to } in sound {
+        for DamagedRange { segment, from, to, .. } in &forgotten {
             tracing::warn!(
                 partition = %self.id, %segment, position = from.position.get(), from = %from.offset, %to,
                 "records that could not be read can be read again"

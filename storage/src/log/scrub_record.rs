@@ -13,7 +13,8 @@
 //! 28  8  the first offset that it has not looked at
 //! 36  4  damaged ranges
 //! 40     of each, 40 bytes: 8 base offset, 4 serial, 4 generation of its segment
-//!                           8 first offset, 8 position, 8 one past the last offset
+//!                           8 first offset, 8 position, 8 one past the last offset; its topmost bit is
+//!                           set where a scrub found it, and not where a recovery passed over it
 //!      4  CRC-32 of everything before
 //! ```
 
@@ -28,6 +29,8 @@ use std::path::Path;
 const MAGIC: &[u8; 8] = b"eskerscr";
 const VERSION: u16 = 1;
 const RANGE_LEN: usize = 40;
+/// Offsets have 63 bits.
+const FOUND_BY_SCRUB: u64 = 1 << 63;
 
 /// How far the scrubs of a log came.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -70,11 +73,12 @@ pub(super) fn encode(record: &ScrubRecord) -> Vec<u8> {
     bytes.extend_from_slice(&millis(under_way.map(|(began, _)| began)));
     bytes.extend_from_slice(&under_way.map_or(0, |(_, next)| next.get()).to_be_bytes());
     bytes.extend_from_slice(&(damage.len() as u32).to_be_bytes());
-    for DamagedRange { segment, from, to } in damage {
+    for DamagedRange { segment, from, to, passed_over } in damage {
         bytes.extend_from_slice(&segment.base.get().to_be_bytes());
         bytes.extend_from_slice(&segment.serial.to_be_bytes());
         bytes.extend_from_slice(&segment.generation.to_be_bytes());
-        for number in [from.offset.get(), from.position.get(), to.get()] {
+        let to = if *passed_over { to.get() } else { to.get() | FOUND_BY_SCRUB };
+        for number in [from.offset.get(), from.position.get(), to] {
             bytes.extend_from_slice(&number.to_be_bytes());
         }
     }
@@ -111,9 +115,10 @@ fn fields(body: &[u8]) -> Result<(u16, ScrubRecord), BadField> {
     for _ in 0..count {
         let segment = SegmentName { base: fields.offset()?, serial: fields.u32()?, generation: fields.u32()? };
         let from = Boundary { offset: fields.offset()?, position: fields.position()? };
-        let to = fields.offset()?;
+        let to = fields.u64()?;
+        let (to, passed_over) = (Offset::new(to & !FOUND_BY_SCRUB), to & FOUND_BY_SCRUB == 0);
         if from.offset < to {
-            damage.push(DamagedRange { segment, from, to });
+            damage.push(DamagedRange { segment, from, to, passed_over });
         }
     }
     let progress = ScrubProgress { whole, under_way: began.map(|began| (began, next)) };
@@ -128,13 +133,13 @@ mod tests {
 
     fn any_record() -> impl Strategy<Value = ScrubRecord> {
         let offset = 0..=i64::MAX as u64 - 10;
-        let range = (offset.clone(), any::<u32>(), any::<u32>(), 0..=i64::MAX as u64, 1u64..10).prop_map(
-            |(base, serial, generation, position, len)| DamagedRange {
+        let range = (offset.clone(), any::<u32>(), any::<u32>(), 0..=i64::MAX as u64, 1u64..10, any::<bool>())
+            .prop_map(|(base, serial, generation, position, len, passed_over)| DamagedRange {
+                passed_over,
                 segment: SegmentName { base: Offset::new(base), serial, generation },
                 from: Boundary { offset: Offset::new(base), position: FilePosition::new(position) },
                 to: Offset::new(base + len),
-            },
-        );
+            });
         let time = || proptest::option::of((0..=i64::MAX).prop_map(Timestamp::from_millis));
         (time(), time(), offset, prop::collection::vec(range, 0..4)).prop_map(|(whole, began, next, damage)| {
             let under_way = began.map(|began| (began, Offset::new(next)));

@@ -120,12 +120,21 @@ impl Log {
     /// # Errors
     /// [`LogError`].
     pub fn write_beside(&self, name: FileName, bytes: &[u8]) -> Result<(), LogError> {
+        self.write_beside_of(name, || bytes)
+    }
+
+    /// The same, of bytes that are made when nobody else writes any more: the newest state is what stays.
+    pub(super) fn write_beside_of<B: AsRef<[u8]>>(
+        &self,
+        name: FileName,
+        bytes: impl FnOnce() -> B,
+    ) -> Result<(), LogError> {
         self.dir.check()?;
         let _one = self.upkeep.lock();
         if self.is_closed() {
             return Err(LogError::Closed);
         }
-        write_atomically(self.dir.disk().as_ref(), &self.path.join(name.to_string()), bytes)
+        write_atomically(self.dir.disk().as_ref(), &self.path.join(name.to_string()), bytes().as_ref())
             .map_err(|error| self.dir.write_failed("writing beside a log", error))
     }
 

@@ -2,6 +2,7 @@
 
 use super::{LookupError, PartitionLog};
 use crate::env::{Pool, Timestamp};
+use crate::log::LogError;
 use crate::offset::{LeaderEpoch, Offset};
 use crate::tier::{Manifest, TierError};
 use esker_protocol::record::RecordPosition;
@@ -24,11 +25,13 @@ impl PartitionLog {
     /// # Errors
     /// [`LookupError`].
     pub async fn at_timestamp(&self, target: Timestamp, upto: Offset) -> Result<Option<Found>, LookupError> {
+        // Whether the disk has something that is not as it was written: the tier is asked, even if it has nothing older.
+        let mut is_rotten = false;
         loop {
             let local_start = self.local_start();
             // What is older comes first. The tier has everything from the log start to its end, so what it finds is the
             // answer, even if it is on the disk too: it may be dropped from there at any time.
-            if let Some(manifest) = self.older_in_tier() {
+            if let Some(manifest) = if is_rotten { self.manifest() } else { self.older_in_tier() } {
                 let found = match self.tier.reader.offset_for_timestamp(&manifest, target).await {
                     // It was replaced, or retention passed by.
                     Err(TierError::Gone { .. }) if self.has_moved_on_from(&manifest) => continue,
@@ -40,6 +43,9 @@ impl PartitionLog {
             }
             let log = Arc::clone(&self.log);
             let found = self.env.blocking(Pool::Cold, move || log.offset_for_timestamp(target, upto)).await?;
+            if matches!(found, Err(LogError::Corrupt { .. })) && !std::mem::replace(&mut is_rotten, true) {
+                continue;
+            }
             // Segments that were dropped meanwhile were perhaps looked at on neither side. Each turn takes one drop.
             if self.local_start() == local_start {
                 return Ok(self.known(found?));

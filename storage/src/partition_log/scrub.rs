@@ -48,14 +48,13 @@ impl PartitionLog {
         rate: u64,
         read: impl Fn(u64) + Send + Sync,
     ) -> Result<Finding, LookupError> {
-        let mut known = self.log.damaged();
-        known.retain(|range| range.segment == name);
+        let mut known = self.log.damage_in(name);
         let looked = self.scrub_batches(name, rate, read).await?;
         if !looked.whole {
             return Ok(looked.worst);
         }
         let overlap = |a: &DamagedRange, b: &DamagedRange| a.from.offset < b.to && b.from.offset < a.to;
-        known.retain(|range| !looked.rotten.iter().any(|rotten| overlap(range, rotten)));
+        known.retain(|known| !looked.rotten.iter().any(|rotten| overlap(&known.range, rotten)));
         let log = Arc::clone(&self.log);
         let beside = looked.worst == Finding::Sound;
         let finish = move || {
