@@ -103,7 +103,7 @@ class KafkaPython:
 
     def poll(self, member):
         consumer = self.members[member]
-        # A join that a poll leaves off begins anew in the next one, on a slow machine for ever.
+        # A first join that outlives its poll may never be taken up: see KafkaPython.poll in scenario.py.
         found = list(self.records(consumer, 100, 200 if consumer.assignment() else 2000))
         return {"records": found, "assigned": sorted(one.partition for one in consumer.assignment())}
 

@@ -102,9 +102,9 @@ class KafkaPython:
         return [TopicPartition(topic, partition) for partition in sorted(found)]
 
     def poll(self, consumer, most=None):
-        # Far longer than a join takes. Where new metadata makes a leader join again and the poll's time ends before that
-        # join, kafka-python (3.0.12) forgets the join: its new snapshot of the metadata says that nothing is left to do,
-        # and the assignment in the answer is never taken up. A poll returns as soon as there are records.
+        # Far longer than a join takes: a join that new metadata made, and that outlives its poll, is forgotten. To
+        # kafka-python (3.0.12) the leader's new snapshot of the metadata says that nothing is left to do, and the
+        # assignment in the answer is never taken up. A poll returns as soon as there are records.
         for batch in consumer.poll(timeout_ms=2000, max_records=most).values():
             yield from batch
 
