@@ -4,10 +4,16 @@
 
 use bytes::Bytes;
 use esker_bench::batch::{Builder, Codec, Record};
-use esker_tests::harness::{Broker, Options, esker, wait_for};
+use esker_storage::env::Env;
+use esker_storage::env::store::{Store, open};
+use esker_storage::numbered_log::{FORMAT_KEY, StoreFormat};
+use esker_storage::tier::{CommitterConfig, TierCommits, TierLog, TierRecord, write_page};
+use esker_tests::harness::{Broker, Options, esker, machine, wait_for};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
 use std::time::Duration;
+use uuid::Uuid;
 
 fn files(below: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
@@ -118,6 +124,63 @@ async fn a_repair_deletes_orphans_and_nothing_else() {
     assert!(status == Some(0) && said.contains("deleted data/ef/"), "{said}");
     assert_eq!(files(&folder.join("data")).len(), before - 1);
     assert_eq!(broker.scrub(&["--grace", "0"]).0, Some(0));
+}
+
+/// The tier of a stopped broker's store, to be changed beside it.
+async fn tier(broker: &Broker) -> (Env, Arc<dyn Store>, Uuid, TierLog) {
+    let (env, _) = machine();
+    let store = open(&broker.store_url(), &env).unwrap();
+    let format: StoreFormat = serde_json::from_slice(&store.get(FORMAT_KEY).await.unwrap()).unwrap();
+    let log = TierLog::open(Arc::clone(&store), env.clone(), format.cluster).await.unwrap();
+    (env, store, format.cluster, log)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_repair_writes_a_page_anew_from_its_objects() {
+    let mut broker = tiered().await;
+    let (env, store, cluster, log) = tier(&broker).await;
+    let (partition, manifest) = log.image().partitions().next().map(|(id, manifest)| (*id, manifest.clone())).unwrap();
+    // Units leave a manifest for pages when there are more than a hundred; these leave it early.
+    let page = write_page(&*store, &env, cluster, manifest.revision(), manifest.recent()).await.unwrap();
+    let key = broker.store_folder().join(&*page.key);
+    let commits = TierCommits::over(log, &env, CommitterConfig::default());
+    let paged = commits.commit(vec![TierRecord::Page { partition, page }]).await.unwrap();
+    assert!(paged[0].is_applied(), "{paged:?}");
+    drop(commits);
+    let strict = ["--grace", "0"];
+    assert_eq!(broker.scrub(&strict).0, Some(0));
+
+    std::fs::remove_file(&key).unwrap();
+    let (status, said) = broker.scrub(&strict);
+    assert!(status == Some(1) && said.contains("missing"), "{said}");
+    let (status, said) = broker.scrub(&[&strict[..], &["--repair"]].concat());
+    assert!(status == Some(0) && said.contains("wrote tier/page/") && said.contains(" anew, as "), "{said}");
+    assert_eq!(broker.scrub(&strict).0, Some(0), "{said}");
+    // What the page names is read by a broker that has nothing else.
+    std::fs::remove_dir_all(broker.data()).unwrap();
+    broker.restart().await;
+    for partition in 0..2 {
+        assert_eq!(broker.client().read("t", partition, 0, 20).await.unwrap().len(), 20);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_repair_deletes_damaged_snapshots_that_the_logs_are_whole_without() {
+    let mut broker = tiered().await;
+    let (_, _, _, mut log) = tier(&broker).await;
+    log.write_snapshot().await.unwrap();
+    drop(log);
+    let strict = ["--grace", "0"];
+    assert_eq!(broker.scrub(&strict).0, Some(0));
+    let snapshot = files(&broker.store_folder().join("tier/snapshot")).pop().unwrap();
+    change(&snapshot, 200);
+    let (status, said) = broker.scrub(&strict);
+    assert!(status == Some(1) && said.contains("tier log: corrupt"), "{said}");
+    let (status, said) = broker.scrub(&[&strict[..], &["--repair"]].concat());
+    assert!(status == Some(0) && said.contains("deleted tier/snapshot/"), "{said}");
+    assert_eq!(broker.scrub(&strict).0, Some(0), "{said}");
+    broker.restart().await;
+    assert_eq!(broker.client().read("t", 0, 0, 20).await.unwrap().len(), 20);
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@
 use crate::metadata::{Delta, Image, Publisher, Record, ReplayError, Violation};
 use esker_storage::env::Env;
 use esker_storage::env::store::Store;
-use esker_storage::numbered_log::{Commit, LogError, LogName, NumberedLog, Opened, Outcome};
+use esker_storage::numbered_log::{self, Commit, LogError, LogName, NumberedLog, Opened, Outcome, Reach};
 use std::sync::Arc;
 use std::time::Duration;
 use uuid::Uuid;
@@ -73,6 +73,31 @@ pub struct Journal {
     elected: Option<Uuid>,
 }
 
+/// Deletes the damaged snapshots of the metadata log of `cluster` that it can do without; their keys.
+///
+/// # Errors
+/// See [`JournalError`]; with [`JournalError::is_retry`], the store could not be asked.
+pub async fn delete_damaged_snapshots(
+    store: &Arc<dyn Store>,
+    env: &Env,
+    cluster: Uuid,
+) -> Result<Vec<String>, JournalError> {
+    let name = LogName::new(PREFIX, cluster);
+    numbered_log::delete_damaged_snapshots(&**store, &name, async |from| {
+        let opened = NumberedLog::open_at(Arc::clone(store), env.clone(), name.clone(), from).await;
+        let mut replayed = match opened.map_err(JournalError::from).and_then(|opened| Replayed::over(opened, u64::MAX))
+        {
+            Err(JournalError::Log(LogError::Corrupt { .. })) => return Ok(Reach::Nowhere),
+            replayed => replayed?,
+        };
+        match replayed.follow().await {
+            Ok(_) | Err(JournalError::Log(LogError::Corrupt { .. })) => Ok(Reach::To(replayed.log.number())),
+            Err(error) => Err(error),
+        }
+    })
+    .await
+}
+
 /// A metadata log on its way to its end.
 struct Replayed {
     log: NumberedLog<Record, Record>,
@@ -89,7 +114,11 @@ impl Replayed {
         snapshot_every: u64,
     ) -> Result<Replayed, JournalError> {
         let name = LogName::new(PREFIX, cluster);
-        let Opened { log, snapshot } = NumberedLog::open(Arc::clone(store), env.clone(), name).await?;
+        Replayed::over(NumberedLog::open(Arc::clone(store), env.clone(), name).await?, snapshot_every)
+    }
+
+    fn over(opened: Opened<Record, Record>, snapshot_every: u64) -> Result<Replayed, JournalError> {
+        let Opened { log, snapshot } = opened;
         let empty = Arc::new(Image::empty());
         let image = match snapshot {
             Some(records) => replay(&empty, &records, log.number())?,

@@ -29,7 +29,7 @@ pub(crate) mod testing;
 
 pub use error::{Refusal, SubmitError};
 pub use handle::Controller;
-pub use journal::{Journal, JournalError};
+pub use journal::{Journal, JournalError, delete_damaged_snapshots};
 pub use outcome::{ControllerState, Settled};
 pub use plan::{
     AddPartitions, AllocateProducerIds, AlterConfigs, AlterOperation, Command, ConfigAlteration, CreateTopics,

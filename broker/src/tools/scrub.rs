@@ -6,17 +6,18 @@
 //! ```
 //!
 //! A store that cannot be asked is not a store that is wrong: the two end differently. What can be mended is in the head
-//! of `storage::tier::repair`: pages are written anew from what the objects say; orphans and stale shards are deleted
-//! as the sweeper deletes them, doomed first where something could still name them. Both may be done while brokers run.
+//! of `storage::tier::repair`: damaged snapshots are deleted where the log is whole without them; pages are written anew from
+//! what the objects say; orphans and stale shards are deleted as the sweeper deletes them, doomed first where something could
+//! still name them. All of it may be done while brokers run.
 
-use crate::controller::{Journal, JournalError};
+use crate::controller::{self, Journal, JournalError};
 use anyhow::{Context, bail};
 use esker_storage::env::store::Store;
 use esker_storage::env::{Env, Timestamp};
 use esker_storage::numbered_log::{FORMAT_KEY, StoreFormat};
 use esker_storage::tier::{
     CommitterConfig, Finding, MendedPage, ReadConfig, ScrubDepth, Settled, SweepConfig, Sweeper, TierCommits,
-    TierError, TierLog, TierReader, mend_pages, scrub_settled,
+    TierError, TierLog, TierReader, delete_damaged_snapshots, mend_pages, scrub_settled,
 };
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -62,6 +63,14 @@ pub async fn scrub_store(env: &Env, store: Arc<dyn Store>, options: ScrubOptions
     let cluster = format.cluster;
     scrubbed.seen.push(format!("store of cluster {cluster}, format {}", format.format));
 
+    if options.repair {
+        let metadata = controller::delete_damaged_snapshots(&store, env, cluster).await;
+        let tier = delete_damaged_snapshots(env, &store, cluster).await;
+        let deleted = metadata.context("snapshots of the metadata log")?.into_iter();
+        let deleted = deleted.chain(tier.context("snapshots of the tier log")?);
+        let line = |key| format!("deleted {key}, which was damaged: the log is whole without it");
+        scrubbed.mended.extend(deleted.map(line));
+    }
     // A failure that may pass is told at once: whoever asks is a person, who can ask again.
     match Journal::read(Arc::clone(&store), env, cluster).await {
         Ok(journal) => {

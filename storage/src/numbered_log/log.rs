@@ -97,6 +97,22 @@ impl<R: Record, S: Record> NumberedLog<R, S> {
         name: LogName,
         horizon: Timestamp,
     ) -> Result<Opened<R, S>, LogError> {
+        let snapshots = list_snapshots(&*store, &name, 0).await?;
+        let old = snapshots.into_iter().filter(|(_, modified)| *modified <= horizon);
+        let newest = old.map(|(number, _)| number).max();
+        NumberedLog::open_at(store, env, name, newest).await
+    }
+
+    /// As [`NumberedLog::open`], at the snapshot after this commit, or before the first commit.
+    ///
+    /// # Errors
+    /// As [`NumberedLog::open`].
+    pub async fn open_at(
+        store: Arc<dyn Store>,
+        env: Env,
+        name: LogName,
+        snapshot: Option<u64>,
+    ) -> Result<Opened<R, S>, LogError> {
         let writer = env.random.uuid();
         let mut log = NumberedLog {
             store,
@@ -109,9 +125,7 @@ impl<R: Record, S: Record> NumberedLog<R, S> {
             pending: None,
             lines: PhantomData,
         };
-        let snapshots = list_snapshots(&*log.store, &log.name, 0).await?;
-        let old = snapshots.into_iter().filter(|(_, modified)| *modified <= horizon);
-        let snapshot = match old.map(|(number, _)| number).max() {
+        let snapshot = match snapshot {
             Some(number) => {
                 let (writers, lines) = read_snapshot(&*log.store, &log.name, number).await?;
                 log.number = number;

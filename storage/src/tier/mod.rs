@@ -81,7 +81,7 @@ pub use persist::{RootLine, ShardRef, TIER_LOG, read_page, write_page};
 pub use plan::{DueRange, ObjectPlan, UploadConfig, UploadPlanner, bytes_between, plans_are_disjoint};
 pub use read::{ReadConfig, TierRead, TierReader};
 pub use record::{TierRecord, Verdict};
-pub use repair::{MendedPage, mend_pages};
+pub use repair::{MendedPage, delete_damaged_snapshots, mend_pages};
 pub use retention::{TotalRetention, expired_before};
 pub use rewrite::{Rewriter, Run, Stretch, joined_state};
 pub use scrub::{Finding, ScrubDepth, ScrubReport, Settled, scrub, scrub_settled};

@@ -6,7 +6,8 @@
 //! | a page that is missing or damaged | [`mend_pages`]: its units are described in the footers of their objects |
 //! | an object with batches that is missing or damaged | nothing in the store: it was the only copy there |
 //! | a hole between units | nothing: no commit makes one, so somebody else has changed the tier log |
-//! | a commit or a snapshot that cannot be read | nothing: what the log says after it would be a guess |
+//! | a snapshot that is damaged, or the shards that it names | [`delete_damaged_snapshots`]: the log is read from an earlier one, if that leads as far |
+//! | a commit that cannot be read | nothing: what the log says after it would be a guess |
 //!
 //! A manifest says of a page where it starts and ends, how many units it has, how many bytes, and their latest timestamp.
 //! Units that tile just that, out of all that the footers tell of the partition, are the page's; a new page with them
@@ -19,12 +20,14 @@ use super::image::TierImage;
 use super::key::{DATA_PREFIX, ObjectKey};
 use super::manifest::{Manifest, PageRef};
 use super::object::read_footer;
-use super::persist::{read_page, write_page};
+use super::persist::{TIER_LOG, read_page, write_page};
 use super::record::TierRecord;
 use super::swap::{Change, Swap};
+use super::tier_log::TierLog;
 use super::unit::UnitMeta;
 use crate::env::Env;
 use crate::env::store::{ObjectEntry, Store};
+use crate::numbered_log::{self, LogName};
 use crate::offset::{Offset, PartitionId};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -42,6 +45,22 @@ pub struct MendedPage {
     pub old: Arc<str>,
     /// The key of the one that took its place.
     pub new: Arc<str>,
+}
+
+/// Deletes the damaged snapshots of the tier log that it can do without; their keys.
+///
+/// # Errors
+/// [`TierError::Retry`], [`TierError::Refused`], and [`TierError::Corrupt`] for a snapshot that is of another format.
+pub async fn delete_damaged_snapshots(
+    env: &Env,
+    store: &Arc<dyn Store>,
+    cluster: Uuid,
+) -> Result<Vec<String>, TierError> {
+    let name = LogName::new(TIER_LOG, cluster);
+    numbered_log::delete_damaged_snapshots(&**store, &name, async |from| {
+        TierLog::reach(store, env, cluster, from).await
+    })
+    .await
 }
 
 /// Units by where they start.

@@ -187,13 +187,18 @@ pub async fn scrub_settled(
         })
         .await?;
     }
-    let snapshots = NamedShards::read(store, cluster).await?;
-    unnamed(store, SHARD_PREFIX, &mut report, |entry| match entry.modified <= shards {
-        _ if !snapshots.is_stale(&entry.key) => Judged::Named,
-        true => Judged::Wrong(Finding::Stale { key: entry.key.clone() }),
-        false => Judged::Young,
-    })
-    .await?;
+    match NamedShards::read(store, cluster).await {
+        Ok(snapshots) => {
+            unnamed(store, SHARD_PREFIX, &mut report, |entry| match entry.modified <= shards {
+                _ if !snapshots.is_stale(&entry.key) => Judged::Named,
+                true => Judged::Wrong(Finding::Stale { key: entry.key.clone() }),
+                false => Judged::Young,
+            })
+            .await?;
+        }
+        // What a snapshot names that cannot be read is nobody's to take.
+        Err(error) => note(Err(error), &mut report)?,
+    }
     report.findings.dedup();
     Ok(report)
 }

@@ -10,7 +10,7 @@ use super::persist::{PackWriter, RootLine, ShardRef, TIER_LOG, read_image, write
 use super::record::{TierRecord, Verdict};
 use crate::env::store::Store;
 use crate::env::{Env, Timestamp};
-use crate::numbered_log::{LogName, NumberedLog, Outcome, SnapshotOutcome};
+use crate::numbered_log::{LogError, LogName, NumberedLog, Opened, Outcome, Reach, SnapshotOutcome};
 use std::sync::Arc;
 use std::time::Duration;
 use uuid::Uuid;
@@ -109,6 +109,40 @@ impl TierLog {
     async fn at_snapshot(store: Arc<dyn Store>, env: Env, cluster: Uuid) -> Result<TierLog, TierError> {
         let name = LogName::new(TIER_LOG, cluster);
         let opened = NumberedLog::open(Arc::clone(&store), env.clone(), name).await?;
+        TierLog::over(store, env, cluster, opened).await
+    }
+
+    /// How far the log can be read from a snapshot on, or from before its first commit.
+    ///
+    /// # Errors
+    /// [`TierError::Retry`], [`TierError::Refused`], and [`TierError::Corrupt`] for a snapshot that is of another format.
+    pub(super) async fn reach(
+        store: &Arc<dyn Store>,
+        env: &Env,
+        cluster: Uuid,
+        snapshot: Option<u64>,
+    ) -> Result<Reach, TierError> {
+        let name = LogName::new(TIER_LOG, cluster);
+        let opened = match NumberedLog::open_at(Arc::clone(store), env.clone(), name, snapshot).await {
+            Err(LogError::Corrupt { .. }) => return Ok(Reach::Nowhere),
+            opened => opened?,
+        };
+        let mut tier = match TierLog::over(Arc::clone(store), env.clone(), cluster, opened).await {
+            Err(TierError::Corrupt { .. }) => return Ok(Reach::Nowhere),
+            tier => tier?,
+        };
+        match tier.catch_up().await {
+            Ok(()) | Err(TierError::Corrupt { .. }) => Ok(Reach::To(tier.log.number())),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn over(
+        store: Arc<dyn Store>,
+        env: Env,
+        cluster: Uuid,
+        opened: Opened<TierRecord, RootLine>,
+    ) -> Result<TierLog, TierError> {
         let log = opened.log;
         let (mut image, mut saved) = (TierImage::default(), None);
         if let Some(root) = opened.snapshot {

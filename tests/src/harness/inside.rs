@@ -30,7 +30,11 @@ pub struct Inside {
     running: Option<(oneshot::Sender<()>, JoinHandle<()>)>,
 }
 
-fn machine() -> (Env, Arc<RealTasks>) {
+/// This machine, as a process of its own sees it, with one runtime that ends with the second of the two.
+///
+/// # Panics
+/// Without threads or randomness.
+pub fn machine() -> (Env, Arc<RealTasks>) {
     let tasks = Arc::new(RealTasks::start(1).expect("threads"));
     let env = Env {
         clock: Arc::new(RealClock::start()),

@@ -22,7 +22,7 @@ pub use binary::{bench, esker};
 pub use broker::{Broker, Options};
 pub use esker_bench::store::{Asked, Fault};
 pub use faulty::Faulty;
-pub use inside::Inside;
+pub use inside::{Inside, machine};
 pub use s3::{S3, Seen};
 pub use small_disk::SmallDisk;
 
