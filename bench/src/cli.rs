@@ -23,7 +23,7 @@ pub struct Cli {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Run a workload, by its name or from an OpenMessaging file; every record is verified.
+    /// Run a workload, by its name or from an OpenMessaging file; every record that is read is verified.
     #[command(after_help = presets::list())]
     Run {
         /// Which one: see below.

@@ -4,7 +4,7 @@
 //! Kafka did in the same round ([`Against::Kafka`]), or by itself ([`Against::Nothing`]). Rounds go in turn, so that a ratio is
 //! one of neighbours in time, and their [`Spread`] says what to believe of it.
 
-use crate::results::{Direction, Repeat, Run, Spread};
+use crate::results::{Direction, FailureKind, Repeat, Run, Spread};
 
 /// One row of the table.
 #[derive(Clone, Copy, Debug)]
@@ -323,13 +323,16 @@ impl Judged {
     }
 }
 
-/// Judges a goal by the runs of both; repeats that failed otherwise than by a slow generator have no figures.
+/// Judges a goal by the runs of both, whose repeats of one round have one index; a repeat that failed otherwise than by a
+/// slow generator has no figure, and its round no ratio.
 pub(super) fn judge(goal: Goal, kafka: &Run, esker: &Run) -> Judged {
-    let figures = |run: &Run| -> Vec<f64> { run.repeats.iter().filter_map(|r| goal.quantity.of(r)).collect() };
+    let figure = |repeat: &Repeat| if is_measured(repeat) { goal.quantity.of(repeat) } else { None };
+    let figures = |run: &Run| -> Vec<Option<f64>> { run.repeats.iter().map(figure).collect() };
     let (theirs, ours) = (figures(kafka), figures(esker));
-    let pairs = theirs.iter().zip(&ours).filter(|(theirs, _)| **theirs > 0.0);
-    let ratio = Spread::of(pairs.map(|(theirs, ours)| ours / theirs));
-    let (kafka, esker) = (Spread::of(theirs.iter().copied()), Spread::of(ours.iter().copied()));
+    let pairs = theirs.iter().zip(&ours).filter_map(|(theirs, ours)| Some(((*theirs)?, (*ours)?)));
+    let ratio = Spread::of(pairs.filter(|(theirs, _)| *theirs > 0.0).map(|(theirs, ours)| ours / theirs));
+    let spread = |figures: &[Option<f64>]| Spread::of(figures.iter().filter_map(|figure| *figure));
+    let (kafka, esker) = (spread(&theirs), spread(&ours));
     let judged = match goal.against {
         Kafka => ratio,
         Nothing => esker,
@@ -338,10 +341,36 @@ pub(super) fn judge(goal: Goal, kafka: &Run, esker: &Run) -> Judged {
     Judged { goal, kafka, esker, ratio, met }
 }
 
+/// Whether a repeat has figures of its broker. Those of a slow generator are what the broker did at least.
+fn is_measured(repeat: &Repeat) -> bool {
+    repeat.failures.iter().all(|failure| failure.kind == FailureKind::Generator)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::results::sample;
+
+    #[test]
+    fn a_repeat_that_failed_has_no_figure_and_its_round_no_ratio() {
+        // Three rounds, in which a later one takes longer on both sides: only rounds with themselves have a ratio of two.
+        let run = |name: &str, factor: f64| {
+            let slowed = |at: u32| sample::run(name, factor * 10_f64.powf(f64::from(at))).repeats.remove(0);
+            Run { repeats: (0..3).map(slowed).collect(), ..sample::run(name, factor) }
+        };
+        let (mut kafka, mut esker) = (run("kafka", 1.0), run("esker", 2.0));
+        kafka.repeats[0].fail(FailureKind::Error, "no broker");
+        esker.repeats[1].fail(FailureKind::Verification, "3 records are lost");
+        esker.repeats[2].fail(FailureKind::Generator, "it was late");
+        let judged = judge(goal(Latency(Produce, 0.99), Kafka, AtMost(2.1)), &kafka, &esker);
+        let ratio = judged.ratio.unwrap();
+        assert!((ratio.min - 2.0).abs() < 0.01 && (ratio.max - 2.0).abs() < 0.01, "{ratio:?}");
+        let (theirs, ours) = (judged.kafka.unwrap(), judged.esker.unwrap());
+        assert!((theirs.max / theirs.min - 10.0).abs() < 0.1, "the first is left out: {theirs:?}");
+        assert!((ours.max / ours.min - 100.0).abs() < 1.0, "the second is left out: {ours:?}");
+        kafka.repeats[2].fail(FailureKind::Error, "no broker");
+        assert_eq!(judge(goal(Latency(Produce, 0.99), Kafka, AtMost(2.1)), &kafka, &esker).met, None);
+    }
 
     #[test]
     fn names_are_unique_and_every_stage_has_a_row() {

@@ -88,8 +88,9 @@ impl Hot {
         table: &mut Table,
     ) -> anyhow::Result<()> {
         let seconds = options.seconds;
-        let text =
-            format!("produce --topic=produce --size=1024 --seconds={seconds} --warmup={seconds} --quiet {UNTIERED}");
+        let text = format!(
+            "produce --topic=produce --size=1024 --seconds={seconds} --warmup={seconds} --verify --quiet {UNTIERED}"
+        );
         let run = lab::load(node, &arguments(&text), 2.0 * seconds)?;
         delete(node, "produce")?;
         if self.half.is_none() && node.side() == Side::Kafka {
@@ -115,8 +116,9 @@ fn note(result: anyhow::Result<()>, rows: &[&str], wanted: &[&'static str], side
 /// 16 connections, each with one record of 100 bytes under way.
 fn small(node: &Node, options: &Versus) -> anyhow::Result<Run> {
     let seconds = options.seconds;
+    let warmup = seconds / 2.0;
     let text =
-        format!("run many-producers --topic=small --seconds={seconds} --warmup={} --quiet {UNTIERED}", seconds / 2.0);
+        format!("run many-producers --topic=small --seconds={seconds} --warmup={warmup} --verify --quiet {UNTIERED}");
     let run = lab::load(node, &arguments(&text), 1.5 * seconds)?;
     delete(node, "small")?;
     Ok(run)

@@ -10,7 +10,7 @@ use anyhow::Context;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 /// What a load may take beyond what it measures.
@@ -25,7 +25,7 @@ pub(super) const UNTIERED: &str = "--topic-config=remote.storage.enable=false";
 /// Runs `esker-bench` with `arguments` on `node` for about `seconds`; what it measured.
 ///
 /// # Errors
-/// With what it said, if it has no results.
+/// With what it said, if it has no results, or did not end well for a reason that is not in them.
 pub(super) fn load(node: &Node, arguments: &[String], seconds: f64) -> anyhow::Result<Run> {
     let results = node.folder().join("results.json");
     let said = node.folder().join("load.log");
@@ -46,24 +46,27 @@ pub(super) fn load(node: &Node, arguments: &[String], seconds: f64) -> anyhow::R
         let text = std::fs::read_to_string(&said).unwrap_or_default();
         text.lines().last().unwrap_or_default().to_owned()
     };
-    anyhow::ensure!(ended, "a load did not end in time: {}: {}", arguments.join(" "), last());
+    let ended = ended?.with_context(|| format!("a load did not end in time: {}: {}", arguments.join(" "), last()))?;
     anyhow::ensure!(results.exists(), "{}: {}", arguments.join(" "), last());
     let report = report::read(&results).context("what a load wrote")?;
-    report.runs.into_iter().next().context("a load without a run")
+    let run = report.runs.into_iter().next().context("a load without a run")?;
+    let is_accounted_for = ended.success() || run.failures().next().is_some();
+    anyhow::ensure!(is_accounted_for, "{}: {ended}: {}", arguments.join(" "), last());
+    Ok(run)
 }
 
-/// Whether it ends in time; it is killed if not.
-fn wait(child: &mut Child, limit: Duration) -> bool {
+/// How it ended; `None` if it did not in time and was killed.
+fn wait(child: &mut Child, limit: Duration) -> std::io::Result<Option<ExitStatus>> {
     let started = Instant::now();
     while started.elapsed() < limit {
-        match child.try_wait() {
-            Ok(None) => std::thread::sleep(Duration::from_millis(20)),
-            _ => return true,
+        if let Some(status) = child.try_wait()? {
+            return Ok(Some(status));
         }
+        std::thread::sleep(Duration::from_millis(20));
     }
-    let _ = child.kill();
-    let _ = child.wait();
-    false
+    child.kill()?;
+    child.wait()?;
+    Ok(None)
 }
 
 /// Page cache that is full, as it is on a server that has run for a while: a file that is nothing but a hole, and was read.

@@ -128,6 +128,7 @@ pub fn run(options: &Versus) -> anyhow::Result<()> {
         if tools.is_time_left() {
             run_stage(&tools, options, stage, &wanted, &mut table);
         } else {
+            table.begin(0);
             let late = anyhow::anyhow!("not begun: {} minutes were over", options.minutes);
             wanted.iter().for_each(|name| table.fail(name, Side::Esker, &late));
         }
@@ -142,6 +143,7 @@ pub fn run(options: &Versus) -> anyhow::Result<()> {
 fn run_stage(tools: &Tools, options: &Versus, stage: Stage, wanted: &[&'static str], table: &mut Table) {
     let mut hot = hot::Hot::default();
     for round in 0..options.rounds.max(1) {
+        table.begin(round);
         for side in SIDES {
             // A second round is worth less than another stage.
             if round > 0 && !tools.is_time_left() {

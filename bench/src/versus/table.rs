@@ -3,14 +3,15 @@
 use super::goals::{self, Against, Judged, Row};
 use super::node::{SIDES, Side};
 use crate::report::Section;
-use crate::results::{Disclosure, Failure, FailureKind, Repeat, Report, Run};
+use crate::results::{Disclosure, FailureKind, Repeat, Report, Run};
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-/// The measured rows.
+/// The measured rows. Repeats of one round have one index on both sides, as a ratio is one of neighbours in time.
 #[derive(Default)]
 pub(super) struct Table {
     runs: BTreeMap<(usize, usize), Run>,
+    round: usize,
 }
 
 /// A row, its runs and what came of its goals.
@@ -26,10 +27,15 @@ pub(super) struct Done<'a> {
 }
 
 impl Table {
+    /// What comes from now on is of this round, counted from 0.
+    pub(super) fn begin(&mut self, round: usize) {
+        self.round = round;
+    }
+
     /// Takes what `side` did for the row called `name`.
     pub(super) fn add(&mut self, name: &str, side: Side, run: Run) {
         if let Some(to) = self.run(name, side) {
-            if to.repeats.is_empty() {
+            if to.disclosure.command.is_empty() {
                 to.disclosure = run.disclosure;
             }
             to.repeats.extend(run.repeats);
@@ -41,20 +47,31 @@ impl Table {
         self.add(name, side, Run { name: String::new(), disclosure: disclosure.clone(), repeats: vec![repeat] });
     }
 
-    /// Notes that a repeat came to nothing.
+    /// Notes that this round's repeat came to nothing; one that was measured already does not count then.
     pub(super) fn fail(&mut self, name: &str, side: Side, error: &anyhow::Error) {
-        let failure = Failure { kind: FailureKind::Error, why: format!("{error:#}") };
-        let repeat = Repeat { failures: vec![failure], ..Repeat::default() };
+        let round = self.round;
         if let Some(run) = self.run(name, side) {
-            run.repeats.push(repeat);
+            if run.repeats.len() <= round {
+                run.repeats.push(Repeat::default());
+            }
+            if let Some(last) = run.repeats.last_mut() {
+                last.fail(FailureKind::Error, format!("{error:#}"));
+            }
         }
     }
 
+    /// The run of a row, with a repeat for each earlier round.
     fn run(&mut self, name: &str, side: Side) -> Option<&mut Run> {
         let row = goals::ROWS.iter().position(|row| row.name == name)?;
         let at = SIDES.iter().position(|s| *s == side)?;
         let new = || Run { name: side.software(), ..Run::default() };
-        Some(self.runs.entry((row, at)).or_insert_with(new))
+        let run = self.runs.entry((row, at)).or_insert_with(new);
+        while run.repeats.len() < self.round {
+            let mut nothing = Repeat::default();
+            nothing.fail(FailureKind::Error, "a round without a figure");
+            run.repeats.push(nothing);
+        }
+        Some(run)
     }
 
     /// What a side did for a row so far.
@@ -272,6 +289,40 @@ mod tests {
         assert!(text.contains("at most 0.2x met"), "{text}");
         assert!(text.contains("produced") && text.contains("at least 3.5x not measured"), "{text}");
         assert!(text.contains("  note: Esker 0.1.0: no broker"), "{text}");
+    }
+
+    #[test]
+    fn a_round_has_one_index_on_both_sides_whatever_failed() {
+        let mut table = Table::default();
+        let one =
+            |slowness: f64| Run { repeats: sample::run("", slowness).repeats[..1].to_vec(), ..sample::run("", 1.0) };
+        // Kafka's first turn fails as a whole, ours after the figure in the second; nobody had a turn in the third.
+        table.fail("latency", Side::Kafka, &anyhow::anyhow!("no broker"));
+        table.add("latency", Side::Esker, one(1.0));
+        table.begin(1);
+        table.add("latency", Side::Kafka, one(10.0));
+        table.add("latency", Side::Esker, one(1.0));
+        table.fail("latency", Side::Esker, &anyhow::anyhow!("it ended"));
+        table.begin(3);
+        table.add("latency", Side::Kafka, one(100.0));
+        table.add("latency", Side::Esker, one(50.0));
+        let lengths = SIDES.map(|side| table.get("latency", side).unwrap().repeats.len());
+        assert_eq!(lengths, [4, 4]);
+        assert_eq!(
+            table.get("latency", Side::Kafka).unwrap().disclosure.command[1],
+            "e2e",
+            "of the first that had one"
+        );
+        let done = table.done();
+        assert!(
+            done[0].judged.iter().all(|judged| (judged.ratio.unwrap().max - 0.5).abs() < 0.01),
+            "{:?}",
+            done[0].judged
+        );
+        let text = terminal(&done);
+        for note in ["no broker", "it ended", "a round without a figure"] {
+            assert!(text.contains(note), "{note}: {text}");
+        }
     }
 
     #[test]

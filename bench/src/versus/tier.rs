@@ -39,7 +39,11 @@ pub(super) fn turn(
         table.repeat("replay-rate", side, &Default::default(), Repeat { measures, ..Repeat::default() });
     }
     if wanted.contains(&"replay") {
-        beside(&node, options, &history, table)?;
+        // What was measured before keeps its figure.
+        if let Err(error) = beside(&node, options, &history, table) {
+            eprintln!("  {error:#}");
+            table.fail("replay", side, &error);
+        }
     }
     node.stop();
     Ok(())
