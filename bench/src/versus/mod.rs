@@ -2,8 +2,8 @@
 //!
 //! [`goals`] is the table: what is done, and what was set. Both brokers run in turn (Kafka, Esker, Kafka, Esker) with the
 //! same load from the same program, so that each ratio is one of neighbours in time. A stage starts the brokers
-//! ([`node`]) and fills its rows with loads ([`lab`]); what goes wrong is noted in its row, and the rest goes on. After each stage
-//! everything so far is written.
+//! ([`node`]) and fills its rows with loads ([`lab`]); what goes wrong is noted in its row, and the rest goes on. Every stage has
+//! a round before any has a second, and after each everything so far is written: where time runs out, rounds are missing, not rows.
 //!
 //! ```text
 //! stage (hot, starts, partitions, tier) -> node (Kafka or Esker) -> lab (a load in a process of its own) -> table
@@ -48,7 +48,7 @@ pub struct Versus {
     /// Seconds that a load is measured; those of latencies take twice as long.
     #[arg(long, default_value_t = 5.0)]
     pub seconds: f64,
-    /// Minutes in all: what has not begun by then is left out, and says so.
+    /// Minutes that it may take: no second round begins that would last longer, and a row that had none says so.
     #[arg(long, default_value_t = 30.0)]
     pub minutes: f64,
     /// GiB of local log when the broker is killed.
@@ -86,13 +86,6 @@ struct Tools {
     deadline: Instant,
 }
 
-impl Tools {
-    /// Whether there is time for something more.
-    fn is_time_left(&self) -> bool {
-        Instant::now() < self.deadline
-    }
-}
-
 /// The `versus` command.
 ///
 /// # Errors
@@ -119,55 +112,72 @@ pub fn run(options: &Versus) -> anyhow::Result<()> {
     };
     let about = about(&tools, options)?;
     let mut table = Table::default();
-    for stage in STAGES {
-        let wanted: Vec<&'static str> =
-            ROWS.iter().filter(|row| row.stage == stage && is_wanted(row.name)).map(|row| row.name).collect();
-        if wanted.is_empty() {
-            continue;
+    let mut stages: Vec<Turns> = STAGES.into_iter().filter_map(|stage| Turns::new(stage, is_wanted)).collect();
+    // Each stage once, then each once more: what time is left makes more rounds, not more rows.
+    let rounds = options.rounds.max(1);
+    for round in 0..rounds {
+        table.begin(round);
+        for turns in stages.iter_mut().filter(|turns| round == 0 || turns.is_repeated()) {
+            if Instant::now() + turns.took <= tools.deadline {
+                eprintln!("{:?}, round {} of {rounds}: {}", turns.stage, round + 1, turns.rows.join(", "));
+                turns.round(&tools, options, &mut table);
+                write(options, &table, &about)?;
+            } else if round == 0 {
+                let late = anyhow::anyhow!("not begun: {} minutes were over", options.minutes);
+                turns.rows.iter().for_each(|name| table.fail(name, Side::Esker, &late));
+            }
         }
-        if tools.is_time_left() {
-            run_stage(&tools, options, stage, &wanted, &mut table);
-        } else {
-            table.begin(0);
-            let late = anyhow::anyhow!("not begun: {} minutes were over", options.minutes);
-            wanted.iter().for_each(|name| table.fail(name, Side::Esker, &late));
-        }
-        write(options, &table, &about)?;
     }
+    write(options, &table, &about)?;
     print!("{}", table::terminal(&table.done()));
     eprintln!("took {:.0} s", started.elapsed().as_secs_f64());
     Ok(())
 }
 
-/// Each round of a stage has both sides' turns.
-fn run_stage(tools: &Tools, options: &Versus, stage: Stage, wanted: &[&'static str], table: &mut Table) {
-    let mut hot = hot::Hot::default();
-    for round in 0..options.rounds.max(1) {
-        table.begin(round);
+/// A stage, and what it knows from one round to the next.
+struct Turns {
+    stage: Stage,
+    rows: Vec<&'static str>,
+    hot: hot::Hot,
+    /// How long its last round took.
+    took: Duration,
+}
+
+impl Turns {
+    /// A stage with those of its rows that are wanted; `None` if none is.
+    fn new(stage: Stage, is_wanted: impl Fn(&str) -> bool) -> Option<Self> {
+        let rows = ROWS.iter().filter(|row| row.stage == stage && is_wanted(row.name));
+        let rows: Vec<&'static str> = rows.map(|row| row.name).collect();
+        (!rows.is_empty()).then(|| Self { stage, rows, hot: hot::Hot::default(), took: Duration::ZERO })
+    }
+
+    /// Whether a second round tells more. It does not of what takes minutes, and has its repeats within.
+    fn is_repeated(&self) -> bool {
+        !matches!(self.stage, Stage::Kill | Stage::Many)
+    }
+
+    /// Both sides' turns.
+    fn round(&mut self, tools: &Tools, options: &Versus, table: &mut Table) {
+        let started = Instant::now();
         for side in SIDES {
-            // A second round is worth less than another stage.
-            if round > 0 && !tools.is_time_left() {
-                return;
-            }
-            let what = wanted.join(", ");
-            eprintln!("{stage:?}, round {} of {}, {}: {what}", round + 1, options.rounds.max(1), side.software());
-            let turn = match stage {
+            let turn = match self.stage {
                 Stage::PageCache | Stage::Synced => {
-                    hot.turn(tools, options, stage == Stage::Synced, side, wanted, table)
+                    self.hot.turn(tools, options, self.stage == Stage::Synced, side, &self.rows, table)
                 }
                 Stage::Start => starts::start(tools, side, table),
                 Stage::Memory => partitions::thousand(tools, side, table),
-                Stage::Tier => tier::turn(tools, options, side, wanted, table),
-                // Once is enough: it takes minutes, or is about us alone.
-                Stage::Kill if round == 0 => starts::kill(tools, options, side, table),
-                Stage::Many if round == 0 && side == Side::Esker => partitions::many(tools, options, table),
-                Stage::Kill | Stage::Many => Ok(()),
+                Stage::Tier => tier::turn(tools, options, side, &self.rows, table),
+                Stage::Kill => starts::kill(tools, options, side, table),
+                // About us alone.
+                Stage::Many if side == Side::Kafka => Ok(()),
+                Stage::Many => partitions::many(tools, options, table),
             };
             if let Err(error) = turn {
                 eprintln!("  {error:#}");
-                wanted.iter().for_each(|name| table.fail(name, side, &error));
+                self.rows.iter().for_each(|name| table.fail(name, side, &error));
             }
         }
+        self.took = started.elapsed();
     }
 }
 
