@@ -31,6 +31,7 @@ pub use tls::{Tls, TlsFiles};
 
 use kafka_protocol::messages::MetadataRequest;
 use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
+use kafka_protocol::messages::metadata_response::MetadataResponseBroker;
 use kafka_protocol::protocol::StrBytes;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -49,15 +50,12 @@ pub struct Client {
     bootstrap: String,
     id: String,
     security: Security,
-    known: Arc<Mutex<Known>>,
+    connections: Arc<Mutex<BTreeMap<String, Connection>>>,
+    leaders: Arc<Mutex<Leaders>>,
 }
 
-/// What was learned, until something fails.
-#[derive(Debug, Default)]
-struct Known {
-    connections: BTreeMap<String, Connection>,
-    leaders: BTreeMap<(String, i32), String>,
-}
+/// The address of each partition's leader by topic, until something fails.
+type Leaders = BTreeMap<String, BTreeMap<i32, Arc<str>>>;
 
 impl Client {
     /// A client of the cluster behind `bootstrap` (`host:port`, or several with commas); connects when it is used.
@@ -67,7 +65,15 @@ impl Client {
 
     /// As [`Client::new`], for a cluster that asks for TLS or SASL.
     pub fn secured(bootstrap: impl Into<String>, security: Security) -> Self {
-        Self { bootstrap: bootstrap.into(), id: "esker-bench".to_owned(), security, known: Arc::default() }
+        let (bootstrap, id) = (bootstrap.into(), "esker-bench".to_owned());
+        Self { bootstrap, id, security, connections: Arc::default(), leaders: Arc::default() }
+    }
+
+    /// A client with connections of its own that shares what is learned of leaders. Thousands of clients that each know
+    /// ten thousand partitions would measure themselves.
+    #[must_use]
+    pub fn sibling(&self) -> Self {
+        Self { connections: Arc::default(), ..self.clone() }
     }
 
     /// Where it was told to find the cluster.
@@ -117,11 +123,25 @@ impl Client {
         topic: &str,
         partitions: impl IntoIterator<Item = i32>,
     ) -> Result<BTreeMap<String, Vec<i32>>, ClientError> {
-        let mut leaders: BTreeMap<String, Vec<i32>> = BTreeMap::new();
-        for partition in partitions {
+        let mut leaders: BTreeMap<Arc<str>, Vec<i32>> = BTreeMap::new();
+        let mut unknown = Vec::new();
+        {
+            let known = self.leaders.lock().await;
+            let known = known.get(topic);
+            for partition in partitions {
+                match known.and_then(|known| known.get(&partition)) {
+                    Some(address) => match leaders.get_mut(address) {
+                        Some(same) => same.push(partition),
+                        None => drop(leaders.insert(Arc::clone(address), vec![partition])),
+                    },
+                    None => unknown.push(partition),
+                }
+            }
+        }
+        for partition in unknown {
             leaders.entry(self.leader_address(topic, partition).await?).or_default().push(partition);
         }
-        Ok(leaders)
+        Ok(leaders.into_iter().map(|(address, partitions)| (address.to_string(), partitions)).collect())
     }
 
     /// A connection to `address`, shared with other calls.
@@ -142,7 +162,8 @@ impl Client {
 
     /// Forgets connections and leaders, so that the next call learns them anew.
     pub async fn forget(&self) {
-        *self.known.lock().await = Known::default();
+        self.connections.lock().await.clear();
+        self.leaders.lock().await.clear();
     }
 
     /// Calls `attempt` until it succeeds, fails for good, or [`PATIENCE`] is over; forgets what was known in between.
@@ -166,19 +187,18 @@ impl Client {
     }
 
     async fn connection(&self, address: &str) -> Result<Connection, ClientError> {
-        let mut known = self.known.lock().await;
-        if let Some(connection) = known.connections.get(address).filter(|c| !c.is_closed()) {
+        let mut connections = self.connections.lock().await;
+        if let Some(connection) = connections.get(address).filter(|c| !c.is_closed()) {
             return Ok(connection.clone());
         }
         let connection = Connection::secured(address, &self.id, &self.security).await?;
-        known.connections.insert(address.to_owned(), connection.clone());
+        connections.insert(address.to_owned(), connection.clone());
         Ok(connection)
     }
 
-    async fn leader_address(&self, topic: &str, partition: i32) -> Result<String, ClientError> {
-        let key = (topic.to_owned(), partition);
-        if let Some(address) = self.known.lock().await.leaders.get(&key) {
-            return Ok(address.clone());
+    async fn leader_address(&self, topic: &str, partition: i32) -> Result<Arc<str>, ClientError> {
+        if let Some(address) = self.leaders.lock().await.get(topic).and_then(|known| known.get(&partition)) {
+            return Ok(Arc::clone(address));
         }
         let request = MetadataRequest::default()
             .with_topics(Some(vec![
@@ -188,18 +208,19 @@ impl Client {
         let answer = self.any().await?.call(&request).await?;
         let found = answer.topics.first().ok_or(ClientError::kafka(3, "metadata"))?;
         ClientError::check(found.error_code, "metadata")?;
-        let addresses: BTreeMap<_, _> =
-            answer.brokers.iter().map(|b| (b.node_id, format!("{}:{}", b.host.as_str(), b.port))).collect();
+        let address = |b: &MetadataResponseBroker| Arc::from(format!("{}:{}", b.host.as_str(), b.port));
+        let addresses: BTreeMap<_, Arc<str>> = answer.brokers.iter().map(|b| (b.node_id, address(b))).collect();
         // One answer tells of all partitions: ten thousand of them are not asked for one by one.
-        let mut known = self.known.lock().await;
+        let mut leaders = self.leaders.lock().await;
+        let known = leaders.entry(topic.to_owned()).or_default();
         for found in &found.partitions {
             if let Some(address) = addresses.get(&found.leader_id) {
-                known.leaders.insert((topic.to_owned(), found.partition_index), address.clone());
+                known.insert(found.partition_index, Arc::clone(address));
             }
         }
         let there = found.partitions.iter().any(|p| p.partition_index == partition);
-        match known.leaders.get(&key) {
-            Some(address) => Ok(address.clone()),
+        match known.get(&partition) {
+            Some(address) => Ok(Arc::clone(address)),
             None if there => Err(ClientError::kafka(5, "metadata: no leader")),
             None => Err(ClientError::kafka(3, "metadata: no such partition")),
         }

@@ -171,6 +171,7 @@ impl Thread {
     async fn work(mut self, jobs: Vec<Job>, tell: mpsc::Sender<()>) -> anyhow::Result<Vec<Done>> {
         let few = Arc::new(Semaphore::new(AT_ONCE));
         let (mut senders, mut readers) = (Vec::new(), Vec::new());
+        let first = self.endpoint.client();
         #[cfg(feature = "rdkafka")]
         let mut foreign = Vec::new();
         for job in jobs {
@@ -181,7 +182,7 @@ impl Thread {
                     foreign.push((librdkafka::Sender::new(&self.endpoint, plan, place, self.clock)?, amount));
                 }
                 Job::Send(job) => {
-                    let (few, client, clock) = (Arc::clone(&few), self.endpoint.client(), self.clock);
+                    let (few, client, clock) = (Arc::clone(&few), first.sibling(), self.clock);
                     let (plan, place, amount) = *job;
                     senders.push(tokio::spawn(async move {
                         let _permit = few.acquire_owned().await?;

@@ -83,16 +83,7 @@ impl Broker {
     /// # Errors
     /// If it has ended.
     pub fn history_cores(&self) -> anyhow::Result<CpuSet> {
-        let mut reader = None;
-        for thread in std::fs::read_dir(format!("/proc/{}/task", self.pid()))? {
-            let thread = thread?.path();
-            let name = std::fs::read_to_string(thread.join("comm")).unwrap_or_default();
-            if name.starts_with("esker-history") {
-                let number = thread.file_name().and_then(|name| name.to_str()?.parse().ok());
-                reader = number.and_then(Pid::from_raw);
-            }
-        }
-        Ok(sched_getaffinity(reader)?)
+        history_cores(self.pid())
     }
 
     /// Everything that it logged.
@@ -113,4 +104,22 @@ impl Drop for Broker {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// The cores that the broker of process `pid` keeps its history's readers to: those where others may be another machine.
+/// A broker that keeps them to none has all of this process.
+///
+/// # Errors
+/// If it has ended.
+pub fn history_cores(pid: u32) -> anyhow::Result<CpuSet> {
+    let mut reader = None;
+    for thread in std::fs::read_dir(format!("/proc/{pid}/task"))? {
+        let thread = thread?.path();
+        let name = std::fs::read_to_string(thread.join("comm")).unwrap_or_default();
+        if name.starts_with("esker-history") {
+            let number = thread.file_name().and_then(|name| name.to_str()?.parse().ok());
+            reader = number.and_then(Pid::from_raw);
+        }
+    }
+    Ok(sched_getaffinity(reader)?)
 }

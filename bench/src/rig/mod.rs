@@ -13,7 +13,7 @@ mod ports;
 pub mod store;
 mod subprocess;
 
-pub use broker::Broker;
+pub use broker::{Broker, history_cores};
 pub(crate) use fill::Fill;
 pub use history::History;
 pub use ports::free_ports;

@@ -8,7 +8,7 @@ use super::{Tools, Versus};
 use crate::load::replay::Replayed;
 use crate::neighbour::Setup;
 use crate::results::{Better, Direction, Measure, Repeat, Run};
-use crate::rig::{History, Subprocess};
+use crate::rig::{History, Subprocess, history_cores};
 use std::time::Duration;
 
 /// `segment.bytes` of what is tiered.
@@ -54,6 +54,7 @@ fn beside(node: &Node, options: &Versus, history: &History, table: &mut Table) -
     let before = present(node, options)?;
     // It plays another machine's part.
     let replay = start(node, history, true)?;
+    replay.keep_to(&history_cores(node.pid()?)?)?;
     let mut run = present(node, options)?;
     let replayed = replay.end()?.parse::<Replayed>()?;
     let after = present(node, options)?;

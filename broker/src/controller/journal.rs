@@ -83,7 +83,7 @@ pub async fn delete_damaged_snapshots(
     cluster: Uuid,
 ) -> Result<Vec<String>, JournalError> {
     let name = LogName::new(PREFIX, cluster);
-    numbered_log::delete_damaged_snapshots(&**store, &name, async |from| {
+    numbered_log::delete_damaged_snapshots::<Record, _>(&**store, &name, async |from| {
         let opened = NumberedLog::open_at(Arc::clone(store), env.clone(), name.clone(), from).await;
         let mut replayed = match opened.map_err(JournalError::from).and_then(|opened| Replayed::over(opened, u64::MAX))
         {

@@ -4,7 +4,8 @@
 //! snapshot before. So a damaged one can go, and whoever opens the log then begins earlier; but only once that was done
 //! and led as far as the damaged one did, for it may be all that is left of commits that are gone.
 
-use super::snapshot::list_snapshots;
+use super::content::Record;
+use super::snapshot::{list_snapshots, read_snapshot};
 use super::{LogError, LogName};
 use crate::env::store::Store;
 
@@ -17,34 +18,40 @@ pub enum Reach {
     To(u64),
 }
 
-/// Deletes the damaged snapshots of a log that it can do without; their keys. `reach` reads it from the snapshot after a
-/// commit on, or from before the first commit.
+/// Deletes the damaged snapshots of a log that it can do without; their keys. `S` is what their lines hold, and `reach` reads
+/// the log from the snapshot after a commit on, or from before the first commit.
 ///
-/// Another snapshot is newer than one that is deleted, or it was read from an earlier one to beyond it. So this
+/// Another snapshot is newer than one that is deleted, or the log was read from an earlier one to beyond it. So this
 /// may be done while the log is written: no writer needs what is deleted to settle a commit.
 ///
 /// # Errors
 /// What the store says, and what `reach` says.
-pub async fn delete_damaged_snapshots<E: From<LogError>>(
+pub async fn delete_damaged_snapshots<S: Record, E: From<LogError>>(
     store: &dyn Store,
     name: &LogName,
     reach: impl AsyncFn(Option<u64>) -> Result<Reach, E>,
 ) -> Result<Vec<String>, E> {
     let mut numbers: Vec<u64> = list_snapshots(store, name, 0).await?.into_iter().map(|(number, _)| number).collect();
     numbers.sort_unstable();
-    let (mut damaged, mut is_reached) = (Vec::new(), false);
-    for from in numbers.into_iter().rev().map(Some).chain([None]) {
-        // The newest that can be read decides; those before it are only looked at.
-        if from.is_none() && is_reached {
-            break;
-        }
+    let mut older = numbers.into_iter().rev();
+    let mut damaged = Vec::new();
+    // The newest that is whole decides: the log has to be read from there, or from before its first commit.
+    loop {
+        let from = older.next();
         match (reach(from).await?, from) {
-            (Reach::Nowhere, from) => damaged.extend(from),
-            (Reach::To(end), _) => is_reached |= damaged.first().is_none_or(|newest| end >= *newest),
+            (Reach::Nowhere, Some(number)) => damaged.push(number),
+            (Reach::To(end), _) if damaged.first().is_none_or(|newest| end >= *newest) => break,
+            _ => return Ok(Vec::new()),
+        }
+    }
+    for number in older {
+        match read_snapshot::<S>(store, name, number).await {
+            Err(LogError::Corrupt { .. }) => damaged.push(number),
+            read => drop(read?),
         }
     }
     let mut deleted = Vec::new();
-    for number in if is_reached { damaged } else { Vec::new() } {
+    for number in damaged {
         let key = name.snapshot(number);
         store.delete(&key).await.map_err(LogError::from)?;
         deleted.push(key);

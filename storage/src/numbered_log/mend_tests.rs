@@ -58,8 +58,13 @@ impl Bench {
         self.store.put(key, Bytes::from(bytes)).await.unwrap();
     }
 
+    async fn try_mend(&self) -> Result<Vec<String>, LogError> {
+        let reach = async |from| self.reach(from).await;
+        delete_damaged_snapshots::<String, _>(&*self.store, &self.name, reach).await
+    }
+
     async fn mend(&self) -> Vec<String> {
-        delete_damaged_snapshots(&*self.store, &self.name, async |from| self.reach(from).await).await.unwrap()
+        self.try_mend().await.unwrap()
     }
 
     fn keys(&self, numbers: &[u64]) -> Vec<String> {
@@ -108,7 +113,7 @@ fn the_only_one_that_tells_of_commits_that_are_gone_stays_as_it_is() {
         let key = &bench.keys(&[30])[0];
         let text = String::from_utf8(bench.store.get(key).await.unwrap().to_vec()).unwrap();
         bench.store.put(key, Bytes::from(text.replace("\"format\":1", "\"format\":2"))).await.unwrap();
-        let mended = delete_damaged_snapshots(&*bench.store, &bench.name, async |from| bench.reach(from).await).await;
+        let mended = bench.try_mend().await;
         assert!(matches!(mended, Err(LogError::Incompatible { .. })), "{mended:?}");
     });
 }

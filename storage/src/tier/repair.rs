@@ -20,7 +20,7 @@ use super::image::TierImage;
 use super::key::{DATA_PREFIX, ObjectKey};
 use super::manifest::{Manifest, PageRef};
 use super::object::read_footer;
-use super::persist::{TIER_LOG, read_page, write_page};
+use super::persist::{RootLine, TIER_LOG, read_page, write_page};
 use super::record::TierRecord;
 use super::swap::{Change, Swap};
 use super::tier_log::TierLog;
@@ -57,7 +57,7 @@ pub async fn delete_damaged_snapshots(
     cluster: Uuid,
 ) -> Result<Vec<String>, TierError> {
     let name = LogName::new(TIER_LOG, cluster);
-    numbered_log::delete_damaged_snapshots(&**store, &name, async |from| {
+    numbered_log::delete_damaged_snapshots::<RootLine, _>(&**store, &name, async |from| {
         TierLog::reach(store, env, cluster, from).await
     })
     .await
