@@ -3,7 +3,7 @@
 //! See `esker_protocol::fuzz` for what a target is.
 
 use super::config::GroupConfig;
-use super::records::embedded::{Subscription, decode_assignment, encode_assignment};
+use super::records::embedded::{Assignment, Subscription, encode_assignment};
 use super::records::{GroupRecord, GroupValue, LogRecord, MemberValue, OffsetKey, OffsetValue, subscribed_topics};
 use super::request::{Now, Request, Token};
 use super::state::{GroupMachine, Output};
@@ -131,10 +131,10 @@ fn framed(record: &GroupRecord) -> Vec<u8> {
 /// A consumer's subscription, or its assignment: as many topics as were named, and what is written is read again.
 fn subscription(data: &[u8]) {
     let _ = Subscription::decode(data);
-    if let Ok(assigned) = decode_assignment(data)
-        && let Ok(first) = encode_assignment(0, &assigned)
+    if let Ok(assigned) = Assignment::decode(data)
+        && let Ok(first) = encode_assignment(0, &assigned.partitions)
     {
-        let second = decode_assignment(&first).map(|again| encode_assignment(0, &again));
+        let second = Assignment::decode(&first).map(|again| encode_assignment(0, &again.partitions));
         assert!(matches!(&second, Ok(Ok(second)) if *second == first), "{assigned:?} becomes {second:?}");
     }
     if let Some(topics) = subscribed_topics(data) {

@@ -44,7 +44,7 @@ impl Subscription {
         for _ in 0..reader.length()? {
             topics.insert(reader.string()?);
         }
-        skip_user_data(&mut reader)?;
+        has_user_data(&mut reader)?;
         let owned = if version >= 1 { partitions(&mut reader)? } else { NamedPartitions::new() };
         if version >= 2 {
             reader.i32()?;
@@ -54,17 +54,29 @@ impl Subscription {
     }
 }
 
-/// Reads what a member was assigned; nothing for no bytes at all.
-///
-/// # Errors
-/// Any [`RecordError`] but `TooLong`.
-pub fn decode_assignment(assignment: &[u8]) -> Result<NamedPartitions, RecordError> {
-    if assignment.is_empty() {
-        return Ok(NamedPartitions::new());
+/// What a member of protocol type `consumer` is assigned by its leader.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Assignment {
+    /// The partitions.
+    pub partitions: NamedPartitions,
+    /// Whether the leader's assignor says anything else to the member's.
+    pub has_user_data: bool,
+}
+
+impl Assignment {
+    /// Reads what a member was assigned; nothing for no bytes at all.
+    ///
+    /// # Errors
+    /// Any [`RecordError`] but `TooLong`.
+    pub fn decode(assignment: &[u8]) -> Result<Assignment, RecordError> {
+        if assignment.is_empty() {
+            return Ok(Assignment::default());
+        }
+        let mut reader = Reader { rest: assignment };
+        version(&mut reader)?;
+        let partitions = partitions(&mut reader)?;
+        Ok(Assignment { partitions, has_user_data: has_user_data(&mut reader)? })
     }
-    let mut reader = Reader { rest: assignment };
-    version(&mut reader)?;
-    partitions(&mut reader)
 }
 
 /// The bytes of an assignment, in the version of its member's subscription.
@@ -91,10 +103,11 @@ fn version(reader: &mut Reader<'_>) -> Result<i16, RecordError> {
     }
 }
 
-fn skip_user_data(reader: &mut Reader<'_>) -> Result<(), RecordError> {
+/// Reads past what an assignor adds; whether that is anything.
+fn has_user_data(reader: &mut Reader<'_>) -> Result<bool, RecordError> {
     match reader.i32()? {
-        -1 => Ok(()),
-        length => reader.take(usize::try_from(length).map_err(|_| RecordError::Length)?).map(|_| ()),
+        -1 => Ok(false),
+        length => reader.take(usize::try_from(length).map_err(|_| RecordError::Length)?).map(|data| !data.is_empty()),
     }
 }
 

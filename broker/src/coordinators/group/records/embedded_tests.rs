@@ -31,7 +31,14 @@ fn an_assignment_is_written_and_read() {
         bytes.as_ref(),
         b"\x00\x01\x00\x00\x00\x01\x00\x01t\x00\x00\x00\x02\x00\x00\x00\x00\x00\x00\x00\x03\xff\xff\xff\xff"
     );
-    assert_eq!(decode_assignment(&bytes), Ok(assigned));
-    assert_eq!(decode_assignment(b""), Ok(NamedPartitions::new()));
-    assert!(decode_assignment(b"\x00\x01\x00\x00\x00\x05").is_err());
+    let read = |partitions, has_user_data| Ok(Assignment { partitions, has_user_data });
+    assert_eq!(Assignment::decode(&bytes), read(assigned.clone(), false));
+    assert_eq!(Assignment::decode(b""), read(NamedPartitions::new(), false));
+    assert!(Assignment::decode(b"\x00\x01\x00\x00\x00\x05").is_err());
+    let (partitions, _) = bytes.split_at(bytes.len() - 4);
+    assert_eq!(Assignment::decode(&[partitions, b"\0\0\0\0"].concat()), read(assigned.clone(), false));
+    assert_eq!(Assignment::decode(&[partitions, b"\0\0\0\x01u"].concat()), read(assigned, true));
+    for cut in [partitions, &[partitions, b"\0\0\0\x02u"].concat()] {
+        assert!(Assignment::decode(cut).is_err(), "{cut:?}");
+    }
 }

@@ -10,7 +10,7 @@ use super::group::Group;
 use super::member::Member;
 use super::step::Step;
 use crate::coordinators::group::config::MigrationPolicy;
-use crate::coordinators::group::records::embedded::{Subscription, decode_assignment};
+use crate::coordinators::group::records::embedded::{Assignment, Subscription};
 use crate::coordinators::group::records::{
     ClassicMemberValue, ConsumerGroupValue, ConsumerMemberValue, ConsumerRecord, CurrentValue, GroupRecord, LogRecord,
     MemberState, Partitions, TargetEpochValue,
@@ -36,7 +36,12 @@ pub(super) fn upgrade(group: &Group, step: &Step<'_>) -> Option<(ConsumerGroup, 
         let protocol = group.protocol.as_deref().and_then(|protocol| member.metadata(protocol));
         let metadata = protocol.or_else(|| member.protocols.first().map(|(_, metadata)| metadata))?;
         let subscription = Subscription::decode(metadata).ok()?;
-        let mut assigned = by_id(&decode_assignment(&member.assignment).ok()?, step.topics);
+        let assignment = Assignment::decode(&member.assignment).ok()?;
+        // What an assignor of the clients' own tells its members would be lost: Kafka refuses it as well.
+        if assignment.has_user_data {
+            return None;
+        }
+        let mut assigned = by_id(&assignment.partitions, step.topics);
         // Clients may give one partition to two; a consumer group may not.
         for (topic, partitions) in &mut assigned {
             partitions.retain(|partition| taken.insert((*topic, *partition)));

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::coordinators::group::config::MigrationPolicy;
-use crate::coordinators::group::records::embedded::{decode_assignment, encode_assignment};
+use crate::coordinators::group::records::embedded::{Assignment, encode_assignment};
 use std::collections::BTreeSet;
 
 fn t(partitions: &[i32]) -> Partitions {
@@ -16,7 +16,7 @@ fn assignment(partitions: &[i32]) -> Bytes {
 }
 
 fn read(assignment: &Bytes) -> Vec<i32> {
-    decode_assignment(assignment).unwrap().remove("t").into_iter().flatten().collect()
+    Assignment::decode(assignment).unwrap().partitions.remove("t").into_iter().flatten().collect()
 }
 
 /// A classic member's metadata: it subscribes to "t" and holds `owned` of it.
@@ -162,6 +162,27 @@ fn other_kinds_of_groups_are_not_upgraded() {
     let (id, _) = script.joined(token);
     assert_eq!(script.beat_error(joins("new", &["t"])), ResponseError::GroupIdNotFound);
     assert_eq!(script.heartbeat(&id, 1), Ok(()));
+}
+
+#[test]
+fn what_an_assignor_tells_its_members_is_not_lost_in_an_upgrade() {
+    let mut script = Script::new();
+    let token = script.ask(classic("", &[]).request());
+    let (id, joined) = script.joined(token);
+    let plain = assignment(&[0, 1]);
+    let told = Bytes::from([&plain[..plain.len() - 4], b"\0\0\0\x01u"].concat());
+    let token = script.ask(sync(&id, joined.generation, vec![(id.clone(), told.clone())]));
+    assert_eq!(script.synced(token), Ok(told));
+    let written = script.log.len();
+    assert_eq!(script.beat_error(joins("new", &["t"])), ResponseError::GroupIdNotFound);
+    assert_eq!((script.heartbeat(&id, 1), script.log.len()), (Ok(()), written), "nothing happened to it");
+    // No bytes of it are none.
+    let token = script.ask(classic(&id, &[]).request());
+    let (_, joined) = script.joined(token);
+    let empty = Bytes::from([&plain[..plain.len() - 4], b"\0\0\0\0"].concat());
+    let token = script.ask(sync(&id, joined.generation, vec![(id.clone(), empty)]));
+    script.synced(token).unwrap();
+    script.beat(joins("new", &["t"])).unwrap();
 }
 
 #[test]
