@@ -37,24 +37,27 @@ fn inspect(arguments: &[&str]) -> (Option<i32>, String) {
 /// A broker that has tiered some records and was stopped.
 async fn tiered() -> Broker {
     let mut broker = Broker::start(Options::new().eager_tier()).await;
-    let client = broker.client();
-    client.create_topic("t", 2, &[("retention.ms", "-1")]).await.unwrap();
+    broker.client().create_topic("t", 2, &[("retention.ms", "-1")]).await.unwrap();
+    tier_more(&mut broker).await;
+    broker
+}
+
+/// Twenty records for each of its two partitions, which are tiered; then it is stopped.
+async fn tier_more(broker: &mut Broker) {
+    let data = broker.store_folder().join("data");
+    let before = files(&data).len();
     for n in 0..40u8 {
         let record = Record { value: Some(Bytes::from(vec![n; 500])), ..Record::default() };
-        client
-            .produce("t", i32::from(n % 2), Builder::new(Codec::None).record(&record).build().unwrap())
-            .await
-            .unwrap();
+        let batch = Builder::new(Codec::None).record(&record).build().unwrap();
+        broker.client().produce("t", i32::from(n % 2), batch).await.unwrap();
     }
-    let data = broker.store_folder().join("data");
     wait_for("an object of the tier", Duration::from_secs(20), || {
-        let some = !files(&data).is_empty();
+        let some = files(&data).len() > before;
         async move { some.then_some(()) }
     })
     .await;
     tokio::time::sleep(Duration::from_secs(1)).await;
     assert!(broker.terminate().await.success());
-    broker
 }
 
 fn change(file: &Path, at: usize) -> Vec<u8> {
@@ -138,10 +141,12 @@ async fn tier(broker: &Broker) -> (Env, Arc<dyn Store>, Uuid, TierLog) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_repair_writes_a_page_anew_from_its_objects() {
     let mut broker = tiered().await;
+    broker.restart().await;
+    tier_more(&mut broker).await;
     let (env, store, cluster, log) = tier(&broker).await;
     let (partition, manifest) = log.image().partitions().next().map(|(id, manifest)| (*id, manifest.clone())).unwrap();
-    // Units leave a manifest for pages when there are more than a hundred; these leave it early.
-    let page = write_page(&*store, &env, cluster, manifest.revision(), manifest.recent()).await.unwrap();
+    // The oldest units leave a manifest for pages when there are more than a hundred; this one leaves it early.
+    let page = write_page(&*store, &env, cluster, manifest.revision(), &manifest.recent()[..1]).await.unwrap();
     let key = broker.store_folder().join(&*page.key);
     let commits = TierCommits::over(log, &env, CommitterConfig::default());
     let paged = commits.commit(vec![TierRecord::Page { partition, page }]).await.unwrap();
@@ -160,7 +165,7 @@ async fn a_repair_writes_a_page_anew_from_its_objects() {
     std::fs::remove_dir_all(broker.data()).unwrap();
     broker.restart().await;
     for partition in 0..2 {
-        assert_eq!(broker.client().read("t", partition, 0, 20).await.unwrap().len(), 20);
+        assert_eq!(broker.client().read("t", partition, 0, 40).await.unwrap().len(), 40);
     }
 }
 

@@ -364,10 +364,10 @@ mod tests {
         esker.repeats[2].fail(FailureKind::Generator, "it was late");
         let judged = judge(goal(Latency(Produce, 0.99), Kafka, AtMost(2.1)), &kafka, &esker);
         let ratio = judged.ratio.unwrap();
-        assert!((ratio.min - 2.0).abs() < 0.01 && (ratio.max - 2.0).abs() < 0.01, "{ratio:?}");
+        assert!((ratio.low - 2.0).abs() < 0.01 && (ratio.high - 2.0).abs() < 0.01, "{ratio:?}");
         let (theirs, ours) = (judged.kafka.unwrap(), judged.esker.unwrap());
-        assert!((theirs.max / theirs.min - 10.0).abs() < 0.1, "the first is left out: {theirs:?}");
-        assert!((ours.max / ours.min - 100.0).abs() < 1.0, "the second is left out: {ours:?}");
+        assert!((theirs.high / theirs.low - 10.0).abs() < 0.1, "the first is left out: {theirs:?}");
+        assert!((ours.high / ours.low - 100.0).abs() < 1.0, "the second is left out: {ours:?}");
         kafka.repeats[2].fail(FailureKind::Error, "no broker");
         assert_eq!(judge(goal(Latency(Produce, 0.99), Kafka, AtMost(2.1)), &kafka, &esker).met, None);
     }

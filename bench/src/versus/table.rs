@@ -315,7 +315,7 @@ mod tests {
         );
         let done = table.done();
         assert!(
-            done[0].judged.iter().all(|judged| (judged.ratio.unwrap().max - 0.5).abs() < 0.01),
+            done[0].judged.iter().all(|judged| (judged.ratio.unwrap().high - 0.5).abs() < 0.01),
             "{:?}",
             done[0].judged
         );

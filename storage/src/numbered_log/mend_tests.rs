@@ -1,6 +1,7 @@
 //! Damaged snapshots of a log whose state is all of its records in order.
 
 use super::super::NumberedLog;
+use super::super::lines::{seal, unseal};
 use super::*;
 use crate::env::Env;
 use crate::env::store::MemoryStore;
@@ -108,11 +109,14 @@ fn the_only_one_that_tells_of_commits_that_are_gone_stays_as_it_is() {
         bench.damage(&bench.keys(&[30])[0]).await;
         assert!(bench.mend().await.is_empty());
 
-        // That of a writer which does not exist yet is not damaged.
+        // That of a version which does not exist yet is not damaged.
         let bench = Bench::new().await;
         let key = &bench.keys(&[30])[0];
-        let text = String::from_utf8(bench.store.get(key).await.unwrap().to_vec()).unwrap();
-        bench.store.put(key, Bytes::from(text.replace("\"format\":1", "\"format\":2"))).await.unwrap();
+        let (mut header, lines): (serde_json::Value, Vec<String>) =
+            unseal(&bench.store.get(key).await.unwrap()).unwrap();
+        header["format"] = 2.into();
+        header.as_object_mut().unwrap().remove("crc32");
+        bench.store.put(key, seal(&header, &lines).unwrap()).await.unwrap();
         let mended = bench.try_mend().await;
         assert!(matches!(mended, Err(LogError::Incompatible { .. })), "{mended:?}");
     });
