@@ -432,10 +432,12 @@ fn collect(
         outcome.acknowledged.extend(done.acknowledged);
         outcome.newest.extend(done.newest);
         outcome.resent += done.resent;
+        outcome.repeated.extend(done.repeated);
     }
     for done in old {
         outcome.backlog.extend(done.acknowledged);
         outcome.resent += done.resent;
+        outcome.repeated.extend(done.repeated);
     }
     outcome
 }

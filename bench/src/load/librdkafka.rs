@@ -189,7 +189,8 @@ impl Sender {
         }
         let acknowledged = std::mem::take(&mut *lock(&producer.context().acknowledged));
         let acknowledged = acknowledged.into_iter().map(|(p, count)| ((place.run, stream, p), count)).collect();
-        Ok(Done { acknowledged, newest, resent: 0 })
+        // What it sends again by itself it tells nobody: nothing is excused.
+        Ok(Done { acknowledged, newest, ..Done::default() })
     }
 }
 

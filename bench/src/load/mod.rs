@@ -58,6 +58,9 @@ pub(crate) use schedule::Schedule;
 /// How many records were acknowledged, by (run, stream, partition).
 pub type Acknowledged = BTreeMap<(u64, u32, i32), u64>;
 
+/// How many records were sent again, by (run, stream, partition); one that was sent three times counts twice.
+pub(crate) type Resent = BTreeMap<(u64, u32, i32), u64>;
+
 /// Runs a workload through a schedule that is known beforehand.
 ///
 /// # Errors

@@ -173,8 +173,6 @@ pub struct Tracker {
     streams: BTreeMap<(u64, u32, i32), Stream>,
     keys: BTreeMap<Box<[u8]>, u64>,
     seen: u64,
-    duplicated: u64,
-    reordered: u64,
     corrupt: u64,
 }
 
@@ -182,6 +180,8 @@ pub struct Tracker {
 struct Stream {
     next: u64,
     missing: Vec<Range<u64>>,
+    duplicated: u64,
+    reordered: u64,
 }
 
 impl Tracker {
@@ -231,7 +231,23 @@ impl Tracker {
             .iter()
             .map(|(key, count)| count.saturating_sub(self.streams.get(key).map_or(0, |s| s.next)))
             .sum();
-        Faults { lost: inside + behind, duplicated: self.duplicated, reordered: self.reordered, corrupt: self.corrupt }
+        let sum = |of: fn(&Stream) -> u64| self.streams.values().map(of).sum();
+        Faults {
+            lost: inside + behind,
+            duplicated: sum(|stream| stream.duplicated),
+            reordered: sum(|stream| stream.reordered),
+            corrupt: self.corrupt,
+        }
+    }
+
+    /// What of that came again or out of order, by stream; those in which nothing did are left out.
+    pub(super) fn disorder(&self) -> BTreeMap<(u64, u32, i32), Faults> {
+        let faults = |stream: &Stream| {
+            let Stream { duplicated, reordered, .. } = *stream;
+            Faults { duplicated, reordered, ..Faults::default() }
+        };
+        let found = self.streams.iter().map(|(key, stream)| (*key, faults(stream)));
+        found.filter(|(_, faults)| !faults.none()).collect()
     }
 
     /// How many of these keys' newest records (key, sequence) were not seen, or are not the newest that were seen.
@@ -244,8 +260,6 @@ impl Tracker {
         self.streams.extend(other.streams);
         self.keys.extend(other.keys);
         self.seen += other.seen;
-        self.duplicated += other.duplicated;
-        self.reordered += other.reordered;
         self.corrupt += other.corrupt;
     }
 
@@ -260,10 +274,10 @@ impl Tracker {
             return;
         }
         let Some(at) = stream.missing.iter().position(|m| m.contains(&sequence)) else {
-            self.duplicated += 1;
+            stream.duplicated += 1;
             return;
         };
-        self.reordered += 1;
+        stream.reordered += 1;
         let gap = stream.missing.swap_remove(at);
         stream.missing.extend([gap.start..sequence, sequence + 1..gap.end].into_iter().filter(|m| !m.is_empty()));
     }

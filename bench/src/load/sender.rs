@@ -8,7 +8,8 @@
 //!
 //! An acknowledgement is timed by a task of its own, the moment it arrives, however busy the sender is. After a failure
 //! that may pass, everything under way is awaited, and what failed is sent again in its order before anything new: an
-//! idempotent producer so neither loses, duplicates nor reorders anything.
+//! idempotent producer so neither loses, duplicates nor reorders anything, and one that has a single request under way
+//! does not reorder.
 
 use super::keys::{self, KeyRing};
 use super::meter::Meter;
@@ -16,7 +17,7 @@ use super::pace::Pacer;
 use super::payload::{self, Payloads};
 use super::schedule::Schedule;
 use super::workload::Producers;
-use super::{Acknowledged, Clock};
+use super::{Acknowledged, Clock, Resent};
 use crate::batch::{Builder, Codec};
 use crate::client::{Client, ClientError, Connection, Producer};
 use bytes::Bytes;
@@ -80,6 +81,8 @@ pub(super) struct Done {
     pub(super) newest: BTreeMap<Box<[u8]>, u64>,
     /// Batches that were sent again.
     pub(super) resent: u64,
+    /// Their records.
+    pub(super) repeated: Resent,
 }
 
 /// A batch that is being filled.
@@ -167,6 +170,8 @@ pub(super) struct Sender {
     records: u64,
     batches: u64,
     resent: u64,
+    /// Records that were sent again, by partition.
+    repeated: BTreeMap<i32, u64>,
     /// Until when the broker kept this sender from sending.
     blocked_until: u64,
     under_way: Arc<Semaphore>,
@@ -204,6 +209,7 @@ impl Sender {
             records: 0,
             batches: 0,
             resent: 0,
+            repeated: BTreeMap::new(),
             blocked_until: 0,
             under_way: Arc::new(Semaphore::new(plan.in_flight)),
             failures,
@@ -250,10 +256,13 @@ impl Sender {
         self.mend(&books).await?;
         let stream = payload::stream(self.place.topic_number, self.place.connection);
         let acknowledged = std::mem::take(&mut *books.acknowledged.lock().unwrap_or_else(PoisonError::into_inner));
+        let run = self.place.run;
+        let by_stream = |counts: BTreeMap<i32, u64>| counts.into_iter().map(|(p, count)| ((run, stream, p), count)).collect();
         Ok(Done {
-            acknowledged: acknowledged.into_iter().map(|(p, count)| ((self.place.run, stream, p), count)).collect(),
+            acknowledged: by_stream(acknowledged),
             newest: self.newest,
             resent: self.resent,
+            repeated: by_stream(self.repeated),
         })
     }
 
@@ -353,17 +362,28 @@ impl Sender {
         Ok(open)
     }
 
+    /// Waits until there is room for a request, and sends what failed again before that: nothing new overtakes it.
+    async fn room(&mut self, books: &Arc<Books>) -> anyhow::Result<OwnedSemaphorePermit> {
+        loop {
+            let permit = match Arc::clone(&self.under_way).try_acquire_owned() {
+                Ok(permit) => permit,
+                Err(_) => {
+                    let permit = Arc::clone(&self.under_way).acquire_owned().await?;
+                    self.blocked_until = self.clock.now();
+                    permit
+                }
+            };
+            if self.failures.is_empty() {
+                return Ok(permit);
+            }
+            drop(permit);
+            self.mend(books).await?;
+        }
+    }
+
     /// Sends batches when there is room, and leaves tasks that wait for their answers.
     async fn dispatch(&mut self, open: BTreeMap<i32, Open>, books: &Arc<Books>) -> anyhow::Result<()> {
-        let permit = match Arc::clone(&self.under_way).try_acquire_owned() {
-            Ok(permit) => permit,
-            Err(_) => {
-                let permit = Arc::clone(&self.under_way).acquire_owned().await?;
-                self.blocked_until = self.clock.now();
-                permit
-            }
-        };
-        let permit = Arc::new(permit);
+        let permit = Arc::new(self.room(books).await?);
         self.turn = (self.turn + 1) % self.place.partitions;
         let mut sealed = Vec::with_capacity(open.len());
         for (partition, open) in open {
@@ -455,6 +475,7 @@ impl Sender {
             self.resent += 1;
             let mut batch = Some(batch);
             while let Some(mine) = batch.take() {
+                *self.repeated.entry(mine.partition).or_default() += mine.intended.len() as u64;
                 let sent = self.again(&mine).await;
                 match sent {
                     Ok(()) => books.acknowledge(&mine),
