@@ -200,6 +200,19 @@ async fn bytes_that_are_damaged_on_the_wire_are_found() {
 }
 
 #[tokio::test]
+async fn a_search_ends_with_a_run_at_a_rate_that_is_kept_up() {
+    let broker = Broker::start(Options::new()).await;
+    let rates = "--rate=16000 --size=100 --step-seconds=1 --p99-limit=200";
+    let said = content(&broker.bootstrap(), &format!("search e2e --topic=s {rates} {SHORT}"));
+    assert!(measure(&said, "highest rate that was kept up") >= 1.0 && verified(&said) > 0, "{said}");
+    // Nobody acknowledges in no time.
+    let output = run(&broker.bootstrap(), "search e2e --topic=n --rate=8 --step-seconds=1 --p99-limit=0.0001");
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && error.contains("not even the lowest rate was kept up"), "{error}");
+    assert!(error.contains("8 records/s: not kept up"), "{error}");
+}
+
+#[tokio::test]
 async fn a_generator_that_is_too_slow_fails_the_run() {
     let broker = Broker::start(Options::new()).await;
     // Nobody sends to the nanosecond.

@@ -3,7 +3,7 @@
 use super::options::{Load, Probe};
 use super::outcome::Outcome;
 use super::schedule::Schedule;
-use super::search::Search;
+use super::search::{NEAR, Search, kept_up};
 use super::workload::Workload;
 use super::{Clock, account, drive, presets, runtime};
 use crate::probe::{self, DiscloseOptions};
@@ -11,8 +11,10 @@ use crate::results::{Better, FailureKind, Measure, Repeat, Report, Run};
 
 /// The rate that a search begins with, if nothing gives one.
 const FIRST_RATE: f64 = 1_000.0;
-/// The part of the asked rate that must be acknowledged while it is measured.
-const KEPT_UP: f64 = 0.99;
+/// Seconds before a rate is measured in which nothing is sent, at most.
+const REST: f64 = 1.0;
+/// Rates that a whole run is tried at, each a little lower, until one is kept up.
+const LOWER: usize = 5;
 
 /// Runs the workload called `name`, and reports.
 ///
@@ -40,15 +42,21 @@ pub fn search(name: &str, options: &Load, probe: &Probe) -> anyhow::Result<()> {
 /// # Errors
 /// What the broker refuses.
 pub fn runs(workload: &Workload, options: &Load) -> anyhow::Result<Run> {
+    Ok(repeats(workload, options)?.0)
+}
+
+fn repeats(workload: &Workload, options: &Load) -> anyhow::Result<(Run, Vec<Outcome>)> {
     let count = options.repeats.max(1);
     let mut run = Run { name: named(&options.disclose, workload), ..Run::default() };
+    let mut outcomes = Vec::new();
     for number in 1..=count {
         let mut workload = workload.clone();
         if count > 1 {
             // What an earlier repeat left is not read, and takes no room.
             workload.topics.name = format!("{}-{number}", workload.topics.name);
         }
-        let (repeat, _) = once(&workload, !options.quiet)?;
+        let (repeat, outcome) = once(&workload, !options.quiet)?;
+        outcomes.push(outcome);
         if number == 1 {
             run.disclosure = disclose(&workload, &options.disclose)?;
         }
@@ -63,7 +71,7 @@ pub fn runs(workload: &Workload, options: &Load) -> anyhow::Result<Run> {
             })?;
         }
     }
-    Ok(run)
+    Ok((run, outcomes))
 }
 
 fn named(options: &DiscloseOptions, workload: &Workload) -> String {
@@ -85,51 +93,58 @@ fn once(workload: &Workload, progress: bool) -> anyhow::Result<(Repeat, Outcome)
     Ok((account::repeat(workload, &schedule, &outcome), outcome))
 }
 
-/// Whether the rate was kept up, or why not.
-fn kept_up(rate: f64, outcome: &Outcome, p99_limit_ms: f64) -> Result<(), String> {
-    let got = outcome.sent.records as f64 / outcome.seconds;
-    if got < rate * KEPT_UP {
-        return Err(format!("{got:.0} records/s were acknowledged"));
+/// What a step of a search, or the run that it ends with, came to.
+enum Step {
+    KeptUp,
+    /// The broker was too slow, with the reason.
+    Missed(String),
+    /// The generator was.
+    Limited(String),
+}
+
+impl Step {
+    fn of(workload: &Workload, rate: f64, outcome: &Outcome, probe: &Probe) -> Self {
+        let limits = outcome.generator.as_ref().and_then(|generator| generator.limits.clone());
+        match (limits, kept_up(workload, rate, outcome, probe.p99_limit)) {
+            (Some(limits), _) => Step::Limited(limits),
+            (None, Err(why)) => Step::Missed(why),
+            (None, Ok(())) => Step::KeptUp,
+        }
     }
-    let latency = outcome.sent.latencies.total();
-    let p99 = latency.value_at_quantile(0.99) as f64 / 1e6;
-    if p99 > p99_limit_ms {
-        return Err(format!("p99 of acknowledgement is {p99:.1} ms"));
+}
+
+/// `workload` at a rate, with a rest before it is measured.
+fn at(workload: &Workload, rate: f64) -> Workload {
+    let mut workload = workload.clone();
+    if let Some(producers) = &mut workload.producers {
+        producers.rate = Some(rate);
     }
-    Ok(())
+    workload.rest = (workload.warmup / 4.0).min(REST);
+    workload
 }
 
 fn search_rate(workload: &Workload, options: &Load, probe: &Probe) -> anyhow::Result<()> {
     let first = workload.producers.as_ref().and_then(|producers| producers.rate).unwrap_or(FIRST_RATE);
     let mut search = Search::from(first);
     let mut limited = None;
-    let at = |rate: f64| {
-        let mut workload = workload.clone();
-        if let Some(producers) = &mut workload.producers {
-            producers.rate = Some(rate);
-        }
-        workload
-    };
+    let short = Workload { seconds: probe.step_seconds, warmup: probe.step_seconds / 2.0, ..workload.clone() };
     while let Some(rate) = search.next() {
-        let mut step = at(rate);
-        step.seconds = probe.step_seconds;
-        step.warmup = probe.step_seconds / 2.0;
+        let step = at(&short, rate);
         let (_, outcome) = once(&step, !options.quiet)?;
         outcome.verdict()?;
-        let kept = kept_up(rate, &outcome, probe.p99_limit);
-        let late = outcome.generator.as_ref().and_then(|generator| generator.limits.clone());
-        match (&kept, &late) {
-            (Ok(()), None) => eprintln!("{rate:.0} records/s: kept up"),
-            (_, Some(late)) => {
+        let step = Step::of(&step, rate, &outcome, probe);
+        match &step {
+            Step::KeptUp => eprintln!("{rate:.0} records/s: kept up"),
+            Step::Missed(why) => eprintln!("{rate:.0} records/s: not kept up: {why}"),
+            Step::Limited(late) => {
                 eprintln!("{rate:.0} records/s: {late}");
                 limited = Some((rate, late.clone()));
             }
-            (Err(why), None) => eprintln!("{rate:.0} records/s: not kept up: {why}"),
         }
-        search.tell(kept.is_ok() && late.is_none());
+        search.tell(matches!(step, Step::KeptUp));
     }
     let best = search.best().ok_or_else(|| anyhow::anyhow!("not even the lowest rate was kept up"))?;
-    let mut run = runs(&at(best), options)?;
+    let (mut run, best) = confirmed(workload, best, options, probe)?;
     for repeat in &mut run.repeats {
         repeat.measures.push(Measure {
             name: "highest rate that was kept up".to_owned(),
@@ -143,4 +158,28 @@ fn search_rate(workload: &Workload, options: &Load, probe: &Probe) -> anyhow::Re
         }
     }
     options.output.emit(&Report { runs: vec![run] })
+}
+
+/// The whole run at `best`, or at the next lower rate that is kept up in it: a step is short, and what is reported counts
+/// only if it was kept up itself.
+fn confirmed(workload: &Workload, mut best: f64, options: &Load, probe: &Probe) -> anyhow::Result<(Run, f64)> {
+    let mut tried = 0;
+    loop {
+        let workload = at(workload, best);
+        let (mut run, outcomes) = repeats(&workload, options)?;
+        let missed = outcomes.iter().find_map(|outcome| match Step::of(&workload, best, outcome, probe) {
+            Step::Missed(why) => Some(why),
+            Step::KeptUp | Step::Limited(_) => None,
+        });
+        let Some(why) = missed else { return Ok((run, best)) };
+        eprintln!("{best:.0} records/s: not kept up in the whole run: {why}");
+        tried += 1;
+        if tried == LOWER {
+            for repeat in &mut run.repeats {
+                repeat.fail(FailureKind::Error, format!("{best:.0} records/s were kept up in a step only: {why}"));
+            }
+            return Ok((run, best));
+        }
+        best /= NEAR;
+    }
 }

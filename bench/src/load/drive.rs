@@ -408,6 +408,7 @@ fn collect(
             role.latencies.add(&counts.latencies);
             role.records += counts.records;
             role.bytes += counts.bytes;
+            role.in_time += counts.in_time;
             role.requests += counts.requests;
             role.unsent += counts.unsent;
             role.silence = role.silence.max(counts.silence);

@@ -129,7 +129,7 @@ impl Sender {
         clock.sleep_until(schedule.start);
         loop {
             let rate = plan.rate.filter(|_| matches!(amount, Amount::Scheduled));
-            let due = rate.map(|rate| schedule.start + ((records as f64 * of + index) / rate * 1e9) as u64);
+            let due = rate.map(|rate| schedule.due(((records as f64 * of + index) / rate * 1e9) as u64));
             let over = match (amount, due) {
                 (Amount::Records(limit), _) => records >= limit,
                 (Amount::Scheduled, Some(due)) => due >= schedule.end || clock.now() >= schedule.end + OVERTIME,
@@ -178,7 +178,7 @@ impl Sender {
             }
         }
         if let (Amount::Scheduled, Some(rate)) = (amount, plan.rate) {
-            let due = |record: u64| schedule.start + ((record as f64 * of + index) / rate * 1e9) as u64;
+            let due = |record: u64| schedule.due(((record as f64 * of + index) / rate * 1e9) as u64);
             let unsent = (records..).map(due).take_while(|due| *due < schedule.end);
             let (now, mut counts) = (clock.now(), meter.lock());
             unsent.for_each(|due| counts.never_sent(due, now));

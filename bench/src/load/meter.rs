@@ -19,6 +19,8 @@ pub(crate) struct Counts {
     pub(crate) records: u64,
     /// Bytes of their values.
     pub(crate) bytes: u64,
+    /// Of the records, those that were due meanwhile as well.
+    pub(crate) in_time: u64,
     /// Requests that were answered meanwhile.
     pub(crate) requests: u64,
     /// Records that were due and never sent.
@@ -67,6 +69,7 @@ impl Meter {
             latencies: Latencies::new(schedule),
             records: 0,
             bytes: 0,
+            in_time: 0,
             requests: 0,
             unsent: 0,
             silence: 0,
@@ -109,6 +112,7 @@ impl Counts {
             let Some(due) = run.first() else { continue };
             self.latencies.record(*due, now, run.len() as u64);
             if self.measured.contains(due) {
+                self.in_time += if self.measured.contains(&now) { run.len() as u64 } else { 0 };
                 self.interval.latency.saturating_record_n(now.saturating_sub(*due), run.len() as u64);
             }
         }
@@ -147,6 +151,7 @@ mod tests {
         // A throughput counts what was acknowledged meanwhile, latencies those that began meanwhile, and a silence that
         // began meanwhile goes on to its end.
         assert_eq!((counts.records, counts.bytes, counts.latencies.total().len(), counts.silence), (3, 21, 3, 100));
+        assert_eq!(counts.in_time, 2);
         drop(counts);
         assert_eq!((meter.sample().records, meter.sample().records), (6, 0));
     }

@@ -230,7 +230,7 @@ pub struct Probe {
     /// Seconds that each rate is tried.
     #[arg(long, default_value_t = 8.0, value_name = "SECONDS")]
     pub step_seconds: f64,
-    /// Milliseconds that the p99 of acknowledgement may reach.
+    /// Milliseconds that the p99 of acknowledgement may reach, and that of end to end where somebody follows.
     #[arg(long, default_value_t = 100.0, value_name = "MS")]
     pub p99_limit: f64,
 }

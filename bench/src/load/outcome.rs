@@ -65,6 +65,8 @@ pub(crate) struct Role {
     pub(crate) records: u64,
     /// Bytes of their values.
     pub(crate) bytes: u64,
+    /// Of the records, those that were due meanwhile as well.
+    pub(crate) in_time: u64,
     /// Requests that brought them.
     pub(crate) requests: u64,
     /// Records that were due and never sent; their latencies are what they were when that was given up.
@@ -87,6 +89,7 @@ impl Role {
             latencies,
             records: 0,
             bytes: 0,
+            in_time: 0,
             requests: 0,
             unsent: 0,
             active: None,

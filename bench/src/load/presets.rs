@@ -49,6 +49,7 @@ pub fn workload(name: &str, options: &Load) -> anyhow::Result<Workload> {
         check: Check::Nothing,
         search: false,
         warmup: 5.0,
+        rest: 0.0,
         seconds: 10.0,
         limits: Limits::default(),
     };

@@ -19,6 +19,8 @@ pub(crate) struct Schedule {
     pub(crate) start: u64,
     /// When it ends.
     pub(crate) end: u64,
+    /// When nothing is due.
+    rest: Range<u64>,
     phases: Arc<[Range<u64>]>,
 }
 
@@ -26,7 +28,7 @@ impl Schedule {
     /// Sends through all of `phases`, which ascend, and from `start` on.
     pub(crate) fn new(start: u64, phases: Vec<Range<u64>>) -> Self {
         let end = phases.last().map_or(start, |last| last.end);
-        Self { start, end, phases: phases.into() }
+        Self { start, end, rest: start..start, phases: phases.into() }
     }
 
     /// Sends from `start` on through one phase.
@@ -38,7 +40,14 @@ impl Schedule {
     pub(super) fn after(now: u64, workload: &Workload) -> Self {
         let start = now + HEAD_START;
         let measure = start + (workload.warmup * 1e9) as u64;
-        Self::one(start, measure..measure + (workload.seconds * 1e9) as u64)
+        let rest = measure - (workload.rest.min(workload.warmup) * 1e9) as u64..measure;
+        Self { rest, ..Self::one(start, measure..measure + (workload.seconds * 1e9) as u64) }
+    }
+
+    /// When what comes so many nanoseconds of sending after the start is due.
+    pub(crate) fn due(&self, sending: u64) -> u64 {
+        let due = self.start + sending;
+        if due < self.rest.start { due } else { due + (self.rest.end - self.rest.start) }
     }
 
     /// The phases, in order.
@@ -107,6 +116,20 @@ impl Latencies {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::load::options::Load;
+    use crate::load::presets;
+
+    #[test]
+    fn nothing_is_due_while_it_rests() {
+        let workload = presets::workload("produce", &Load::default()).unwrap();
+        let schedule = Schedule::after(0, &Workload { warmup: 4.0, rest: 1.0, ..workload.clone() });
+        let due =
+            [0.0, 2.9, 3.0, 3.5, 4.0].map(|seconds| (schedule.due((seconds * 1e9) as u64) - HEAD_START) / 100_000_000);
+        assert_eq!(due, [0, 29, 40, 45, 50]);
+        assert_eq!(schedule.measured().start - HEAD_START, 4_000_000_000);
+        let schedule = Schedule::after(0, &workload);
+        assert_eq!(schedule.due(7_000_000_000), HEAD_START + 7_000_000_000);
+    }
 
     #[test]
     fn a_latency_counts_for_the_phase_in_which_it_began() {

@@ -286,7 +286,7 @@ impl Sender {
     /// When the next record is due, at a rate.
     fn due(&self, rate: f64, schedule: &Schedule) -> u64 {
         let (of, index) = (self.place.of as f64, self.place.index as f64);
-        schedule.start + ((self.records as f64 * of + index) / rate * 1e9) as u64
+        schedule.due(((self.records as f64 * of + index) / rate * 1e9) as u64)
     }
 
     fn push(&mut self, open: &mut BTreeMap<i32, Open>, intended: u64) {

@@ -31,6 +31,8 @@ pub struct Workload {
     pub search: bool,
     /// Seconds before what is measured.
     pub warmup: f64,
+    /// Seconds at the end of that in which nothing is due: what has queued up is gone before anything is measured.
+    pub rest: f64,
     /// Seconds that are measured.
     pub seconds: f64,
     /// How the generator is judged.

@@ -30,6 +30,7 @@ pub(super) fn load(broker: &Broker, rate: f64, size: usize, topic_configs: &[(&s
         check: Check::Nothing,
         search: false,
         warmup: 0.0,
+        rest: 0.0,
         seconds: 0.0,
         limits: Limits::default(),
     }
