@@ -2,7 +2,7 @@
 //!
 //! What they measure means nothing here; what they find does. Where harm is done on purpose (a wire that damages bytes,
 //! records that are deleted), the run must say so and fail.
-#![allow(clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+#![allow(clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
 #![allow(
     clippy::disallowed_methods,
     clippy::disallowed_types,
@@ -12,7 +12,8 @@
 #[path = "workloads/wire.rs"]
 mod wire;
 
-use esker_tests::harness::{Broker, Options, bench};
+use esker_bench::results::decode;
+use esker_tests::harness::{Broker, Options, bench, wait_for};
 use std::path::Path;
 use std::process::{Command, Output};
 use std::time::Duration;
@@ -213,18 +214,53 @@ async fn a_search_ends_with_a_run_at_a_rate_that_is_kept_up() {
 }
 
 #[tokio::test]
-async fn a_generator_that_is_too_slow_fails_the_run() {
+async fn a_generator_that_is_too_slow_fails_the_run_or_is_told_at_least() {
     let broker = Broker::start(Options::new()).await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let (json, html) = (folder.path().join("r.json"), folder.path().join("r.html"));
     // Nobody sends to the nanosecond.
-    let output = Command::new(bench())
-        .args("e2e --topic=slow --rate=500 --late-limit=0.0001 --quiet".split_ascii_whitespace())
-        .args(SHORT.split_ascii_whitespace())
-        .arg(format!("--bootstrap={}", broker.bootstrap()))
-        .output()
-        .expect("the load starts");
+    let run = |more: &str| {
+        Command::new(bench())
+            .args("e2e --topic=slow --rate=500 --late-limit=0.0001 --quiet".split_ascii_whitespace())
+            .args(SHORT.split_ascii_whitespace())
+            .args(more.split_ascii_whitespace())
+            .arg(format!("--bootstrap={}", broker.bootstrap()))
+            .output()
+            .expect("the load starts")
+    };
+    let output = run("");
     let error = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{error}");
     assert!(error.contains("the generator is the bottleneck") && error.contains("sent late"), "{error}");
+    let output = run(&format!("--slow-generator --json={} --html={}", json.display(), html.display()));
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{said}");
+    assert!(said.lines().any(|line| line.starts_with("  note ") && line.contains("the generator is the bottleneck")));
+    let report = decode(&std::fs::read_to_string(json).expect("it is written")).expect("it is read back");
+    assert!(report.runs[0].notes().iter().any(|note| note.contains("the generator is the bottleneck")), "{report:?}");
+    let page = std::fs::read_to_string(html).expect("it is written");
+    assert!(page.contains("<b>note</b> e2e: the generator is the bottleneck"));
+}
+
+// The wire lives on the other thread.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_consumed_is_told_by_the_second() {
+    let wire = wire::Wire::listen(wire::Treatment::Slow(Duration::from_millis(10))).await;
+    let broker = Broker::start(Options::new().set("advertised.listeners", wire.advertised("127.0.0.1"))).await;
+    wire.lead_to(&broker.bootstrap());
+    let folder = tempfile::tempdir().expect("a folder");
+    let json = folder.path().join("r.json");
+    content(&wire.address(), "produce --topic=c --rate=90 --batch=1 --warmup=0.3 --seconds=3");
+    // A record each time, and a hundred times a second at most.
+    let passes = "--fetch=1 --passes=1 --warmup-passes=0 --slow-generator";
+    let said = content(&wire.address(), &format!("consume --topic=c {passes} --json={}", json.display()));
+    let records = verified(&said);
+    assert!(records >= 270 && measure(&said, "the load's busiest thread") >= 0.0, "{said}");
+    let report = decode(&std::fs::read_to_string(json).expect("it is written")).expect("it is read back");
+    let flow = &report.runs[0].repeats[0].flows[0];
+    assert!(flow.series.len() >= 2 && (flow.series.len() as f64) < flow.seconds + 1.0, "{:?}", flow.series);
+    let counted: u64 = flow.series.iter().map(|second| second.records).sum();
+    assert!(counted > 0 && counted <= records, "{:?}", flow.series);
 }
 
 // The wire lives on the other thread.

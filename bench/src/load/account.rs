@@ -50,10 +50,8 @@ pub(super) fn repeat(workload: &Workload, schedule: &Schedule, outcome: &Outcome
         let kind = if outcome.inexcusable().none() { FailureKind::Error } else { FailureKind::Verification };
         repeat.fail(kind, error.to_string());
     }
-    if let Some(limits) = outcome.generator.as_ref().and_then(|generator| generator.limits.clone())
-        && workload.limits.fail
-    {
-        repeat.fail(FailureKind::Generator, limits);
+    if let Some(generator) = &outcome.generator {
+        generator.report(workload.limits.fail, &mut repeat);
     }
     repeat
 }
@@ -93,8 +91,7 @@ fn measures(workload: &Workload, outcome: &Outcome) -> Vec<Measure> {
     let mut put = |name: &str, value: f64, unit: &str, better| {
         measures.push(Measure { name: name.to_owned(), value, unit: unit.to_owned(), better });
     };
-    if let Some(generator) = &outcome.generator {
-        put("the load's busiest thread", generator.busiest * 100.0, "%", Better::Lower);
+    if let Some(generator) = outcome.generator.as_ref().filter(|_| workload.producers.is_some()) {
         put("sent late by the load's own fault, p99", generator.late_p99_ms, "ms", Better::Lower);
     }
     if outcome.sent.unsent > 0 {

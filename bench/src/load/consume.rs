@@ -1,4 +1,4 @@
-//! WholeTopic what is there: every partition from its start to its end, by some connections, once or several times at once.
+//! Reads what is there: every partition from its start to its end, by some connections, once or several times at once.
 
 use super::crew::{Crew, Go, Job, Meters, ReadJob};
 use super::fetcher::{Cursor, Cursors, Part};
@@ -15,10 +15,18 @@ use super::{Clock, runtime};
 use crate::client::ClientError;
 use crate::probe;
 use crate::probe::process::Sampler;
-use crate::results::{ClientSide, Direction, FailureKind, Flow, Process, Repeat, Report, Run, Verification, Work};
+use crate::results::{
+    ClientSide, Direction, FailureKind, Flow, Process, Repeat, Report, Run, Second, Verification, Work,
+};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::watch;
+
+/// Between two samples, in nanoseconds.
+const SECOND: u64 = 1_000_000_000;
+/// Between two looks at whether everybody is done.
+const TICK: Duration = Duration::from_millis(2);
 
 /// What is read, and how.
 #[derive(Clone, Debug)]
@@ -49,6 +57,8 @@ pub(crate) struct Pass {
     pub(crate) generator: generator::Verdict,
     /// What the broker's process spent.
     pub(crate) broker: Option<Process>,
+    /// What was read in each whole second.
+    series: Vec<Second>,
     /// Partitions of the topic.
     partitions: u64,
 }
@@ -94,7 +104,7 @@ fn repeat(pass: &Pass, slow_generator: bool) -> Repeat {
         requests: None,
         seconds: pass.seconds,
         latency: None,
-        series: Vec::new(),
+        series: pass.series.clone(),
     };
     let mut verification = Verification::default();
     for tracker in &pass.trackers {
@@ -114,9 +124,7 @@ fn repeat(pass: &Pass, slow_generator: bool) -> Repeat {
     if !verification.is_clean() {
         repeat.fail(FailureKind::Verification, format!("what was read is not what was written: {verification}"));
     }
-    if let Some(limits) = pass.generator.limits.clone().filter(|_| !slow_generator) {
-        repeat.fail(FailureKind::Generator, limits);
-    }
+    pass.generator.report(!slow_generator, &mut repeat);
     repeat
 }
 
@@ -205,10 +213,15 @@ pub(crate) fn read_everything(reading: &WholeTopic) -> anyhow::Result<Pass> {
     let generator = generator::Watch::start();
     crew.go(Go { schedule: schedule.clone(), meters: meters.clone() });
     let mut busy = generator.end();
+    let (mut series, mut next_sample) = (Vec::new(), now + SECOND);
     while !crew.has_ended() {
-        std::thread::sleep(std::time::Duration::from_millis(2));
+        std::thread::sleep(TICK);
         if !crew.is_ending() {
             busy = generator.end();
+        }
+        if clock.now() >= next_sample {
+            series.push(second(&meters));
+            next_sample += SECOND;
         }
     }
     let ended = clock.now();
@@ -230,5 +243,16 @@ pub(crate) fn read_everything(reading: &WholeTopic) -> anyhow::Result<Pass> {
     let seconds = last.saturating_sub(now).max(1) as f64 / 1e9;
     let generator = generator::Verdict::new(busy, &report::histogram(), Limits::default());
     let partitions = topics.partitions as u64;
-    Ok(Pass { records, bytes, seconds, trackers, generator, broker, partitions })
+    Ok(Pass { records, bytes, seconds, trackers, generator, broker, series, partitions })
+}
+
+/// What was read since this was last asked.
+fn second(meters: &[Meters]) -> Second {
+    let samples = meters.iter().flat_map(|meters| &meters.read).map(Meter::sample);
+    // Nobody knows when what was there already should have arrived.
+    samples.fold(Second::default(), |sum, sample| Second {
+        records: sum.records + sample.records,
+        bytes: sum.bytes + sample.bytes,
+        latency: None,
+    })
 }

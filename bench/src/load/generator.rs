@@ -2,9 +2,11 @@
 //!
 //! Two ways tell. At a rate, a record that is sent late although the broker kept nobody waiting is the generator's fault;
 //! one in a hundred may be, by so many milliseconds. And a thread of the load that never rests while the machine has
-//! cores to spare could not have loaded the broker any more, whatever the broker could have done.
+//! cores to spare could not have loaded the broker any more, whatever the broker could have done; of who only reads, that
+//! is all that can be told.
 
 use super::workload::Limits;
+use crate::results::{Better, FailureKind, Measure, Repeat};
 use hdrhistogram::Histogram;
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -80,6 +82,21 @@ impl Verdict {
         let limits = (!found.is_empty()).then(|| format!("the generator is the bottleneck: {}", found.join("; ")));
         Self { busiest, idle, late_p99_ms, limits }
     }
+
+    /// Says in `repeat` how busy the generator was, and, if it was the bottleneck, that this is why the repeat `fails`, or
+    /// at least what its figures are those of.
+    pub(super) fn report(&self, fails: bool, repeat: &mut Repeat) {
+        repeat.measures.push(Measure {
+            name: "the load's busiest thread".to_owned(),
+            value: self.busiest * 100.0,
+            unit: "%".to_owned(),
+            better: Better::Lower,
+        });
+        match self.limits.clone() {
+            Some(limits) if fails => repeat.fail(FailureKind::Generator, limits),
+            limits => repeat.notes.extend(limits),
+        }
+    }
 }
 
 impl std::fmt::Display for Verdict {
@@ -146,6 +163,19 @@ mod tests {
         // Busy on a machine that has nothing left is what a shared machine looks like.
         assert_eq!(judge(1.0, 0.02, &[]), None);
         assert!(judge(1.0, 0.4, &[]).unwrap().contains("busy 100 %"));
+    }
+
+    #[test]
+    fn a_bottleneck_is_told_whether_it_fails_the_run_or_not() {
+        let verdict = Verdict::new((1.0, 0.4), &late(&[]), Limits::default());
+        let report = |fails| {
+            let mut repeat = Repeat::default();
+            verdict.report(fails, &mut repeat);
+            assert_eq!(repeat.measures[0].value, 100.0);
+            (repeat.failures.len(), repeat.notes)
+        };
+        assert_eq!(report(true), (1, Vec::new()));
+        assert_eq!(report(false), (0, vec![verdict.limits.clone().unwrap()]));
     }
 
     #[test]

@@ -154,7 +154,7 @@ pub(crate) fn differences(a: &Disclosure, b: &Disclosure) -> Vec<Difference> {
 
 /// What makes a run's figures doubtful by itself.
 pub(crate) fn doubts(run: &Run) -> Vec<String> {
-    let mut doubts = Vec::new();
+    let mut doubts: Vec<String> = run.notes().into_iter().map(|note| format!("{}: {note}", run.name)).collect();
     let machine = &run.disclosure.machine;
     if machine.busy > BUSY {
         let busy = machine.busy * 100.0;
@@ -194,7 +194,11 @@ mod tests {
         let mut run = sample::run("esker", 1.0);
         assert_eq!(doubts(&run), Vec::<String>::new());
         run.disclosure.machine.busy = 0.5;
-        run.repeats.truncate(1);
+        // The same in two repeats is said once.
+        run.repeats.iter_mut().take(2).for_each(|repeat| repeat.notes.push("the load was slow".to_owned()));
         assert_eq!(doubts(&run).len(), 2);
+        assert_eq!(doubts(&run)[0], "esker: the load was slow");
+        run.repeats.truncate(1);
+        assert_eq!(doubts(&run).len(), 3);
     }
 }

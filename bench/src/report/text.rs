@@ -66,11 +66,13 @@ mod tests {
     fn a_table_has_figures_and_verdicts() {
         let mut report = sample::report();
         report.runs[1].repeats[2].fail(FailureKind::Verification, "3 records are lost");
+        report.runs[0].repeats[0].notes.push("the load was slow".to_owned());
         let table = table(&report);
         let line = |name: &str| table.lines().find(|line| line.contains(name)).unwrap_or_default();
         assert!(line("throughput").starts_with("  produce   throughput"), "{table}");
         assert!(line("throughput").ends_with("1.02 [1.02-1.02] MB/s"), "{table}");
         assert_eq!(table.matches("  verified  5000 records, 0 lost").count(), 6, "{table}");
         assert!(table.contains("  FAILED    3 records are lost\n"), "{table}");
+        assert!(table.contains("  note      esker: the load was slow\n"), "{table}");
     }
 }

@@ -12,6 +12,13 @@ fn what_is_written_is_read_back() {
     assert!(encode(&decode(&text).unwrap()).unwrap() == text);
 }
 
+#[test]
+fn what_was_noted_is_kept() {
+    let mut report = sample::report();
+    report.runs[0].repeats[1].notes.push("the load was slow".to_owned());
+    assert!(decode(&encode(&report).unwrap()).unwrap() == report, "the note is gone");
+}
+
 fn refused(change: impl Fn(&mut serde_json::Value)) -> String {
     let mut value: serde_json::Value = serde_json::from_str(&encode(&sample::report()).unwrap()).unwrap();
     change(&mut value);

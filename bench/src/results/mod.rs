@@ -68,6 +68,9 @@ pub struct Repeat {
     pub measures: Vec<Measure>,
     /// Why it does not count; empty for one that does.
     pub failures: Vec<Failure>,
+    /// What one must know to read its figures, though it counts: a generator, say, that was allowed to be the bottleneck.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
 }
 
 /// Which way records go, as the client sees it.
@@ -261,6 +264,14 @@ impl Run {
     pub fn measure(&self, name: &str) -> Option<Spread> {
         let values = self.repeats.iter().flat_map(|r| &r.measures).filter(|m| m.name == name).map(|m| m.value);
         Spread::of(values)
+    }
+
+    /// Every note of every repeat, each once.
+    pub fn notes(&self) -> Vec<&str> {
+        let mut notes: Vec<&str> = self.repeats.iter().flat_map(|repeat| &repeat.notes).map(String::as_str).collect();
+        let mut known = std::collections::BTreeSet::new();
+        notes.retain(|note| known.insert(*note));
+        notes
     }
 
     /// Every failure of every repeat.

@@ -122,5 +122,6 @@ fn repeat(slowness: f64, at: u64) -> Repeat {
             better: Better::Lower,
         }],
         failures: Vec::new(),
+        notes: Vec::new(),
     }
 }

@@ -1,4 +1,4 @@
-//! What lies between a load and its broker: a wire that is encrypted, or one that damages what it carries.
+//! What lies between a load and its broker: a wire that is encrypted, one that is slow, or one that damages what it carries.
 //!
 //! The broker advertises the wire's address, so that everything goes through it. The certificate is for `localhost`, from
 //! an authority of our own, and holds for a hundred years:
@@ -19,6 +19,7 @@ use kafka_protocol::protocol::StrBytes;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
@@ -34,8 +35,19 @@ const LARGE: usize = 10_000;
 pub(crate) enum Treatment {
     /// Flips a bit in the first large answer.
     Damage,
+    /// Keeps each answer for so long.
+    Slow(Duration),
     /// Speaks TLS with the client.
     Tls(TlsAcceptor),
+}
+
+/// What happens to answers.
+#[derive(Clone, Copy, Default)]
+struct Answers<'a> {
+    /// Where it is noted that one was damaged, if one is to be.
+    damaged: Option<&'a AtomicBool>,
+    /// How long each is kept.
+    kept: Duration,
 }
 
 /// A listener that leads to a broker.
@@ -74,8 +86,13 @@ impl Wire {
                     client.set_nodelay(true)?;
                     broker.set_nodelay(true)?;
                     match treatment {
-                        Treatment::Damage => carry(client, broker, Some(&damaged)).await,
-                        Treatment::Tls(acceptor) => carry(acceptor.accept(client).await?, broker, None).await,
+                        Treatment::Damage => {
+                            carry(client, broker, Answers { damaged: Some(&damaged), ..Answers::default() }).await
+                        }
+                        Treatment::Slow(kept) => carry(client, broker, Answers { kept, ..Answers::default() }).await,
+                        Treatment::Tls(acceptor) => {
+                            carry(acceptor.accept(client).await?, broker, Answers::default()).await
+                        }
                     }
                 });
             }
@@ -108,7 +125,7 @@ impl Wire {
 async fn carry(
     client: impl AsyncRead + AsyncWrite + Unpin,
     broker: TcpStream,
-    damaged: Option<&AtomicBool>,
+    treated: Answers<'_>,
 ) -> std::io::Result<()> {
     let (mut from_client, mut to_client) = tokio::io::split(client);
     let (mut from_broker, mut to_broker) = broker.into_split();
@@ -128,11 +145,14 @@ async fn carry(
             let mut frame = vec![0; length as usize];
             from_broker.read_exact(&mut frame).await?;
             if frame.len() > LARGE
-                && let Some(damaged) = damaged
+                && let Some(damaged) = treated.damaged
                 && !damaged.swap(true, Ordering::AcqRel)
             {
                 let at = frame.len() / 2;
                 frame[at] ^= 4;
+            }
+            if treated.kept > Duration::ZERO {
+                tokio::time::sleep(treated.kept).await;
             }
             to_client.write_u32(length).await?;
             to_client.write_all(&frame).await?;

@@ -52,5 +52,8 @@ fn it_shows_curves_figures_and_disclosure() {
     assert!(!page.contains("<b>failed</b>"));
     let mut failed = sample::report();
     failed.runs[0].repeats[0].fail(FailureKind::Error, "it ended");
-    assert_eq!(super::page(&failed).matches("<b>failed</b> esker: it ended").count(), 1);
+    failed.runs[0].repeats[1].notes.push("the load was slow".to_owned());
+    let page = super::page(&failed);
+    assert_eq!(page.matches("<b>failed</b> esker: it ended").count(), 1);
+    assert_eq!(page.matches("<b>note</b> esker: the load was slow").count(), 1);
 }
