@@ -33,7 +33,14 @@ async fn a_run_is_written_in_every_form_and_compared_with_another() {
         said(folder, &format!("e2e --topic={name} --name={name} {what} {at} {files} {more}"))
     };
     let table = load("first", "");
-    for told in ["acknowledgement, p99", "end to end, p99", "CPU per million records", "0 lost, 0 duplicated"] {
+    for told in [
+        "acknowledgement, p99",
+        "end to end, p99",
+        "CPU per million records",
+        "read from disk",
+        "sent by all interfaces",
+        "0 lost, 0 duplicated",
+    ] {
         assert!(table.contains(told), "no {told} in\n{table}");
     }
     load("second", "--acks=1");
@@ -49,6 +56,8 @@ async fn a_run_is_written_in_every_form_and_compared_with_another() {
     assert!(latency.count >= 300 && latency.quantile(0.5) > 0, "{}", latency.count);
     let process = run.repeats[0].process.as_ref().expect("the process was watched");
     assert!(process.samples.len() > 2 && process.samples[1].anonymous > 0, "{process:?}");
+    // What was sent and read went over the loopback, if nothing else did.
+    assert!(process.total(|sample| Some(sample.net_received)).is_some_and(|bytes| bytes > 400 * 300), "{process:?}");
     assert!(run.repeats[0].flows.iter().all(|flow| flow.series.len() >= 2), "{:?}", run.repeats[0].flows);
 
     let page = read("first.html");

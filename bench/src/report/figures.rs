@@ -1,6 +1,6 @@
 //! A run's figures as rows: what a table shows, and what a comparison compares.
 
-use crate::results::{Better, Direction, Run, Spread};
+use crate::results::{Amount, Better, Direction, Run, Spread};
 
 /// The quantiles that are shown, with their names.
 pub(crate) const QUANTILES: [(f64, &str); 6] =
@@ -62,8 +62,17 @@ pub(crate) fn of(run: &Run) -> Vec<Figure> {
     let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
     let anonymous = processes().map(|process| mib(process.peak_anonymous()));
     row("broker", "anonymous memory, most", "MiB", Better::Lower, Spread::of(anonymous));
-    let written = processes().filter_map(|process| Some(mib(process.samples.last()?.disk_written?)));
-    row("broker", "written to disk", "MiB", Better::Lower, Spread::of(written));
+    let amounts: [(&str, Amount); 4] = [
+        ("written to disk", |sample| sample.disk_written),
+        ("read from disk", |sample| sample.disk_read),
+        // The kernel has no such figures by process.
+        ("received by all interfaces", |sample| Some(sample.net_received)),
+        ("sent by all interfaces", |sample| Some(sample.net_sent)),
+    ];
+    for (name, amount) in amounts {
+        let totals = processes().filter_map(|process| Some(mib(process.total(amount)?)));
+        row("broker", name, "MiB", Better::Lower, Spread::of(totals));
+    }
     let mut names: Vec<&str> = Vec::new();
     for measure in run.repeats.iter().flat_map(|repeat| &repeat.measures) {
         if !names.contains(&measure.name.as_str()) {
@@ -101,6 +110,14 @@ mod tests {
         // 1.05 s for 10.24 MB.
         assert_eq!(find("broker", "CPU per GB").unit, "s");
         assert!((find("broker", "CPU per GB").spread.median - 102.5).abs() < 0.1);
+        for (name, text) in [
+            ("written to disk", "5.72 [5.72-5.72]"),
+            ("read from disk", "1.91 [1.91-1.91]"),
+            ("received by all interfaces", "9.54 [9.54-9.54]"),
+            ("sent by all interfaces", "8.58 [8.58-8.58]"),
+        ] {
+            assert_eq!(find("broker", name).text(), text, "{name}");
+        }
         assert_eq!(find("measured", "start to first accepted produce").text(), "120 [120-120]");
     }
 

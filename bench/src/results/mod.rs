@@ -28,7 +28,7 @@ mod spread;
 pub use disclosure::{BrokerSide, ClientSide, Disclosure, Machine, SyncProbe, Work};
 pub use distribution::Distribution;
 pub use file::{Refused, decode, encode};
-pub use process::{Process, Sample};
+pub use process::{Amount, Process, Sample};
 pub use series::{Meter, Second, Summary};
 pub use spread::Spread;
 

@@ -40,14 +40,28 @@ pub struct Sample {
     pub net_sent: u64,
 }
 
+/// What of a sample counts up from the first one on, if the kernel tells.
+pub type Amount = fn(&Sample) -> Option<u64>;
+
 impl Process {
     /// Cores in use between each two samples: (seconds since the first sample, cores).
     pub fn cores(&self) -> Vec<(f64, f64)> {
+        self.by_second(|sample| Some(sample.cpu_seconds))
+    }
+
+    /// How much of an amount that grows there was a second, between each two samples that have it: (seconds since the
+    /// first sample, amount).
+    pub fn by_second(&self, amount: impl Fn(&Sample) -> Option<f64>) -> Vec<(f64, f64)> {
         let pairs = self.samples.windows(2).filter_map(|pair| match pair {
-            [from, to] if to.at > from.at => Some((to.at, (to.cpu_seconds - from.cpu_seconds) / (to.at - from.at))),
+            [from, to] if to.at > from.at => Some((to.at, (amount(to)? - amount(from)?) / (to.at - from.at))),
             _ => None,
         });
         pairs.collect()
+    }
+
+    /// How much of an amount there was from the first sample to the last, if it was sampled.
+    pub fn total(&self, amount: Amount) -> Option<u64> {
+        amount(self.samples.last()?)
     }
 
     /// The most anonymous memory of any sample, in bytes.

@@ -97,7 +97,7 @@ fn repeat(slowness: f64, at: u64) -> Repeat {
         anonymous: (30 << 20) + half * (1 << 20),
         file: (100 << 20) + half * (4 << 20),
         threads: 12,
-        disk_read: Some(0),
+        disk_read: Some(half * 200_000),
         disk_written: Some(half * 600_000),
         net_received: half * 1_000_000,
         net_sent: half * 900_000,

@@ -1,9 +1,9 @@
-//! Which curves a section has: latency by quantile, throughput, latency, CPU and memory over time.
+//! Which curves a section has: latency by quantile, and over time throughput, latency, and what the broker's process spends.
 //!
 //! Latencies are those of all repeats together. What goes by time is that of one repeat, the middle one by its throughput.
 
 use super::chart::{Chart, Line, Scale};
-use crate::results::{Direction, Process, Repeat, Run, Second};
+use crate::results::{Amount, Direction, Process, Repeat, Run, Sample, Second};
 use std::fmt::Write;
 
 /// Draws the curves of `runs` over each other.
@@ -19,6 +19,8 @@ pub(super) fn write(runs: &[Run], out: &mut String) -> std::fmt::Result {
     }
     charts.push(cores(runs));
     charts.push(memory(runs));
+    charts.push(traffic(runs, "Disk of the broker", [("written", disk_written), ("read", disk_read)]));
+    charts.push(traffic(runs, "All interfaces that the broker sees", [("sent", net_sent), ("received", net_received)]));
     charts.iter().try_for_each(|chart| chart.write(out))?;
     writeln!(out, "</div>")
 }
@@ -58,20 +60,56 @@ fn cores(runs: &[Run]) -> Chart {
 
 /// Anonymous memory, and that of files as a broken line.
 fn memory(runs: &[Run]) -> Chart {
+    let of = |what: fn(&Sample) -> u64| {
+        move |process: &Process| {
+            let mib = |sample: &Sample| what(sample) as f64 / f64::from(1 << 20);
+            process.samples.iter().map(|sample| (sample.at, mib(sample))).collect::<Vec<_>>()
+        }
+    };
+    let (anonymous, files) = (of(|sample| sample.anonymous), of(|sample| sample.file));
+    let lines = pair(runs, ("anonymous", &anonymous), ("files", &files));
+    Chart { title: "Resident memory of the broker".to_owned(), lines, ..over_time("MiB") }
+}
+
+fn disk_written(sample: &Sample) -> Option<u64> {
+    sample.disk_written
+}
+
+fn disk_read(sample: &Sample) -> Option<u64> {
+    sample.disk_read
+}
+
+fn net_sent(sample: &Sample) -> Option<u64> {
+    Some(sample.net_sent)
+}
+
+fn net_received(sample: &Sample) -> Option<u64> {
+    Some(sample.net_received)
+}
+
+/// Bytes a second of two kinds, the second one as a broken line.
+fn traffic(runs: &[Run], title: &str, [first, second]: [(&str, Amount); 2]) -> Chart {
+    let of = |amount: Amount| {
+        move |process: &Process| process.by_second(|sample| amount(sample).map(|bytes| bytes as f64 / 1e6))
+    };
+    let lines = pair(runs, (first.0, &of(first.1)), (second.0, &of(second.1)));
+    Chart { title: title.to_owned(), lines, ..over_time("MB/s") }
+}
+
+/// Points of a process.
+type Points<'a> = &'a dyn Fn(&Process) -> Vec<(f64, f64)>;
+
+/// Two lines of each run's middle repeat, the second one broken, each with what it is.
+fn pair(runs: &[Run], first: (&str, Points<'_>), second: (&str, Points<'_>)) -> Vec<Line> {
     let mut all = Vec::new();
-    for (dashed, what) in [(false, "anonymous"), (true, "files")] {
+    for (dashed, (what, points)) in [(false, first), (true, second)] {
         let these = lines(runs, |run| {
-            let samples = middle(run).and_then(|repeat| repeat.process.as_ref()).map(|process| &process.samples);
-            let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
-            let points = samples
-                .into_iter()
-                .flatten()
-                .map(|sample| (sample.at, mib(if dashed { sample.file } else { sample.anonymous })));
-            points.collect()
+            let process = middle(run).and_then(|repeat| repeat.process.as_ref());
+            process.map(points).unwrap_or_default()
         });
         all.extend(these.into_iter().map(|line| Line { name: format!("{}, {what}", line.name), dashed, ..line }));
     }
-    Chart { title: "Resident memory of the broker".to_owned(), lines: all, ..over_time("MiB") }
+    all
 }
 
 fn over_time(unit: &'static str) -> Chart {

@@ -41,12 +41,19 @@ fn tags_are_closed_and_names_are_text() {
 #[test]
 fn it_shows_curves_figures_and_disclosure() {
     let page = page(&sample::report());
-    // Two latencies by percentile, two throughputs, two latencies over time, processors, memory.
-    assert_eq!(page.matches("<svg ").count(), 8);
-    assert_eq!(page.matches("class=\"line s0").count(), 9, "memory has two lines a run");
-    for told in
-        ["synced before the answer", "p50 231 us, p99 322 us", "esker-bench e2e --rate 1000", "2.00x <span>worse"]
-    {
+    // Two latencies by percentile, two throughputs, two latencies over time, processors, memory, disk, network.
+    assert_eq!(page.matches("<svg ").count(), 10);
+    assert_eq!(page.matches("class=\"line s0").count(), 13, "memory, disk and network have two lines a run");
+    for told in [
+        "synced before the answer",
+        "p50 231 us, p99 322 us",
+        "esker-bench e2e --rate 1000",
+        "2.00x <span>worse",
+        "read from disk",
+        "received by all interfaces",
+        "esker, written",
+        "esker, received",
+    ] {
         assert!(page.contains(told), "{told}");
     }
     assert!(!page.contains("<b>failed</b>"));
