@@ -2,6 +2,7 @@
 #![allow(clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
 #![allow(clippy::disallowed_methods, reason = "a test looks at real files")]
 
+use esker_bench::probe::date;
 use esker_bench::results::{Direction, decode};
 use esker_tests::harness::{Broker, Options, bench};
 use std::path::Path;
@@ -81,6 +82,31 @@ fn run_error(folder: &Path, arguments: &str) -> String {
     let output = run(folder, arguments);
     assert!(!output.status.success(), "{arguments} succeeded");
     String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+#[tokio::test]
+async fn how_much_was_written_is_told_at_full_speed_too_and_the_rest_is_probed_before() {
+    let broker = Broker::start(Options::new()).await;
+    let files = tempfile::tempdir().expect("a folder");
+    let at =
+        format!("--bootstrap={} --topic=full --slow-generator --sync-probe=. --json=full.json", broker.bootstrap());
+    let started = date::now();
+    said(files.path(), &format!("produce --warmup=0.3 --seconds=1.5 --topic-config=retention.ms=7777777 {at} --quiet"));
+    let read = || {
+        let text = std::fs::read_to_string(files.path().join("full.json")).expect("it is written");
+        decode(&text).expect("what was written is read back").runs.remove(0)
+    };
+    let run = read();
+    let (flow, disclosure) = (&run.repeats[0].flows[0], &run.disclosure);
+    assert!(disclosure.work.data_bytes > flow.bytes && flow.bytes > 0, "{:?}", disclosure.work);
+    assert_eq!(disclosure.broker.topic_configs.get("retention.ms").map(String::as_str), Some("7777777"));
+    // Dates of one form are in order; and the run took longer than a second.
+    assert!((started..date::now()).contains(&disclosure.date), "{}", disclosure.date);
+    assert!(disclosure.machine.sync.is_some() && disclosure.machine.available_bytes > 0, "{disclosure:?}");
+    said(files.path(), &format!("consume --passes=1 --warmup-passes=0 {at}"));
+    let consumed = read();
+    assert_eq!(consumed.disclosure.work.data_bytes, disclosure.work.data_bytes);
+    assert_eq!(consumed.disclosure.work.record_bytes, 1024);
 }
 
 #[test]

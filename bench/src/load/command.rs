@@ -5,7 +5,7 @@ use super::outcome::Outcome;
 use super::schedule::Schedule;
 use super::search::{NEAR, Search, kept_up};
 use super::workload::Workload;
-use super::{Clock, account, drive, presets, runtime};
+use super::{Clock, account, drive, presets, runtime, stage};
 use crate::probe::{self, DiscloseOptions};
 use crate::results::{Better, FailureKind, Measure, Repeat, Report, Run};
 
@@ -55,11 +55,15 @@ fn repeats(workload: &Workload, options: &Load) -> anyhow::Result<(Run, Vec<Outc
             // What an earlier repeat left is not read, and takes no room.
             workload.topics.name = format!("{}-{number}", workload.topics.name);
         }
-        let (repeat, outcome) = once(&workload, !options.quiet)?;
-        outcomes.push(outcome);
         if number == 1 {
+            // What is there is looked at before any load disturbs it; the broker tells of topics that are there.
+            stage::topics(&workload.endpoint.client(), &workload.topics)?;
             run.disclosure = disclose(&workload, &options.disclose)?;
         }
+        let (repeat, outcome) = once(&workload, !options.quiet)?;
+        let work = &mut run.disclosure.work;
+        work.data_bytes = work.data_bytes.max(outcome.written() * work.record_bytes);
+        outcomes.push(outcome);
         run.repeats.push(repeat);
         if count > 1 {
             let client = workload.endpoint.client();

@@ -75,22 +75,18 @@ pub fn run(options: &Consume) -> anyhow::Result<()> {
         fan_out: options.fan_out,
         fetch: options.fetch,
     };
+    let name = options.disclose.name.clone().unwrap_or_else(|| "consume".to_owned());
+    // What is there is looked at before any load disturbs it; how much there is to read is known behind it.
+    let (client, side) = (reading.endpoint.client(), client_side(&reading));
+    let disclosing = probe::disclose(&options.disclose, Work::default(), side, &client, Some(&reading.topic));
+    let mut run = Run { name, disclosure: runtime()?.block_on(disclosing)?, ..Run::default() };
     for _ in 0..options.warmup_passes {
         read_everything(&reading)?;
     }
-    let name = options.disclose.name.clone().unwrap_or_else(|| "consume".to_owned());
-    let mut run = Run { name, ..Run::default() };
-    let mut last = None;
     for _ in 0..options.passes.max(1) {
         let pass = read_everything(&reading)?;
         run.repeats.push(repeat(&pass, options.slow_generator));
-        last = Some(pass);
-    }
-    if let Some(pass) = last {
-        let client = reading.endpoint.client();
-        let (work, side) = (work(&reading, &pass), client_side(&reading));
-        run.disclosure =
-            runtime()?.block_on(probe::disclose(&options.disclose, work, side, &client, Some(&reading.topic)))?;
+        run.disclosure.work = work(&reading, &pass);
     }
     options.output.emit(&Report { runs: vec![run] })
 }

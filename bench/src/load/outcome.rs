@@ -163,7 +163,12 @@ impl Outcome {
         (self.groups.iter().map(|group| group.records).sum(), sum)
     }
 
-    /// What of that nothing excuses.
+    /// How many records were written, those of the backlog and the warm-up included.
+    pub(crate) fn written(&self) -> u64 {
+        self.acknowledged.values().chain(self.backlog.values()).sum()
+    }
+
+    /// What of what was found wrong nothing excuses.
     pub(crate) fn inexcusable(&self) -> Faults {
         let (_, mut faults) = self.verified();
         for (stream, found) in self.groups.iter().flat_map(|group| &group.disorder) {

@@ -45,7 +45,7 @@ pub struct Work {
     pub rate: Option<f64>,
     /// Seconds of warm-up, which are in no figure.
     pub warmup_seconds: f64,
-    /// Bytes of values that are stored or read, about; to be held against the machine's memory.
+    /// Bytes of values that were written, warm-up and backlog included, or read; to be held against the machine's memory.
     pub data_bytes: u64,
 }
 
