@@ -17,6 +17,7 @@
 //! broker's process spent: on a machine shared with the load, CPU-seconds per GB is what can be compared.
 
 mod account;
+mod books;
 pub mod command;
 pub mod consume;
 mod crew;

@@ -11,6 +11,7 @@
 //! idempotent producer so neither loses, duplicates nor reorders anything, and one that has a single request under way
 //! does not reorder.
 
+use super::books::{Books, DUPLICATE, Failure, Sealed};
 use super::keys::{self, KeyRing};
 use super::meter::Meter;
 use super::pace::Pacer;
@@ -20,12 +21,11 @@ use super::workload::Producers;
 use super::{Acknowledged, Clock, Resent};
 use crate::batch::{Builder, Codec};
 use crate::client::{Client, ClientError, Connection, Producer};
-use bytes::Bytes;
+use kafka_protocol::messages::ProduceRequest;
 use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
-use kafka_protocol::messages::{ProduceRequest, ProduceResponse};
 use kafka_protocol::protocol::StrBytes;
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
@@ -41,8 +41,6 @@ pub(super) const OVERTIME: u64 = 10_000_000_000;
 const PAUSE: Duration = Duration::from_millis(20);
 /// Kafka's OUT_OF_ORDER_SEQUENCE_NUMBER: what follows a batch that failed.
 const OUT_OF_ORDER: i16 = 45;
-/// Kafka's DUPLICATE_SEQUENCE_NUMBER: it is there already.
-const DUPLICATE: i16 = 46;
 
 /// Which sender of a run this is.
 #[derive(Clone, Debug)]
@@ -89,66 +87,6 @@ pub(super) struct Done {
 struct Open {
     builder: Builder,
     intended: Vec<u64>,
-}
-
-/// A batch that is done.
-#[derive(Debug)]
-struct Sealed {
-    order: u64,
-    partition: i32,
-    bytes: Bytes,
-    intended: Vec<u64>,
-}
-
-/// Batches that were not acknowledged.
-struct Failure {
-    error: ClientError,
-    batches: Vec<Sealed>,
-}
-
-/// What the tasks that wait for answers share with their sender.
-struct Books {
-    clock: Clock,
-    meter: Meter,
-    size: u64,
-    acknowledged: Mutex<BTreeMap<i32, u64>>,
-    failed: mpsc::UnboundedSender<Failure>,
-}
-
-impl Books {
-    fn acknowledge(&self, batch: &Sealed) {
-        let now = self.clock.now();
-        *self.acknowledged.lock().unwrap_or_else(PoisonError::into_inner).entry(batch.partition).or_default() +=
-            batch.intended.len() as u64;
-        self.meter.lock().take(now, &batch.intended, self.size);
-    }
-
-    /// Takes an answer's word on each batch.
-    fn settle(&self, answer: Result<ProduceResponse, ClientError>, batches: Vec<Sealed>) {
-        let answer = match answer {
-            Ok(answer) => answer,
-            Err(error) => return self.fail(error, batches),
-        };
-        self.meter.lock().answered(self.clock.now());
-        let codes: BTreeMap<i32, i16> = answer
-            .responses
-            .iter()
-            .flat_map(|topic| &topic.partition_responses)
-            .map(|partition| (partition.index, partition.error_code))
-            .collect();
-        for batch in batches {
-            match codes.get(&batch.partition).copied() {
-                Some(0 | DUPLICATE) => self.acknowledge(&batch),
-                Some(code) => self.fail(ClientError::kafka(code, "Produce"), vec![batch]),
-                None => self.fail(ClientError::Malformed("a partition has no answer".into()), vec![batch]),
-            }
-        }
-    }
-
-    fn fail(&self, error: ClientError, batches: Vec<Sealed>) {
-        // The receiver is there as long as the sender goes on.
-        drop(self.failed.send(Failure { error, batches }));
-    }
 }
 
 /// One connection's records.
@@ -223,13 +161,7 @@ impl Sender {
 
     /// Sends, and waits for every answer.
     pub(super) async fn send(mut self, schedule: &Schedule, amount: Amount, meter: Meter) -> anyhow::Result<Done> {
-        let books = Arc::new(Books {
-            clock: self.clock,
-            meter,
-            size: self.plan.size as u64,
-            acknowledged: Mutex::default(),
-            failed: self.failed.clone(),
-        });
+        let books = Arc::new(Books::new(self.clock, meter, self.plan.size as u64, self.failed.clone()));
         self.pacer.wait_until(schedule.start).await?;
         loop {
             let open = match amount {
@@ -255,11 +187,11 @@ impl Sender {
         drop(Arc::clone(&self.under_way).acquire_many_owned(all).await?);
         self.mend(&books).await?;
         let stream = payload::stream(self.place.topic_number, self.place.connection);
-        let acknowledged = std::mem::take(&mut *books.acknowledged.lock().unwrap_or_else(PoisonError::into_inner));
         let run = self.place.run;
-        let by_stream = |counts: BTreeMap<i32, u64>| counts.into_iter().map(|(p, count)| ((run, stream, p), count)).collect();
+        let by_stream =
+            |counts: BTreeMap<i32, u64>| counts.into_iter().map(|(p, count)| ((run, stream, p), count)).collect();
         Ok(Done {
-            acknowledged: by_stream(acknowledged),
+            acknowledged: by_stream(books.acknowledged()),
             newest: self.newest,
             resent: self.resent,
             repeated: by_stream(self.repeated),
