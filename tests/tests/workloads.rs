@@ -289,7 +289,8 @@ async fn an_open_messaging_file_is_run_and_its_results_are_in_its_shape() {
     let (file, results) = (folder.path().join("w.yaml"), folder.path().join("results.json"));
     let text = "name: small\ntopics: 2\npartitionsPerTopic: 2\nkeyDistributor: KEY_ROUND_ROBIN\nmessageSize: 100\n\
                 subscriptionsPerTopic: 2\nconsumerPerSubscription: 1\nproducersPerTopic: 2\nproducerRate: 400\n\
-                testDurationMinutes: 0.03\nwarmupDurationMinutes: 0.01\n";
+                testDurationMinutes: 0.03\nwarmupDurationMinutes: 0.01\nuseRandomizedPayloads: true\n\
+                randomBytesRatio: 0.5\nrandomizedPayloadPoolSize: 50\n";
     std::fs::write(&file, text).expect("the file can be written");
     let arguments = format!("run {} --omb-json={}", file.display(), results.display());
     let said = content(&broker.bootstrap(), &arguments);
@@ -297,6 +298,11 @@ async fn an_open_messaging_file_is_run_and_its_results_are_in_its_shape() {
     let results = std::fs::read_to_string(&results).expect("the results are written");
     let results: serde_json::Value = serde_json::from_str(&results).expect("they are JSON");
     assert_eq!((&results["workload"], &results["topics"]), (&"small".into(), &2.into()));
+    assert_eq!(results["consumersPerTopic"], 1, "of each subscription");
+    assert!(results["aggregatedPublishDelayLatencyMax"].as_u64().is_some_and(|micros| micros > 0), "{results}");
+    // Two subscriptions follow, and are at most some records behind.
+    let backlog = results["backlog"].as_array().expect("a list");
+    assert!(!backlog.is_empty() && backlog.iter().all(|left| left.as_u64().is_some_and(|left| left < 1_600)), "{backlog:?}");
     std::fs::write(&file, format!("{text}colour: green\n")).expect("the file can be written");
     let output = run(&broker.bootstrap(), &arguments);
     let error = String::from_utf8_lossy(&output.stderr);

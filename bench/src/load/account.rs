@@ -30,6 +30,7 @@ pub(super) fn repeat(workload: &Workload, schedule: &Schedule, outcome: &Outcome
         // Who had read the backlog once read no more; its rate is that of the time until then.
         let seconds = if readers.from == From::BacklogOnce && active > 0.0 { active } else { seconds };
         let mut read = flow(role, Direction::Consume, seconds);
+        read.following = role.following;
         if is_catch_up {
             read.latency = None;
         }
@@ -66,14 +67,20 @@ fn flow(role: &Role, direction: Direction, seconds: f64) -> Flow {
         requests: None,
         seconds,
         latency: (!latency.is_empty()).then(|| Distribution::from(&latency)),
+        delay: (!role.delays.is_empty()).then(|| Distribution::from(&role.delays)),
+        following: None,
         series: role.series.iter().map(second).collect(),
     }
 }
 
 fn second(interval: &Interval) -> Second {
-    let latency = &interval.latency;
+    let Interval { records, bytes, latency, delays } = interval;
+    Second { records: *records, bytes: *bytes, latency: summary(latency), delay: summary(delays) }
+}
+
+fn summary(latency: &Histogram<u64>) -> Option<Summary> {
     let at = |quantile: f64| latency.value_at_quantile(quantile);
-    let summary = (!latency.is_empty()).then(|| Summary {
+    (!latency.is_empty()).then(|| Summary {
         mean: latency.mean(),
         p50: at(0.5),
         p75: at(0.75),
@@ -82,8 +89,7 @@ fn second(interval: &Interval) -> Second {
         p999: at(0.999),
         p9999: at(0.9999),
         max: latency.max(),
-    });
-    Second { records: interval.records, bytes: interval.bytes, latency: summary }
+    })
 }
 
 fn measures(workload: &Workload, outcome: &Outcome) -> Vec<Measure> {
@@ -136,13 +142,16 @@ pub(super) fn work(workload: &Workload) -> Work {
     if let Some(keys) = producers.keys {
         put("keys of each producer", format!("{keys:?}"));
     }
-    if let Some(Backlog { bytes, place }) = &workload.backlog {
+    if let Some(Backlog { bytes, place, drain_ratio }) = &workload.backlog {
         let place = match place {
             Place::AsWritten => "where it was written to",
             Place::Disk(_) => "on the disk, evicted from the page cache",
             Place::Tier => "in the tier",
         };
         put("backlog", format!("{} MB, {place}", bytes / 1_000_000));
+        if *drain_ratio < 1.0 {
+            put("drained", format!("when {:.0} % of it is read", drain_ratio * 100.0));
+        }
     }
     for readers in &workload.readers {
         let sharing = match readers.sharing {

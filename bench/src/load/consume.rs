@@ -100,6 +100,8 @@ fn repeat(pass: &Pass, slow_generator: bool) -> Repeat {
         requests: None,
         seconds: pass.seconds,
         latency: None,
+        delay: None,
+        following: None,
         series: pass.series.clone(),
     };
     let mut verification = Verification::default();
@@ -249,6 +251,6 @@ fn second(meters: &[Meters]) -> Second {
     samples.fold(Second::default(), |sum, sample| Second {
         records: sum.records + sample.records,
         bytes: sum.bytes + sample.bytes,
-        latency: None,
+        ..sum
     })
 }

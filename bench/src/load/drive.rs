@@ -11,7 +11,7 @@ use super::fetcher::{Cursor, Cursors, Part};
 use super::generator;
 use super::member::{GroupBook, GroupReader};
 use super::meter::{Interval, Meter};
-use super::outcome::{GroupRead, Outcome, Role};
+use super::outcome::{self, GroupRead, Outcome, Role};
 use super::payload::Tracker;
 use super::progress::Progress;
 use super::readback;
@@ -23,7 +23,7 @@ use super::stage::{self, Extent};
 use super::workload::{Check, Driver, From, Producers, Readers, Sharing, Workload};
 use super::{Acknowledged, Clock, runtime};
 use crate::probe::process::Sampler;
-use crate::results::Process;
+use crate::results::{Following, Process};
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -34,6 +34,8 @@ use tokio::sync::watch;
 const SECOND: u64 = 1_000_000_000;
 /// Between two looks at whether everybody is done.
 const TICK: Duration = Duration::from_millis(20);
+/// Records that are left of a backlog that counts as drained, at most, if not all of it need be read.
+const DRAINED: f64 = 1_000.0;
 /// How long a run may go on behind its schedule, for what was acknowledged to be read.
 const OVERTIME: u64 = 180 * SECOND;
 
@@ -115,6 +117,7 @@ pub(crate) fn run(
         series: vec![Vec::new(); 1 + workload.readers.len()],
         progress: Progress::new(progress, &workload.name),
         drained: vec![None; workload.readers.len()],
+        backlog: old.iter().flat_map(|done| done.acknowledged.values()).sum(),
     };
     let seen = watching.watch(&crew, &over, &groups, &now)?;
     let done = crew.end()?;
@@ -125,8 +128,11 @@ pub(crate) fn run(
     outcome.broker = seen.broker;
     outcome.restarts = seen.restarts;
     outcome.generator = Some(generator::Verdict::new(seen.generator, &outcome.late, workload.limits));
-    for (role, drained) in outcome.read.iter_mut().zip(drained) {
+    for (kind, (role, drained)) in outcome.read.iter_mut().zip(drained).enumerate() {
         role.drained = drained;
+        let follows = workload.readers.get(kind).filter(|readers| !outcome::is_catch_up(readers.from));
+        let behind = seen.behind.get(kind).copied().unwrap_or_default();
+        role.following = follows.map(|readers| Following { groups: readers.groups.max(1) as u64, behind });
     }
     for group in groups {
         let expected: Acknowledged = match workload.readers.get(group.kind).map(|readers| readers.from) {
@@ -277,6 +283,8 @@ struct Watching<'a> {
     series: Vec<Vec<Interval>>,
     progress: Progress,
     drained: Vec<Option<f64>>,
+    /// Records that lay there before anybody was let go.
+    backlog: u64,
 }
 
 /// What was seen.
@@ -284,6 +292,8 @@ struct Seen {
     broker: Option<Process>,
     generator: (f64, f64),
     restarts: Vec<f64>,
+    /// How far each kind of readers was behind when the measurement began.
+    behind: Vec<u64>,
 }
 
 impl Watching<'_> {
@@ -300,13 +310,15 @@ impl Watching<'_> {
         let (mut spent, mut busy) = (None, None);
         let mut next_sample = measured.start + SECOND;
         let sends = self.workload.producers.is_some();
-        let mut told = false;
+        let (mut told, mut behind) = (false, Vec::new());
         while !crew.has_ended() {
             std::thread::sleep(TICK);
             let now = self.clock.now();
             if now >= measured.start && generator.is_none() {
                 // What was counted before does not belong to the first second.
                 self.sample(false, now);
+                let kinds = self.workload.readers.iter().enumerate();
+                behind = kinds.map(|(kind, readers)| self.behind(kind, readers)).collect();
                 broker = self.workload.endpoint.pid.map(Sampler::start).transpose()?;
                 generator = Some(generator::Watch::start());
             }
@@ -345,7 +357,16 @@ impl Watching<'_> {
         };
         // A process that was restarted is another one: what it spent is not known.
         let broker = if self.workload.restart.is_some() { spent.unwrap_or(None) } else { spent? };
-        Ok(Seen { broker, generator: busy.unwrap_or((0.0, 1.0)), restarts })
+        Ok(Seen { broker, generator: busy.unwrap_or((0.0, 1.0)), restarts, behind })
+    }
+
+    /// How many records there are for a kind of readers that they have not read.
+    fn behind(&self, kind: usize, readers: &Readers) -> u64 {
+        let sent: u64 = self.meters.iter().map(|meters| meters.sent.lock().all).sum();
+        let read: u64 =
+            self.meters.iter().filter_map(|meters| meters.read.get(kind)).map(|meter| meter.lock().all).sum();
+        let backlog = if readers.from == From::Backlog { self.backlog } else { 0 };
+        ((sent + backlog) * readers.groups.max(1) as u64).saturating_sub(read)
     }
 
     fn sample(&mut self, keep: bool, now: u64) {
@@ -379,12 +400,19 @@ impl Watching<'_> {
             if readers.from != From::Backlog || self.drained.get(kind).is_some_and(Option::is_some) {
                 continue;
             }
-            let mut mine = groups.iter().filter(|group| group.kind == kind);
-            let all = mine.all(|group| {
-                let book = group.book.lock();
-                backlog.ends.iter().all(|(part, end)| *end == 0 || book.read.get(part).is_some_and(|read| read >= end))
-            });
-            if all && let Some(drained) = self.drained.get_mut(kind) {
+            let ratio = self.workload.backlog.as_ref().map_or(1.0, |backlog| backlog.drain_ratio);
+            let is_drained = if ratio < 1.0 {
+                let all = (self.backlog * readers.groups.max(1) as u64) as f64;
+                self.behind(kind, readers) as f64 <= (all * (1.0 - ratio)).max(DRAINED)
+            } else {
+                let mut mine = groups.iter().filter(|group| group.kind == kind);
+                mine.all(|group| {
+                    let book = group.book.lock();
+                    let read_to = |part: &Part| book.read.get(part).copied().unwrap_or(0);
+                    backlog.ends.iter().all(|(part, end)| read_to(part) >= *end)
+                })
+            };
+            if is_drained && let Some(drained) = self.drained.get_mut(kind) {
                 *drained = Some(now.saturating_sub(self.began) as f64 / 1e9);
             }
         }
@@ -421,7 +449,9 @@ fn collect(
     sum(&mut outcome.sent, &|meters| Some(meters.sent.clone()));
     outcome.sent.series = series.next().unwrap_or_default();
     for meter in meters {
-        let _ = outcome.late.add(&meter.sent.lock().late);
+        let counts = meter.sent.lock();
+        let _ = outcome.late.add(&counts.late);
+        let _ = outcome.sent.delays.add(&counts.delays);
     }
     for (kind, readers) in workload.readers.iter().enumerate() {
         let mut role = Role::new(&readers.name, Latencies::new(schedule));

@@ -119,7 +119,7 @@ impl Sender {
             failed: Mutex::default(),
         };
         let producer: ThreadedProducer<Deliveries> = config.create_with_context(deliveries)?;
-        let mut payloads = Payloads::new(place.run, stream, plan.size);
+        let mut payloads = Payloads::of(&plan, place.run, stream);
         let mut ring = plan.keys.map(|keys| KeyRing::new(keys, stream));
         let mut newest: BTreeMap<Box<[u8]>, u64> = BTreeMap::new();
         let mut next = vec![0_u64; place.partitions as usize];
@@ -164,7 +164,9 @@ impl Sender {
                 record = back;
             }
             if due.is_some() {
-                meter.lock().sent_late(intended.max(blocked_until), now.max(blocked_until), 1);
+                let mut counts = meter.lock();
+                counts.sent_late(intended.max(blocked_until), now.max(blocked_until), 1);
+                counts.sent(intended, intended, now.max(blocked_until));
             }
             if let Some(sequence) = next.get_mut(partition as usize) {
                 *sequence += 1;

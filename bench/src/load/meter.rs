@@ -29,6 +29,10 @@ pub(crate) struct Counts {
     pub(crate) silence: u64,
     /// By how much records were sent late through the generator's own fault.
     pub(crate) late: Histogram<u64>,
+    /// By how much they were sent late through anybody's.
+    pub(crate) delays: Histogram<u64>,
+    /// Records, whatever phase it was.
+    pub(crate) all: u64,
     /// When the first and the last of `records` came.
     pub(crate) active: Option<Range<u64>>,
     interval: Interval,
@@ -45,11 +49,13 @@ pub(crate) struct Interval {
     pub(crate) bytes: u64,
     /// Their latencies.
     pub(crate) latency: Histogram<u64>,
+    /// By how much records were sent late.
+    pub(crate) delays: Histogram<u64>,
 }
 
 impl Interval {
     fn nothing() -> Self {
-        Self { records: 0, bytes: 0, latency: report::histogram() }
+        Self { records: 0, bytes: 0, latency: report::histogram(), delays: report::histogram() }
     }
 
     /// Adds what another thread counted.
@@ -58,6 +64,7 @@ impl Interval {
         self.bytes += other.bytes;
         // They have the same bounds.
         let _ = self.latency.add(&other.latency);
+        let _ = self.delays.add(&other.delays);
     }
 }
 
@@ -74,6 +81,8 @@ impl Meter {
             unsent: 0,
             silence: 0,
             late: report::histogram(),
+            delays: report::histogram(),
+            all: 0,
             active: None,
             last: measured.start,
             interval: Interval::nothing(),
@@ -96,6 +105,7 @@ impl Counts {
     /// Takes records of `bytes` each into account, which were acknowledged or arrived at `now`.
     pub(crate) fn take(&mut self, now: u64, intended: &[u64], bytes: u64) {
         let count = intended.len() as u64;
+        self.all += count;
         self.interval.records += count;
         self.interval.bytes += count * bytes;
         if now >= self.measured.start && self.last < self.measured.end {
@@ -129,6 +139,15 @@ impl Counts {
         self.requests += u64::from(self.measured.contains(&now));
     }
 
+    /// Takes a record into account that was due at `due` and sent at `now`; until `closed` it waited for others.
+    pub(crate) fn sent(&mut self, due: u64, closed: u64, now: u64) {
+        if self.measured.contains(&due) {
+            let delay = now.saturating_sub(due.max(closed));
+            self.delays.saturating_record(delay);
+            self.interval.delays.saturating_record(delay);
+        }
+    }
+
     /// Takes `count` records into account that were due at `due` and sent at `now`, which nobody but us delayed.
     pub(crate) fn sent_late(&mut self, due: u64, now: u64, count: u64) {
         if self.measured.contains(&due) {
@@ -154,6 +173,21 @@ mod tests {
         assert_eq!(counts.in_time, 2);
         drop(counts);
         assert_eq!((meter.sample().records, meter.sample().records), (6, 0));
+    }
+
+    #[test]
+    fn a_record_that_waits_for_others_is_not_late() {
+        const MS: u64 = 1_000_000;
+        let meter = Meter::new(&Schedule::one(0, 100 * MS..200 * MS));
+        let mut counts = meter.lock();
+        // In the warm-up; within the linger time and at its end; 20 ms behind it; 5 ms late in itself.
+        for (due, closed, now) in [(50, 50, 99), (110, 115, 115), (115, 115, 115), (116, 120, 140), (150, 120, 155)] {
+            counts.sent(due * MS, closed * MS, now * MS);
+        }
+        let late = |ms: u64| counts.delays.count_at(ms * MS);
+        assert_eq!((counts.delays.len(), late(0), late(20), late(5)), (4, 2, 1, 1));
+        drop(counts);
+        assert_eq!((meter.sample().delays.len(), meter.sample().delays.len()), (4, 0));
     }
 
     #[test]

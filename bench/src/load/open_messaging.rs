@@ -3,12 +3,14 @@
 //! Names and meanings are those of its `Workload` class; a name that it does not have is refused, and so is a value that
 //! we would not honour. What it leaves to its driver's file (acks, batching) is as on our command line.
 
-use super::workload::{Backlog, From, Keys, Place, Producers, Readers, Workload};
+use super::workload::{Backlog, From, Keys, Producers, Readers, Workload};
 use serde::Deserialize;
 use std::path::Path;
 
 /// Distinct keys of its key distributors.
 const KEYS: u32 = 10_000;
+/// The most bytes that its pool of payloads may take.
+const MAX_POOL: usize = 256 << 20;
 /// The largest file that is read, in bytes.
 const MAX_BYTES: u64 = 1 << 20;
 
@@ -98,9 +100,20 @@ impl File {
             self.producer_rate.is_finite() && self.producer_rate >= 0.0,
             "producerRate is a number of records a second; 0 searches for the highest"
         );
+        anyhow::ensure!((0.0..=1.0).contains(&self.backlog_drain_ratio), "backlogDrainRatio is between 0 and 1");
         anyhow::ensure!(
-            (self.backlog_drain_ratio - 1.0).abs() < f64::EPSILON,
-            "backlogDrainRatio: a backlog is drained when all of it is read, so only 1.0 is honoured"
+            self.producer_rate > 0.0 || self.consumer_backlog_size_gb == 0,
+            "producerRate 0 and consumerBacklogSizeGB contradict each other: no rate is searched for beside a backlog"
+        );
+        let pool = self.randomized_payload_pool_size;
+        anyhow::ensure!(
+            !self.use_randomized_payloads || pool > 0,
+            "useRandomizedPayloads needs a randomizedPayloadPoolSize: with none there is no payload"
+        );
+        anyhow::ensure!(
+            pool as usize <= MAX_POOL / self.message_size.max(1),
+            "randomizedPayloadPoolSize: {pool} payloads of {} bytes are more than {MAX_POOL} bytes",
+            self.message_size
         );
         anyhow::ensure!(
             self.payload_file.is_none() || !self.use_randomized_payloads,
@@ -141,14 +154,16 @@ impl File {
             keys,
             padding,
             random,
+            pool: if self.use_randomized_payloads { pool } else { 0 },
             // Its producers wait a millisecond, by its driver's file.
             linger: 1.0,
             ..Producers::default()
         });
         workload.search = self.producer_rate == 0.0;
         if self.consumer_backlog_size_gb > 0 {
-            let bytes = self.consumer_backlog_size_gb << 30;
-            workload.backlog = Some(Backlog { bytes, place: Place::AsWritten });
+            // It counts what is there once for each subscription.
+            let bytes = (self.consumer_backlog_size_gb << 30) / u64::from(self.subscriptions_per_topic.max(1));
+            workload.backlog = Some(Backlog { drain_ratio: self.backlog_drain_ratio, ..Backlog::of(bytes) });
         }
         if self.subscriptions_per_topic > 0 && self.consumer_per_subscription > 0 {
             workload.readers.push(Readers {
@@ -192,12 +207,26 @@ mod tests {
         assert_eq!(producers.keys, Some(Keys::RoundRobin(10_000)));
         let readers = &workload.readers[0];
         assert_eq!((readers.groups, readers.connections, readers.from), (2, 3, From::Backlog));
-        assert_eq!(workload.backlog.unwrap().bytes, 2 << 30);
+        // Two subscriptions have to read it.
+        let backlog = workload.backlog.unwrap();
+        assert_eq!((backlog.bytes, backlog.drain_ratio), (1 << 30, 1.0));
+    }
+
+    #[test]
+    fn payloads_and_drains_are_as_the_file_says() {
+        let pool = "useRandomizedPayloads: true\nrandomBytesRatio: 0.5\nrandomizedPayloadPoolSize: 100\n";
+        let workload = workload(&format!("{FILE}backlogDrainRatio: 0.9\n{pool}")).unwrap();
+        assert_eq!(workload.backlog.unwrap().drain_ratio, 0.9);
+        let producers = workload.producers.unwrap();
+        assert_eq!((producers.pool, producers.random), (100, 0.5));
+        // A hundred values without their headers.
+        assert_eq!(producers.padding.unwrap().len(), 100 * (1_024 - 36));
     }
 
     #[test]
     fn a_rate_of_0_is_searched_for() {
-        let workload = workload(&FILE.replace("50000", "0")).unwrap();
+        let text = FILE.replace("50000", "0").replace("consumerBacklogSizeGB: 2\n", "");
+        let workload = workload(&text).unwrap();
         assert!(workload.search && workload.producers.unwrap().rate.is_none());
     }
 
@@ -208,7 +237,10 @@ mod tests {
             ("producerRate: 50000", "producerRate: fast", "producerRate"),
             ("producerRate: 50000\n", "", "producerRate"),
             ("KEY_ROUND_ROBIN", "KEY_BY_MOOD", "KEY_BY_MOOD"),
-            ("topics: 1\n", "topics: 1\nbacklogDrainRatio: 0.5\n", "backlogDrainRatio"),
+            ("topics: 1\n", "topics: 1\nbacklogDrainRatio: 1.5\n", "backlogDrainRatio"),
+            ("producerRate: 50000", "producerRate: 0", "consumerBacklogSizeGB"),
+            ("topics: 1\n", "topics: 1\nuseRandomizedPayloads: true\n", "randomizedPayloadPoolSize"),
+            ("topics: 1\n", "topics: 1\nrandomizedPayloadPoolSize: 999999999\n", "randomizedPayloadPoolSize"),
             ("topics: 1\n", "topics: 1\npayloadFile: /nowhere/payload\n", "/nowhere/payload"),
             ("producersPerTopic: 4", "producersPerTopic: 0", "producersPerTopic"),
         ] {

@@ -8,7 +8,7 @@ use super::report;
 use super::schedule::{Latencies, Schedule};
 use super::workload::{From, Workload};
 use super::{Acknowledged, Resent};
-use crate::results::Process;
+use crate::results::{Following, Process};
 use hdrhistogram::Histogram;
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -77,8 +77,12 @@ pub(crate) struct Role {
     pub(crate) silence: u64,
     /// Second by second.
     pub(crate) series: Vec<Interval>,
+    /// By how much records were sent late.
+    pub(crate) delays: Histogram<u64>,
     /// When readers of a backlog had come to its end, in seconds since everybody began.
     pub(crate) drained: Option<f64>,
+    /// How many read everything that is sent, and how far behind they were when the measurement began.
+    pub(crate) following: Option<Following>,
 }
 
 impl Role {
@@ -95,7 +99,9 @@ impl Role {
             active: None,
             silence: 0,
             series: Vec::new(),
+            delays: report::histogram(),
             drained: None,
+            following: None,
         }
     }
 }

@@ -8,8 +8,11 @@
 //! ([`stream`]). The checksum is a CRC-32C over everything behind it and the key, so a record that was damaged, or ended
 //! up in another partition or topic, is found whatever the broker says.
 
+use super::workload::Producers;
+use crate::batch::Codec;
 use std::collections::BTreeMap;
 use std::ops::Range;
+use std::sync::Arc;
 
 /// Bytes before the padding; the least size of a value.
 pub(super) const HEADER: usize = 36;
@@ -37,9 +40,18 @@ const POOL: usize = 256 << 10;
 #[derive(Clone, Debug)]
 pub(crate) struct Payloads {
     value: Vec<u8>,
-    /// Where paddings are cut from, and where the next one is; without, all records have the same.
-    pool: Vec<u8>,
-    at: usize,
+    padding: Padding,
+}
+
+/// What is behind a value's header.
+#[derive(Clone, Debug)]
+enum Padding {
+    /// The same in all records.
+    Same,
+    /// What follows `at` in these bytes, each time elsewhere.
+    Cut { from: Vec<u8>, at: usize },
+    /// One of those that follow each other in here, by chance.
+    Drawn { from: Arc<[u8]>, noise: u64 },
 }
 
 impl Payloads {
@@ -49,7 +61,21 @@ impl Payloads {
         fill(&mut value[HEADER..], run, 1.0);
         value[4..12].copy_from_slice(&run.to_be_bytes());
         value[12..16].copy_from_slice(&stream.to_be_bytes());
-        Self { value, pool: Vec::new(), at: 0 }
+        Self { value, padding: Padding::Same }
+    }
+
+    /// Values as `producers` have them.
+    pub(super) fn of(producers: &Producers, run: u64, stream: u32) -> Self {
+        let Producers { size, codec, random, padding, pool, .. } = producers;
+        match padding {
+            Some(pool_of) if *pool > 0 => {
+                let noise = run ^ u64::from(stream) << 32;
+                let padding = Padding::Drawn { from: Arc::clone(pool_of), noise };
+                Self { padding, ..Self::new(run, stream, *size) }
+            }
+            None if *codec == Codec::None && *random >= 1.0 => Self::new(run, stream, *size),
+            given => Self::varied(run, stream, *size, *random, given.as_deref()),
+        }
     }
 
     /// As [`Payloads::new`], for records that are to be compressed: each has another padding, of which the part `random`
@@ -62,7 +88,7 @@ impl Payloads {
             }
             _ => fill(&mut pool, run, random),
         }
-        Self { pool, ..Self::new(run, stream, size) }
+        Self { padding: Padding::Cut { from: pool, at: 0 }, ..Self::new(run, stream, size) }
     }
 
     /// The value with this sequence, of a record without a key.
@@ -75,11 +101,19 @@ impl Payloads {
         self.value[16..20].copy_from_slice(&partition.to_be_bytes());
         self.value[20..28].copy_from_slice(&sequence.to_be_bytes());
         self.value[28..36].copy_from_slice(&intended.to_be_bytes());
-        if !self.pool.is_empty() {
-            // A step that no cache line divides, so that it takes long until a place comes again.
-            let length = self.value.len() - HEADER;
-            self.at = (self.at + 4_099) % POOL;
-            self.value[HEADER..].copy_from_slice(&self.pool[self.at..self.at + length]);
+        let length = self.value.len() - HEADER;
+        match &mut self.padding {
+            Padding::Same => {}
+            Padding::Cut { from, at } => {
+                // A step that no cache line divides, so that it takes long until a place comes again.
+                *at = (*at + 4_099) % POOL;
+                self.value[HEADER..].copy_from_slice(&from[*at..*at + length]);
+            }
+            Padding::Drawn { from, noise } => {
+                *noise = next_noise(*noise);
+                let which = (*noise >> 33) as usize % (from.len() / length.max(1)).max(1);
+                self.value[HEADER..].copy_from_slice(&from[which * length..(which + 1) * length]);
+            }
         }
         let checksum = checksum(&self.value[4..], key);
         self.value[..4].copy_from_slice(&checksum.to_be_bytes());
@@ -92,10 +126,26 @@ fn fill(bytes: &mut [u8], seed: u64, random: f64) {
     let mut noise = seed | 1;
     let some = (random.clamp(0.0, 1.0) * 64.0).round() as usize;
     for (at, byte) in bytes.iter_mut().enumerate() {
-        // The multiplier and increment of Knuth's MMIX.
-        noise = noise.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        noise = next_noise(noise);
         *byte = if at % 64 < some { (noise >> 56) as u8 } else { 0 };
     }
+}
+
+/// The multiplier and increment of Knuth's MMIX.
+fn next_noise(noise: u64) -> u64 {
+    noise.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407)
+}
+
+/// So many paddings of values of `size` bytes, one behind the other. Of each value the part `random` does not compress,
+/// and then there are zeros.
+pub(super) fn pool(size: usize, random: f64, count: u32) -> Arc<[u8]> {
+    let length = size.saturating_sub(HEADER);
+    let some = ((size as f64 * random.clamp(0.0, 1.0)) as usize).saturating_sub(HEADER);
+    let mut all = vec![0; length * count as usize];
+    for (number, padding) in all.chunks_exact_mut(length.max(1)).enumerate() {
+        fill(&mut padding[..some], number as u64 * 2, 1.0);
+    }
+    all.into()
 }
 
 /// A value that was read.
@@ -286,6 +336,7 @@ impl Tracker {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::BTreeSet;
 
     fn track(sequences: &[u64], acknowledged: u64) -> Faults {
         let mut payloads = Payloads::new(7, 1, 100);
@@ -332,6 +383,28 @@ mod tests {
         let half = packed(half);
         assert!(none > 0.95 && (0.4..0.65).contains(&half), "{none} {half}");
         assert!(packed(Payloads::varied(7, 1, 1_024, 1.0, Some(b"abc"))) < 0.1);
+    }
+
+    #[test]
+    fn paddings_are_drawn_from_a_pool_of_so_many() {
+        let producers =
+            Producers { size: 1_024, pool: 10, padding: Some(pool(1_024, 0.25, 10)), ..Producers::default() };
+        let mut payloads = Payloads::of(&producers, 7, 1);
+        let paddings: BTreeSet<Vec<u8>> = (0..500).map(|at| payloads.write(0, at, at)[HEADER..].to_vec()).collect();
+        assert_eq!(paddings.len(), 10);
+        for padding in &paddings {
+            // A quarter of the value does not compress, its header included.
+            let (noise, zeros) = padding.split_at(256 - HEADER);
+            assert!(zeros.iter().all(|byte| *byte == 0) && zstd::encode_all(noise, 1).unwrap().len() > 200);
+        }
+        // Another sender draws in another order, and the least value has no padding.
+        let draws = |stream| {
+            let mut payloads = Payloads::of(&producers, 7, stream);
+            (0..20).map(|at| payloads.write(0, at, at)[HEADER..].to_vec()).collect::<Vec<_>>()
+        };
+        assert_ne!(draws(1), draws(2));
+        let least = Producers { size: HEADER, pool: 3, padding: Some(pool(HEADER, 1.0, 3)), ..Producers::default() };
+        assert_eq!(Payloads::of(&least, 7, 1).write(0, 0, 0).len(), HEADER);
     }
 
     #[test]

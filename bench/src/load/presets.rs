@@ -2,6 +2,7 @@
 
 use super::open_messaging;
 use super::options::Load;
+use super::payload;
 use super::workload::{
     Backlog, Check, From, Keys, Limits, Place, Producers, Readers, Restart, Sharing, Topics, Workload,
 };
@@ -61,6 +62,9 @@ pub fn workload(name: &str, options: &Load) -> anyhow::Result<Workload> {
         anyhow::bail!("no workload and no file is called {name}\n{}", list());
     }
     change(&mut workload, options)?;
+    if let Some(producers) = workload.producers.as_mut().filter(|producers| producers.pool > 0) {
+        producers.padding = Some(payload::pool(producers.size, producers.random, producers.pool));
+    }
     Ok(workload)
 }
 
@@ -115,7 +119,7 @@ fn preset(name: &str, workload: &mut Workload, options: &Load) -> anyhow::Result
         }
         "catch-up" => {
             producers.rate = Some(1_000.0);
-            workload.backlog = Some(Backlog { bytes: 1_000_000_000, place: Place::AsWritten });
+            workload.backlog = Some(Backlog::of(1_000_000_000));
             workload.readers.push(Readers::tail("tail"));
             // What is on the disk only is so once.
             let from = if options.evict.is_some() { From::BacklogOnce } else { From::BacklogOnly };
@@ -123,7 +127,7 @@ fn preset(name: &str, workload: &mut Workload, options: &Load) -> anyhow::Result
         }
         "drain" => {
             producers.rate = Some(1_000.0);
-            workload.backlog = Some(Backlog { bytes: 1_000_000_000, place: Place::AsWritten });
+            workload.backlog = Some(Backlog::of(1_000_000_000));
             workload.readers.push(Readers { from: From::Backlog, ..Readers::tail("drain") });
         }
         "retention" => {

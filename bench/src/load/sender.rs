@@ -19,7 +19,7 @@ use super::payload::{self, Payloads};
 use super::schedule::Schedule;
 use super::workload::Producers;
 use super::{Acknowledged, Clock, Resent};
-use crate::batch::{Builder, Codec};
+use crate::batch::Builder;
 use crate::client::{Client, ClientError, Connection, Producer};
 use kafka_protocol::messages::ProduceRequest;
 use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
@@ -110,6 +110,8 @@ pub(super) struct Sender {
     resent: u64,
     /// Records that were sent again, by partition.
     repeated: BTreeMap<i32, u64>,
+    /// At a rate: until when the batch that is being filled waits for records.
+    closed: Option<u64>,
     /// Until when the broker kept this sender from sending.
     blocked_until: u64,
     under_way: Arc<Semaphore>,
@@ -128,12 +130,7 @@ impl Sender {
         }
         let stream = payload::stream(place.topic_number, place.connection);
         let (failed, failures) = mpsc::unbounded_channel();
-        let is_compressed = plan.codec != Codec::None || plan.padding.is_some() || plan.random < 1.0;
-        let payloads = if is_compressed {
-            Payloads::varied(place.run, stream, plan.size, plan.random, plan.padding.as_deref())
-        } else {
-            Payloads::new(place.run, stream, plan.size)
-        };
+        let payloads = Payloads::of(&plan, place.run, stream);
         Ok(Self {
             pacer: Pacer::new(clock)?,
             payloads,
@@ -148,6 +145,7 @@ impl Sender {
             batches: 0,
             resent: 0,
             repeated: BTreeMap::new(),
+            closed: None,
             blocked_until: 0,
             under_way: Arc::new(Semaphore::new(plan.in_flight)),
             failures,
@@ -285,6 +283,7 @@ impl Sender {
         self.pacer.wait_until(close).await?;
         let now = self.clock.now();
         let before = self.records;
+        self.closed = Some(close);
         let mut due = first;
         while open.is_empty() || (due <= now && due < schedule.end && !self.is_full(&open)) {
             self.push(&mut open, due);
@@ -316,6 +315,10 @@ impl Sender {
     /// Sends batches when there is room, and leaves tasks that wait for their answers.
     async fn dispatch(&mut self, open: BTreeMap<i32, Open>, books: &Arc<Books>) -> anyhow::Result<()> {
         let permit = Arc::new(self.room(books).await?);
+        if let Some(closed) = self.closed.take() {
+            let (now, mut counts) = (self.clock.now(), books.meter.lock());
+            open.values().flat_map(|open| &open.intended).for_each(|due| counts.sent(*due, closed, now));
+        }
         self.turn = (self.turn + 1) % self.place.partitions;
         let mut sealed = Vec::with_capacity(open.len());
         for (partition, open) in open {

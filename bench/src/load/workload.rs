@@ -147,6 +147,8 @@ pub struct Producers {
     pub padding: Option<Arc<[u8]>>,
     /// Which part of that does not compress, where nothing else is given.
     pub random: f64,
+    /// How many values there are of which each record has one by chance, all of them in `padding`; with 0, that is one.
+    pub pool: u32,
     /// Keys, if there are any; they choose the partition as Kafka's clients do.
     pub keys: Option<Keys>,
 }
@@ -165,6 +167,7 @@ impl Default for Producers {
             idempotent: false,
             padding: None,
             random: 1.0,
+            pool: 0,
             keys: None,
         }
     }
@@ -250,6 +253,16 @@ pub struct Backlog {
     pub bytes: u64,
     /// Where it lies when it is read.
     pub place: Place,
+    /// The part of it that is read when it counts as drained. With all of it, what was there first is read to its end;
+    /// with less, as much or a thousand records are left, of it and of what came meanwhile.
+    pub drain_ratio: f64,
+}
+
+impl Backlog {
+    /// So much, where it was written.
+    pub fn of(bytes: u64) -> Self {
+        Self { bytes, place: Place::AsWritten, drain_ratio: 1.0 }
+    }
 }
 
 /// Where a backlog lies.

@@ -125,7 +125,8 @@ fn consistent(run: &Run) -> Result<(), Refused> {
             if !(flow.seconds.is_finite() && flow.seconds > 0.0) {
                 return wrong("a flow of no time");
             }
-            if let Some(what) = flow.latency.as_ref().and_then(|latency| latency.contradiction()) {
+            let distributions = flow.latency.iter().chain(&flow.delay);
+            if let Some(what) = distributions.filter_map(|distribution| distribution.contradiction()).next() {
                 return wrong(what);
             }
         }

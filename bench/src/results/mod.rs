@@ -111,8 +111,24 @@ pub struct Flow {
     pub seconds: f64,
     /// How long each took, if that was measured.
     pub latency: Option<Distribution>,
+    /// By how much each was sent late, whoever's fault it was; part of its latency. Absent where nothing was due.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delay: Option<Distribution>,
+    /// How readers stand to what is sent meanwhile, if they follow it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub following: Option<Following>,
     /// Second by second from the start of the measurement; empty if that was not kept.
     pub series: Vec<Second>,
+}
+
+/// Readers of what is sent meanwhile.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Following {
+    /// How many times everything is read: OpenMessaging's subscriptions.
+    pub groups: u64,
+    /// Records that were there for them when the measurement began, and that they had not read.
+    pub behind: u64,
 }
 
 impl Flow {
@@ -238,6 +254,12 @@ impl Run {
         let mut parts = self.flows(direction).flatten().filter_map(|flow| flow.latency.as_ref());
         let first = parts.next()?.clone();
         Some(parts.fold(first, |sum, part| sum.merged(part)))
+    }
+
+    /// By how much records were sent late, of all flows and repeats together, if any were due.
+    pub fn delay(&self) -> Option<Distribution> {
+        let parts = self.flows(Direction::Produce).flatten().filter_map(|flow| flow.delay.as_ref());
+        parts.cloned().reduce(|sum, part| sum.merged(&part))
     }
 
     /// A quantile (0.99) of the latency in `direction`, in milliseconds, over the repeats.

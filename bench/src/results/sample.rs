@@ -88,6 +88,9 @@ fn repeat(slowness: f64, at: u64) -> Repeat {
             requests: Some(4_000),
             seconds: 5.0,
             latency: Some(Distribution::new(buckets)),
+            delay: (direction == Direction::Produce)
+                .then(|| Distribution::new(vec![(40_000, 4_900), (2_000_000, 100)])),
+            following: (direction == Direction::Consume).then_some(Following { groups: 1, behind: 0 }),
             series: meter.seconds(),
         }
     };

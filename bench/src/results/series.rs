@@ -25,6 +25,9 @@ pub struct Second {
     pub bytes: u64,
     /// Their latencies, if they were measured and there were any.
     pub latency: Option<Summary>,
+    /// By how much those that were sent were sent late.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delay: Option<Summary>,
 }
 
 /// Latencies in nanoseconds, summed up.
@@ -126,7 +129,7 @@ impl Meter {
 
 impl Cell {
     fn second(&self) -> Second {
-        Second { records: self.records, bytes: self.bytes, latency: self.summary() }
+        Second { records: self.records, bytes: self.bytes, latency: self.summary(), delay: None }
     }
 
     fn summary(&self) -> Option<Summary> {
