@@ -16,7 +16,7 @@ use esker_bench::results::decode;
 use esker_tests::harness::{Broker, Options, bench, wait_for};
 use std::path::Path;
 use std::process::{Command, Output};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Less than a second of warm-up and of measurement.
 const SHORT: &str = "--warmup=0.3 --seconds=1.5";
@@ -176,6 +176,75 @@ async fn a_broker_that_is_killed_under_load_loses_nothing() {
     assert!(verified(&said) >= 2 * 1_350 && measure(&said, "longest time without an acknowledgement") > 0.0, "{said}");
 }
 
+/// Sends a signal to a process.
+fn signal(name: &str, pid: u32) {
+    let sent = Command::new("kill").arg(format!("-{name}")).arg(pid.to_string()).status().expect("kill");
+    assert!(sent.success());
+}
+
+/// Whether each thread of a process is stopped.
+fn is_stopped(pid: u32) -> bool {
+    let threads = std::fs::read_dir(format!("/proc/{pid}/task")).expect("it is there");
+    let stats = threads.filter_map(|thread| std::fs::read_to_string(thread.ok()?.path().join("stat")).ok());
+    // The state stands behind the name, which is in parentheses.
+    stats.into_iter().all(|stat| stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T')))
+}
+
+#[tokio::test]
+async fn a_broker_that_stalls_is_charged_for_all_that_was_due_meanwhile() {
+    const RATE: f64 = 500.0;
+    const SECONDS: u64 = 8;
+    let broker = Broker::start(Options::new()).await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let json = folder.path().join("r.json");
+    let arguments = format!("e2e --topic=s --rate={RATE} --warmup=0.5 --seconds={SECONDS} --json={}", json.display());
+    let mut stalled = Duration::ZERO;
+    // In the middle of what is measured, so that all of it is.
+    let output = run_with(broker.bootstrap(), &arguments, async || {
+        signal("STOP", broker.pid());
+        wait_for("the broker to stand still", Duration::from_secs(10), async || is_stopped(broker.pid()).then_some(()))
+            .await;
+        let since = Instant::now();
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        stalled = since.elapsed();
+        signal("CONT", broker.pid());
+    })
+    .await;
+    let (said, error) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{said}{error}");
+    let stalled = stalled.as_secs_f64();
+    let report = decode(&std::fs::read_to_string(json).expect("it is written")).expect("it is read back");
+    let flows = &report.runs[0].repeats[0].flows;
+    assert_eq!(flows.len(), 2, "sent and read");
+    for flow in flows {
+        let latency = flow.latency.as_ref().expect("it was timed");
+        let has_passed = |seconds: f64, nanos: u64| nanos as f64 >= seconds * 1e9;
+        // Not one is left out because the one before it was not acknowledged.
+        assert!(latency.count.abs_diff(RATE as u64 * SECONDS) <= 1, "{}: {} were timed", flow.name, latency.count);
+        // What was due in the stall could be acknowledged at its end only: so many were late by a part of it at least.
+        for part in [0.25, 0.5, 0.75] {
+            let least = stalled * part;
+            let late: u64 =
+                latency.buckets.iter().filter(|(nanos, _)| has_passed(least, *nanos)).map(|(_, count)| count).sum();
+            let due = RATE * (stalled - least) - 1.0;
+            assert!(late as f64 >= due, "{}: {late} of {due:.0} were late by {least:.2} s", flow.name);
+        }
+        // The hundredth part of all records that was latest was due within so many of them.
+        let (worst, one) = ((latency.count as f64 / 100.0 + 3.0) / RATE, 2.0 / RATE);
+        assert!(
+            has_passed(stalled - worst, latency.quantile(0.99)),
+            "{}: p99 {} ns",
+            flow.name,
+            latency.quantile(0.99)
+        );
+        assert!(has_passed(stalled - one, latency.max), "{}: at most {} ns of {stalled} s", flow.name, latency.max);
+    }
+    // Nobody but the broker was late, and the delays say how late it made the load.
+    let delays = flows[0].delay.as_ref().expect("records were due");
+    assert!(delays.count.abs_diff(RATE as u64 * SECONDS) <= 1, "{}", delays.count);
+    assert!(delays.quantile(0.99) <= flows[0].latency.as_ref().expect("it was timed").quantile(0.99), "{delays:?}");
+}
+
 #[tokio::test]
 async fn records_that_go_are_missed() {
     let broker = Broker::start(Options::new()).await;
@@ -302,7 +371,10 @@ async fn an_open_messaging_file_is_run_and_its_results_are_in_its_shape() {
     assert!(results["aggregatedPublishDelayLatencyMax"].as_u64().is_some_and(|micros| micros > 0), "{results}");
     // Two subscriptions follow, and are at most some records behind.
     let backlog = results["backlog"].as_array().expect("a list");
-    assert!(!backlog.is_empty() && backlog.iter().all(|left| left.as_u64().is_some_and(|left| left < 1_600)), "{backlog:?}");
+    assert!(
+        !backlog.is_empty() && backlog.iter().all(|left| left.as_u64().is_some_and(|left| left < 1_600)),
+        "{backlog:?}"
+    );
     std::fs::write(&file, format!("{text}colour: green\n")).expect("the file can be written");
     let output = run(&broker.bootstrap(), &arguments);
     let error = String::from_utf8_lossy(&output.stderr);
