@@ -351,6 +351,31 @@ async fn tls_is_spoken_with_whom_is_trusted_only() {
     }
 }
 
+// The wire lives on the other thread.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_is_asked_for_a_certificate_shows_it_or_is_refused_at_once() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let wire = wire::Wire::listen(wire::mutual_tls(folder.path())).await;
+    let broker = Broker::start(Options::new().set("advertised.listeners", wire.advertised("localhost"))).await;
+    wire.lead_to(&broker.bootstrap());
+    let at = format!("localhost:{}", wire.port());
+    let file = |name: &str| folder.path().join(name).display().to_string();
+    let load = |own: &str| format!("e2e --topic=mtls --rate=200 --tls-ca={} {own} {SHORT}", file("ca.pem"));
+    let own = format!("--tls-cert={} --tls-key={}", file("client-cert.pem"), file("client-key.pem"));
+    let said = content(&at, &load(&own));
+    assert!(verified(&said) >= 300, "{said}");
+    // Without a certificate, and with one that the clients' authority has not signed.
+    let strange = format!("--tls-cert={} --tls-key={}", file("cert.pem"), file("key.pem"));
+    for (own, alert) in [("", "CertificateRequired"), (&strange[..], "received fatal alert")] {
+        let output = run(&at, &load(own));
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success() && error.contains("refused: TLS") && error.contains(alert), "{own}: {error}");
+    }
+    // A certificate and another one's key.
+    let output = run(&at, &load(&format!("--tls-cert={} --tls-key={}", file("client-cert.pem"), file("key.pem"))));
+    assert!(!output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+}
+
 #[tokio::test]
 async fn an_open_messaging_file_is_run_and_its_results_are_in_its_shape() {
     let broker = Broker::start(Options::new()).await;

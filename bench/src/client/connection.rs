@@ -5,7 +5,7 @@
 //! broker's versions, and each request goes at the newest one that both sides speak (see [`newest`]).
 
 use super::sasl::{Exchange, Sasl};
-use super::{ClientError, Security};
+use super::{ClientError, Security, tls};
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use kafka_protocol::messages::{
     ApiVersionsRequest, ApiVersionsResponse, RequestHeader, ResponseHeader, SaslAuthenticateRequest,
@@ -15,7 +15,7 @@ use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, Request, Str
 use std::collections::{BTreeMap, VecDeque};
 use std::marker::PhantomData;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -50,6 +50,8 @@ struct Writer {
 struct Waiting {
     queue: Mutex<VecDeque<(i32, oneshot::Sender<Bytes>)>>,
     closed: AtomicBool,
+    /// Why TLS ended the connection, if it did.
+    refusal: OnceLock<String>,
 }
 
 /// An answer that is on its way.
@@ -118,7 +120,7 @@ impl Connection {
         let request = ApiVersionsRequest::default()
             .with_client_software_name(StrBytes::from_static_str("esker-bench"))
             .with_client_software_version(StrBytes::from_static_str(env!("CARGO_PKG_VERSION")));
-        let answer: ApiVersionsResponse = first.call(&request).await?;
+        let answer: ApiVersionsResponse = first.call(&request).await.map_err(|error| first.explained(error))?;
         ClientError::check(answer.error_code, "ApiVersions")?;
         let versions = answer.api_keys.iter().map(|a| (a.api_key, (a.min_version, a.max_version))).collect();
         let inner = Arc::into_inner(first.inner).ok_or(ClientError::Closed)?;
@@ -127,6 +129,14 @@ impl Connection {
             connection.authenticate(sasl).await?;
         }
         Ok(connection)
+    }
+
+    /// A server may say only after the handshake that it does not trust us.
+    fn explained(&self, error: ClientError) -> ClientError {
+        match self.inner.waiting.refusal.get() {
+            Some(refusal) => ClientError::Refused(format!("TLS: {refusal}")),
+            None => error,
+        }
     }
 
     /// Tells the broker who we are: the first thing after the versions.
@@ -277,7 +287,16 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 
 /// Hands answers to those who wait, until the connection ends; then nobody waits any more.
 async fn read_answers(mut reader: Box<dyn AsyncRead + Send + Unpin>, waiting: Arc<Waiting>) {
-    while let Ok(frame) = read_frame(&mut reader).await {
+    loop {
+        let frame = match read_frame(&mut reader).await {
+            Ok(frame) => frame,
+            Err(error) => {
+                if let Some(refusal) = tls::refusal(&error) {
+                    waiting.refusal.get_or_init(|| refusal);
+                }
+                break;
+            }
+        };
         let next = lock(&waiting.queue).pop_front();
         match next {
             // A dropped receiver is a caller that gave up.

@@ -74,12 +74,18 @@ impl Tls {
         let host = address.rsplit_once(':').map_or(address, |(host, _)| host).trim_matches(['[', ']']);
         let name = ServerName::try_from(host.to_owned())
             .map_err(|_| ClientError::Refused(format!("{host} is no name that a certificate can be for")))?;
-        self.connector.connect(name, stream).await.map_err(|error| match error.get_ref() {
+        self.connector.connect(name, stream).await.map_err(|error| match refusal(&error) {
             // What the network did may pass; what the certificates say does not.
-            Some(inner) if inner.is::<tokio_rustls::rustls::Error>() => ClientError::Refused(format!("TLS: {inner}")),
-            _ => ClientError::Io(error),
+            Some(refusal) => ClientError::Refused(format!("TLS: {refusal}")),
+            None => ClientError::Io(error),
         })
     }
+}
+
+/// What TLS said, if it was not the network.
+pub(super) fn refusal(error: &std::io::Error) -> Option<String> {
+    let inner = error.get_ref().filter(|inner| inner.is::<tokio_rustls::rustls::Error>());
+    inner.map(ToString::to_string)
 }
 
 fn certificates(path: &Path) -> anyhow::Result<Vec<CertificateDer<'static>>> {

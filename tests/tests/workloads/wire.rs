@@ -11,6 +11,9 @@
 //! openssl req -new -key key.pem -subj /CN=localhost | openssl x509 -req -CA ca.pem -CAkey ca.key -CAcreateserial -days 36500 \
 //!     -sha256 -extfile <(echo subjectAltName=DNS:localhost) -out cert.pem
 //! ```
+//!
+//! Clients have another authority, `client-ca.pem`, and one of them `client-cert.pem` with its key; made in the same way,
+//! `-subj /CN=load`, with the extension `extendedKeyUsage=clientAuth`.
 
 use esker_bench::client::Client;
 use kafka_protocol::messages::DeleteRecordsRequest;
@@ -25,7 +28,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use tokio_rustls::rustls::{ServerConfig, crypto};
+use tokio_rustls::rustls::server::WebPkiClientVerifier;
+use tokio_rustls::rustls::{RootCertStore, ServerConfig, crypto};
 
 /// Answers of more bytes than this hold records.
 const LARGE: usize = 10_000;
@@ -56,18 +60,48 @@ pub(crate) struct Wire {
     target: Arc<OnceLock<String>>,
 }
 
-/// TLS with our certificate; the authority's goes to `folder/ca.pem`.
+/// TLS with our certificate, for anybody; the authority's goes to `folder/ca.pem`.
 pub(crate) fn tls(folder: &Path) -> Treatment {
+    served(folder, None)
+}
+
+/// TLS for clients whom `client-ca.pem` vouches for. Into `folder` go the authority's certificate, and those and the keys
+/// of such a client (`client-cert.pem`, `client-key.pem`) and of another one (`cert.pem`, `key.pem`).
+pub(crate) fn mutual_tls(folder: &Path) -> Treatment {
+    for (name, bytes) in [
+        ("client-cert.pem", &include_bytes!("client-cert.pem")[..]),
+        ("client-key.pem", include_bytes!("client-key.pem")),
+        ("cert.pem", include_bytes!("cert.pem")),
+        ("key.pem", include_bytes!("key.pem")),
+    ] {
+        std::fs::write(folder.join(name), bytes).expect("it can be written");
+    }
+    let mut trusted = RootCertStore::empty();
+    for authority in certificates(include_bytes!("client-ca.pem")) {
+        trusted.add(authority).expect("an authority");
+    }
+    served(folder, Some(trusted))
+}
+
+fn served(folder: &Path, clients: Option<RootCertStore>) -> Treatment {
     std::fs::write(folder.join("ca.pem"), include_bytes!("ca.pem")).expect("the authority can be written");
-    let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(include_bytes!("cert.pem")).collect();
     let key = PrivateKeyDer::from_pem_slice(include_bytes!("key.pem")).expect("a key");
-    let config = ServerConfig::builder_with_provider(Arc::new(crypto::aws_lc_rs::default_provider()))
-        .with_safe_default_protocol_versions()
-        .expect("versions")
-        .with_no_client_auth()
-        .with_single_cert(chain.expect("a certificate"), key)
-        .expect("they belong together");
+    let provider = Arc::new(crypto::aws_lc_rs::default_provider());
+    let builder = ServerConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions();
+    let builder = builder.expect("versions");
+    let builder = match clients {
+        None => builder.with_no_client_auth(),
+        Some(trusted) => {
+            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(trusted), provider).build();
+            builder.with_client_cert_verifier(verifier.expect("a verifier"))
+        }
+    };
+    let config = builder.with_single_cert(certificates(include_bytes!("cert.pem")), key).expect("they belong together");
     Treatment::Tls(TlsAcceptor::from(Arc::new(config)))
+}
+
+fn certificates(pem: &[u8]) -> Vec<CertificateDer<'static>> {
+    CertificateDer::pem_slice_iter(pem).collect::<Result<_, _>>().expect("certificates")
 }
 
 impl Wire {
