@@ -12,7 +12,7 @@ use esker_storage::log::{Durability, Log, LogConfig, LogDir, LogDirConfig, OpenF
 use esker_storage::offset::{LeaderEpoch, LogStart, Offset, PartitionId};
 use std::hint::black_box;
 use std::sync::Arc;
-use support::{SHAPES, batch, bench, env};
+use support::{SHAPES, batch, bench, env, filled};
 use uuid::Uuid;
 
 #[global_allocator]
@@ -21,7 +21,7 @@ static COUNTING: support::counting::Counting = support::counting::Counting;
 const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);
 const EPOCH: LeaderEpoch = LeaderEpoch::new(1);
 /// What the logs hold that are read.
-const FILLED: u64 = 256 << 20;
+const FILLED: usize = 256 << 20;
 
 struct Rig {
     log: Arc<Log>,
@@ -43,7 +43,7 @@ impl Rig {
 
     fn filled(batch: &ValidatedBatch) -> Rig {
         let rig = Rig::new(LogConfig::default());
-        while rig.log.local_bytes() < FILLED {
+        while rig.log.local_bytes() < filled(FILLED) as u64 {
             rig.log.append(batch.clone(), EPOCH, NOW).expect("there is room");
         }
         rig

@@ -15,7 +15,7 @@ use esker_storage::env::store::MemoryStore;
 use esker_storage::offset::Offset;
 use std::sync::Arc;
 use std::time::Duration;
-use support::{bench, env};
+use support::{bench, env, filled};
 
 #[global_allocator]
 static COUNTING: support::counting::Counting = support::counting::Counting;
@@ -28,7 +28,7 @@ async fn start(env: &Env, folder: &std::path::Path) -> Server {
     let settings = [
         "listeners=PLAINTEXT://127.0.0.1:0".to_owned(),
         format!("log.dirs={}", folder.display()),
-        "log.segment.bytes=16777216".to_owned(),
+        format!("log.segment.bytes={}", filled(FILLED) / 8),
         "log.local.retention.bytes=1".to_owned(),
         "log.retention.check.interval.ms=200".to_owned(),
     ];
@@ -48,7 +48,7 @@ async fn fill(env: &Env, server: &Server) -> Arc<Partition> {
         batch.push(now, None, Some(&[b'v'; 1024]), &[]);
     }
     let batch = batch.build().expect("a batch");
-    for _ in 0..FILLED / batch.len() {
+    for _ in 0..filled(FILLED) / batch.len() {
         client.produce_surely(TOPIC, 0, batch.clone()).await.expect("room");
     }
     let led = server.hosted().led();

@@ -24,6 +24,13 @@ pub(crate) fn env() -> Env {
     }
 }
 
+/// How much to write before something is timed: `bytes`, and less where everything is run but once, to see that it works.
+pub(crate) fn filled(bytes: usize) -> usize {
+    let says = |argument: &str| std::env::args().any(|given| given == argument);
+    // As criterion itself has it: `cargo bench` says the first, and `cargo test` nothing.
+    if says("--bench") && !says("--test") { bytes } else { bytes / 8 }
+}
+
 /// A batch as a producer sends it.
 pub(crate) fn batch(records: usize, size: usize, codec: Compression) -> Bytes {
     let mut builder = BatchBuilder::new(codec);
