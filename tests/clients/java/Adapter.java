@@ -11,9 +11,11 @@ import java.nio.charset.StandardCharsets;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.Base64;
+import java.util.Collection;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.NoSuchElementException;
 import java.util.Optional;
 import java.util.Properties;
 import java.util.TreeSet;
@@ -24,6 +26,7 @@ import org.apache.kafka.clients.admin.AlterConfigOp;
 import org.apache.kafka.clients.admin.ConfigEntry;
 import org.apache.kafka.clients.admin.NewPartitions;
 import org.apache.kafka.clients.admin.NewTopic;
+import org.apache.kafka.clients.consumer.ConsumerRebalanceListener;
 import org.apache.kafka.clients.consumer.ConsumerRecord;
 import org.apache.kafka.clients.consumer.KafkaConsumer;
 import org.apache.kafka.clients.consumer.OffsetAndMetadata;
@@ -53,6 +56,7 @@ public final class Adapter {
     private final String bootstrap;
     private final Admin admin;
     private final Map<String, KafkaConsumer<byte[], byte[]>> members = new HashMap<>();
+    private final Map<String, List<Integer>> lost = new HashMap<>();
 
     private Adapter(String bootstrap) {
         this.bootstrap = bootstrap;
@@ -71,6 +75,9 @@ public final class Adapter {
                 answer.set("ok", adapter.answer(JSON.readTree(line)));
             } catch (Absent absent) {
                 answer.put("absent", absent.getMessage());
+            } catch (NullPointerException | ClassCastException | IndexOutOfBoundsException | NoSuchElementException slip) {
+                slip.printStackTrace();
+                answer.put("broken", slip.toString());
             } catch (Exception error) {
                 Throwable cause = error instanceof ExecutionException ? error.getCause() : error;
                 answer.put("error", cause.getClass().getSimpleName()).put("message", cause.getMessage());
@@ -112,7 +119,7 @@ public final class Adapter {
                 join(topic, request);
                 return null;
             case "poll":
-                return poll(members.get(request.get("member").asText()));
+                return poll(request.get("member").asText());
             case "commit":
                 var member = members.get(request.get("member").asText());
                 String committed = member.assignment().iterator().next().topic();
@@ -230,11 +237,24 @@ public final class Adapter {
             config.put("group.remote.assignor", assignor);
         }
         var consumer = consumer(config);
-        consumer.subscribe(List.of(topic));
+        List<Integer> given = new ArrayList<>();
+        consumer.subscribe(List.of(topic), new ConsumerRebalanceListener() {
+            @Override
+            public void onPartitionsRevoked(Collection<TopicPartition> partitions) {
+                partitions.forEach(partition -> given.add(partition.partition()));
+            }
+
+            @Override
+            public void onPartitionsAssigned(Collection<TopicPartition> partitions) {
+                // The assignment is looked at as a whole.
+            }
+        });
         members.put(request.get("member").asText(), consumer);
+        lost.put(request.get("member").asText(), given);
     }
 
-    private JsonNode poll(KafkaConsumer<byte[], byte[]> consumer) {
+    private JsonNode poll(String member) {
+        var consumer = members.get(member);
         ObjectNode answer = JSON.createObjectNode();
         ArrayNode records = answer.putArray("records");
         consumer.poll(Duration.ofMillis(200)).forEach(record -> records.add(show(record)));
@@ -242,6 +262,9 @@ public final class Adapter {
         var sorted = new TreeSet<Integer>();
         consumer.assignment().forEach(partition -> sorted.add(partition.partition()));
         sorted.forEach(assigned::add);
+        ArrayNode given = answer.putArray("lost");
+        lost.get(member).forEach(given::add);
+        lost.get(member).clear();
         return answer;
     }
 

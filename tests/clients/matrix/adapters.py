@@ -2,10 +2,11 @@
 
 An adapter is a small program in the client's own language that does what it is asked and knows nothing of the features;
 `features.py` asks. It says `{"client": NAME, "version": VERSION}` first, with `"timestamps": false` if its user cannot
-choose a record's timestamp, `"empty": false` if it shows null where there are zero bytes, `"assignor": NAME` if it
-has none called range, and `"unheard": [FEATURE]` for those whose errors it does not pass on. Then each request is
-`{"op": OP, ...}` and its answer `{"ok": VALUE}`, `{"error": NAME, "message": TEXT}` with the client's own name for the
-error, or `{"absent": REASON}` for what the client does not offer. Bytes are base64, or null.
+choose a record's timestamp, `"empty": false` if it shows null where there are zero bytes, `"ordered": false` if it loses
+the order between headers of different names, `"assignor": NAME` if it has none called range, and `"unheard": [FEATURE]`
+for those whose errors it does not pass on. Then each request is `{"op": OP, ...}` and its answer `{"ok": VALUE}`,
+`{"error": NAME, "message": TEXT}` with the client's own name for the error, `{"absent": REASON}` for what the client does
+not offer, or `{"broken": TEXT}` for what can only be a slip of the adapter. Bytes are base64, or null.
 
     create     topic partitions configs
     describe   topic                          {"partitions": N, "configs": {KEY: VALUE} or null}
@@ -18,7 +19,9 @@ error, or `{"absent": REASON}` for what the client does not offer. Bytes are bas
     time       topic partition timestamp      the first offset at or after it, or null
     join       member group topic protocol assignor instance limit
                                               protocol is classic or consumer; limit: see kcat
-    poll       member                         {"records": [...], "assigned": [partition] or null}; takes a moment
+    poll       member                         {"records": [...], "assigned": [partition], "lost": [partition]}; takes a
+                                              moment; lost: what it was told to give up since the last poll, by clients
+                                              that can give up a part
     commit     member offsets                 {partition: offset}
     leave      member                         a static member leaves without telling the group
     ancient    topic                          speaks versions of the protocol that no broker of today takes
@@ -97,6 +100,8 @@ class Adapter:
         self.process.stdin.write(json.dumps({"op": op, **arguments}) + "\n")
         self.process.stdin.flush()
         answer = self._answer(within)
+        if "broken" in answer:
+            raise Failed(f"the adapter is broken: {answer['broken']}")
         if "absent" in answer:
             raise Absent(answer["absent"])
         if "error" in answer:

@@ -4,21 +4,26 @@ import contextlib
 import tempfile
 import threading
 import time
+import traceback
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 from . import features, wire
-from .adapters import Absent, Adapter, Failed, Refused
+from .absent import checked
+from .adapters import Absent, Adapter, Failed
+from .case import Case, record
 from .clients import STEWARD, Client
+from .cluster_tools import CLUSTER_TOOLS
 from .frameworks import FRAMEWORKS
+from .group_tools import GROUP_TOOLS
 from .report import Cell
 from .tools import TOOLS, VERSION, Tools
 
 # Java's virtual machines are heavy: one client in Java, or one row of tools, at a time.
 JAVA = threading.Lock()
-PROGRAMS = {"kafka-tools": TOOLS, "frameworks": FRAMEWORKS}
+PROGRAMS = {"kafka-tools": {**TOOLS, **GROUP_TOOLS, **CLUSTER_TOOLS}, "frameworks": FRAMEWORKS}
 
 
 @dataclass
@@ -47,8 +52,10 @@ class Target:
         print(f"{self.label}: {cell.client:16} {cell.feature:26} {cell.outcome:6} {seconds:5.1f} s  {cell.remark}", flush=True)
 
 
-def judged(cell, prefix):
-    """What a cell came to, what there is to say about it, and how long it took."""
+def judged(client, feature, cell, prefix, log):
+    """A cell, and how long it took. Whatever it raises is its failure, a slip of our own as well."""
+    log.write(f"== {feature}\n")
+    log.flush()
     started = time.monotonic()
     try:
         outcome, remark = "pass", cell() or ""
@@ -56,10 +63,12 @@ def judged(cell, prefix):
         outcome, remark = "absent", str(absent)
     except Failed as failed:
         outcome, remark = "fail", str(failed)
-    except (Refused, OSError, ValueError, KeyError) as failed:
+    except Exception as failed:
+        log.write(traceback.format_exc())
         outcome, remark = "fail", f"{type(failed).__name__}: {failed}"
+    outcome, remark = checked(client, feature, outcome, remark)
     remark = " ".join(remark.replace(prefix, "").replace("|", "/").split())[:300]
-    return outcome, remark, time.monotonic() - started
+    return Cell(client, feature, outcome, remark), time.monotonic() - started
 
 
 def prepare_tier(target):
@@ -70,7 +79,7 @@ def prepare_tier(target):
         configs = {"segment.bytes": "1048576", "local.retention.bytes": "1048576", "remote.storage.enable": "true"}
         steward.call("create", topic=topic, partitions=1, configs=configs)
         for start in range(0, features.TIERED_RECORDS, 200):
-            records = [features.record(features.tiered_value(number)) for number in range(start, start + 200)]
+            records = [record(features.tiered_value(number)) for number in range(start, start + 200)]
             codec = wire.CODECS[start // 200 % len(wire.CODECS)]
             steward.call("produce", topic=topic, codec=codec, idempotent=False, records=records)
         deadline = time.monotonic() + 60
@@ -90,19 +99,19 @@ def run_client(target, client, wanted):
         for name, function in features.FEATURES.items():
             if wanted not in name:
                 continue
-            log.write(f"== {name}\n")
-            log.flush()
             prefix = f"{target.stamp}-{client.name}"
-            case = features.Case(adapter, steward, f"{prefix}-{name}", f"{target.stamp}-tiered")
+            case = Case(client.name, adapter, steward, f"{prefix}-{name}", f"{target.stamp}-tiered")
 
             def cell(function=function, case=case):
                 adapter.ensure()
-                return function(case)
+                remark = function(case)
+                case.close()
+                return remark
 
-            outcome, remark, seconds = judged(cell, prefix)
-            case.close()
-            cells.append(Cell(client.name, name, outcome, remark))
-            target.say(cells[-1], seconds)
+            found, seconds = judged(client.name, name, cell, prefix, log)
+            case.abandon()
+            cells.append(found)
+            target.say(found, seconds)
         adapter.stop()
         steward.stop()
     return cells, (adapter.hello or {"version": "did not start"})["version"]
@@ -117,11 +126,9 @@ def run_programs(target, client, wanted):
         for name, function in PROGRAMS[client.name].items():
             if wanted not in name:
                 continue
-            log.write(f"== {name}\n")
-            log.flush()
-            outcome, remark, seconds = judged(lambda function=function: function(tools), prefix)
-            cells.append(Cell(client.name, name, outcome, remark))
-            target.say(cells[-1], seconds)
+            found, seconds = judged(client.name, name, lambda function=function: function(tools), prefix, log)
+            cells.append(found)
+            target.say(found, seconds)
     return cells, VERSION
 
 

@@ -11,17 +11,23 @@ from typing import TextIO
 
 from .adapters import Failed
 
-TOOLS = {}
 # Of frameworks/pom.xml.
 VERSION = "Kafka 4.3.1, Spring Kafka 4.1.2"
 LIMIT = 120
 
 
-def tool(name):
-    def register(function):
-        TOOLS[name] = function
-        return function
-    return register
+def registering(cells):
+    """A decorator that puts a function among `cells`, by its name in the report."""
+    def named(name):
+        def register(function):
+            cells[name] = function
+            return function
+        return register
+    return named
+
+
+TOOLS = {}
+tool = registering(TOOLS)
 
 
 @dataclass
@@ -70,11 +76,27 @@ class Tools:
         self.at("ConsoleProducer", "--topic", topic, "--reader-property", "parse.key=true", "--reader-property",
                 "key.separator=:", given=lines)
 
+    def file(self, name, content):
+        """A file for a tool to read."""
+        path = self.folder / f"{self.prefix}-{name}"
+        path.write_text(content if isinstance(content, str) else json.dumps(content))
+        return path
+
+    def delete_records(self, topic, partition, before):
+        plan = {"version": 1, "partitions": [{"topic": topic, "partition": partition, "offset": before}]}
+        return self.at("DeleteRecordsCommand", "--offset-json-file", self.file(f"{topic}.json", plan))
+
 
 def expect(text, *patterns):
     for pattern in patterns:
         if not re.search(pattern, text):
             raise Failed(f"no {pattern!r} in: {' '.join(text.split())[-200:]}")
+
+
+def expect_none(text, *patterns):
+    for pattern in patterns:
+        if found := re.search(pattern, text):
+            raise Failed(f"it says {found[0]!r}")
 
 
 @tool("kafka-topics")
@@ -108,41 +130,6 @@ def console(run):
     expect(found, r"Offset:0\tkey 0\tvalue 0", r"Offset:49\tkey 49\tvalue 49")
 
 
-def grouped(run, name, count=20):
-    """A group that read all of a topic, and ended."""
-    topic = run.topic(name)
-    run.fill(topic, count)
-    group = f"{topic}-group"
-    run.at("consumer.ConsoleConsumer", "--topic", topic, "--from-beginning", "--max-messages", count, "--group", group)
-    return topic, group
-
-
-@tool("kafka-consumer-groups")
-def groups(run):
-    topic, group = grouped(run, "groups")
-    expect(run.at("consumer.group.ConsumerGroupCommand", "--list"), rf"(?m)^{group}$")
-    expect(run.at("consumer.group.ConsumerGroupCommand", "--list", "--state"), rf"{group}\s+\S+\s+Empty|{group}\s+Empty")
-    expect(run.at("consumer.group.ConsumerGroupCommand", "--describe", "--group", group, "--offsets"), rf"{topic}\s+0\s+20\s+20\s+0")
-    expect(run.at("consumer.group.ConsumerGroupCommand", "--describe", "--group", group, "--state"), r"Empty")
-    run.at("consumer.group.ConsumerGroupCommand", "--delete-offsets", "--group", group, "--topic", topic)
-    run.at("consumer.group.ConsumerGroupCommand", "--delete", "--group", group)
-    expect(run.at("GroupsCommand", "--list") + "-", r"GROUP|No groups|-")
-
-
-@tool("kafka-consumer-groups --reset-offsets")
-def resets(run):
-    topic, group = grouped(run, "resets")
-    plan = run.folder / f"{topic}.csv"
-    plan.write_text(f"{topic},0,3\n")
-    for how, offset in ((["--to-earliest"], 0), (["--to-latest"], 20), (["--to-offset", "7"], 7), (["--shift-by", "-2"], 5),
-                        (["--to-current"], 5), (["--to-datetime", "2020-01-01T00:00:00.000"], 0), (["--by-duration", "PT0S"], 20),
-                        (["--from-file", str(plan)], 3)):
-        where = [] if how[0] == "--from-file" else ["--topic", topic]
-        found = run.at("consumer.group.ConsumerGroupCommand", "--reset-offsets", "--group", group, *where, *how, "--execute")
-        expect(found, rf"{group}\s+{topic}\s+0\s+{offset}\b")
-    expect(run.at("consumer.group.ConsumerGroupCommand", "--describe", "--group", group), rf"{topic}\s+0\s+3\s+20\s+17")
-
-
 @tool("kafka-get-offsets")
 def offsets(run):
     topic = run.topic("offsets")
@@ -155,9 +142,7 @@ def offsets(run):
 def delete_records(run):
     topic = run.topic("deletes")
     run.fill(topic, 10)
-    plan = run.folder / f"{topic}.json"
-    plan.write_text(json.dumps({"version": 1, "partitions": [{"topic": topic, "partition": 0, "offset": 4}]}))
-    expect(run.at("DeleteRecordsCommand", "--offset-json-file", plan), r"low_watermark: 4")
+    expect(run.delete_records(topic, 0, 4), r"low_watermark: 4")
     expect(run.at("GetOffsetShell", "--topic", topic, "--time", -2), rf"{topic}:0:4\b")
 
 

@@ -23,6 +23,48 @@ class Batch:
     count: int
 
 
+class Answer:
+    """An answer's bytes, read from the front."""
+
+    def __init__(self, data):
+        self.data = data
+        self.at = 0
+
+    def number(self, kind):
+        """By its letter in `struct`."""
+        (value,) = struct.unpack_from(">" + kind, self.data, self.at)
+        self.at += struct.calcsize(">" + kind)
+        return value
+
+    def take(self, size):
+        self.at += size
+        return self.data[self.at - size:self.at]
+
+    def text(self):
+        """With a size of two bytes; None where that is -1."""
+        size = self.number("h")
+        return None if size < 0 else self.take(size).decode()
+
+    def size(self):
+        """A compact size: a varint, one more than what it says; None where it is 0."""
+        value, shift = 0, 0
+        while True:
+            (byte,) = self.take(1)
+            value |= (byte & 0x7F) << shift
+            shift += 7
+            if byte < 0x80:
+                return value - 1 if value else None
+
+    def compact(self):
+        size = self.size()
+        return None if size is None else self.take(size).decode()
+
+
+def text(value):
+    """As `Answer.text` reads it."""
+    return struct.pack(">h", len(value)) + value.encode()
+
+
 class Connection:
     """One connection, one request at a time."""
 
@@ -48,6 +90,14 @@ class Connection:
             parts.append(part)
             size -= len(part)
         return b"".join(parts)
+
+
+def ask(bootstrap, key, version, body, flexible=False):
+    connection = Connection(bootstrap)
+    try:
+        return Answer(connection.call(key, version, body, flexible))
+    finally:
+        connection.close()
 
 
 def batches(bootstrap, topic, partition):
@@ -100,3 +150,59 @@ def records_in(bootstrap, topic, partitions):
         return sum(offset_at(bootstrap, topic, partition, END) for partition in range(partitions))
     except ValueError:
         return 0
+
+
+def committed(bootstrap, group, topic, partitions):
+    """The offset that a group committed for each of so many partitions, or None (OffsetFetch 1)."""
+    indexes = struct.pack(f">i{partitions}i", partitions, *range(partitions))
+    answer = ask(bootstrap, 9, 1, text(group) + struct.pack(">i", 1) + text(topic) + indexes)
+    found = {}
+    for _ in range(answer.number("i")):
+        answer.text()
+        for _ in range(answer.number("i")):
+            index, offset = answer.number("i"), answer.number("q")
+            answer.text()
+            error = answer.number("h")
+            if error:
+                raise ValueError(f"offset of {group} in {topic}-{index}: error {error}")
+            found[index] = None if offset < 0 else offset
+    return [found[index] for index in range(partitions)]
+
+
+def group_type(bootstrap, group):
+    """`classic` or `consumer`, or None if there is no such group (ListGroups 5)."""
+    answer = ask(bootstrap, 16, 5, b"\x01\x01\x00", flexible=True)
+    _, error, count = answer.number("i"), answer.number("h"), answer.size()
+    if error:
+        raise ValueError(f"the groups: error {error}")
+    for _ in range(count):
+        name, _, _, kind = (answer.compact() for _ in range(4))
+        answer.take(1)
+        if name == group:
+            return kind.lower()
+    return None
+
+
+def classic_assignor(bootstrap, group):
+    """The protocol that the members of a classic group agreed on (DescribeGroups 0)."""
+    answer = ask(bootstrap, 15, 0, struct.pack(">i", 1) + text(group))
+    _, error = answer.number("i"), answer.number("h")
+    if error:
+        raise ValueError(f"group {group}: error {error}")
+    _, _, _, protocol = (answer.text() for _ in range(4))
+    return protocol
+
+
+def consumer_assignor(bootstrap, group):
+    """The assignor of a consumer group (ConsumerGroupDescribe 0)."""
+    name = group.encode()
+    if len(name) > 126:
+        raise ValueError(f"{group} is too long a name for a size of one byte")
+    answer = ask(bootstrap, 69, 0, b"\x02" + bytes([len(name) + 1]) + name + b"\x00\x00", flexible=True)
+    _, _, error = answer.number("i"), answer.size(), answer.number("h")
+    if error:
+        raise ValueError(f"group {group}: error {error}")
+    for _ in range(3):
+        answer.compact()
+    answer.take(8)
+    return answer.compact()

@@ -42,7 +42,11 @@ export async function serve (hello, adapter, name) {
       if (!adapter[request.op]) throw new Absent('the client has no such function')
       say({ ok: (await adapter[request.op](request)) ?? null })
     } catch (error) {
-      if (error instanceof Absent) say({ absent: error.message })
+      if (error instanceof TypeError || error instanceof ReferenceError) {
+        // No client has its users meet these.
+        console.error(error)
+        say({ broken: String(error) })
+      } else if (error instanceof Absent) say({ absent: error.message })
       else if (error instanceof Told) say({ error: error.name, message: error.message })
       else say(name(error))
     }

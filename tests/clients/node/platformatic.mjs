@@ -26,11 +26,19 @@ function shown ({ partition, offset, timestamp, key, value, headerEntries }) {
 }
 
 async function start (options, stream) {
-  const member = { consumer: new Consumer({ ...base, maxWaitTime: 500, ...options }), found: [], topic: stream.topics[0] }
+  const member = { consumer: new Consumer({ ...base, maxWaitTime: 500, ...options }), found: [], held: [], lost: [], topic: stream.topics[0] }
+  // It tells when the assignment has changed, not what is given up.
+  for (const event of ['consumer:group:rebalance', 'consumer:group:join']) member.consumer.on(event, () => look(member))
   member.stream = await member.consumer.consume({ autocommit: false, ...stream })
   member.stream.on('data', message => member.found.push(shown(message)))
   member.stream.on('error', error => { member.error = error })
   return member
+}
+
+function look (member) {
+  const held = (member.consumer.assignments ?? []).flatMap(({ partitions }) => partitions).sort((a, b) => a - b)
+  member.lost.push(...member.held.filter(partition => !held.includes(partition)))
+  member.held = held
 }
 
 async function stop ({ consumer, stream }) {
@@ -96,8 +104,8 @@ await serve({ client: 'platformatic/kafka', version: version('@platformatic/kafk
     const one = members.get(member)
     await sleep(200)
     if (one.error) throw one.error
-    const assigned = (one.consumer.assignments ?? []).flatMap(({ partitions }) => partitions).sort((a, b) => a - b)
-    return { records: one.found.splice(0), assigned }
+    look(one)
+    return { records: one.found.splice(0), assigned: one.held, lost: one.lost.splice(0) }
   },
   async commit ({ member, offsets }) {
     const { consumer, topic } = members.get(member)
@@ -107,6 +115,16 @@ await serve({ client: 'platformatic/kafka', version: version('@platformatic/kafk
     const one = members.get(member)
     members.delete(member)
     await stop(one)
+  },
+  async ancient ({ topic }) {
+    const [host, port] = process.argv[2].split(':')
+    const connection = new api.Connection('ancient')
+    await connection.connect(host, Number(port))
+    try {
+      await api.createTopicsV1.async(connection, [{ name: `${topic}-ancient`, numPartitions: 1, replicationFactor: 1, assignments: [], configs: [] }], 1000, false)
+    } finally {
+      await connection.close()
+    }
   }
 }, error => {
   // An error of a response lists those of its parts, with Kafka's name for each.

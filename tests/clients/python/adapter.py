@@ -3,6 +3,10 @@
 import base64
 import json
 import sys
+import traceback
+
+# What no client has its users meet: a slip of the adapter.
+SLIPS = (AttributeError, IndexError, KeyError, NameError, TypeError)
 
 
 class Absent(Exception):
@@ -37,7 +41,7 @@ def read(partition, offset, timestamp, key, value, headers):
 
 
 def serve(client, version, adapter, **abilities):
-    """Answers requests until there are none left. `timestamps=False`: the client sends none of its user's choice."""
+    """Answers requests until there are none left. `abilities`: what is said of the client besides its name."""
     def say(answer):
         sys.stdout.write(json.dumps(answer) + "\n")
         sys.stdout.flush()
@@ -54,5 +58,8 @@ def serve(client, version, adapter, **abilities):
             say({"absent": str(absent)})
         except Told as told:
             say({"error": told.name, "message": str(told)})
+        except SLIPS as slip:
+            traceback.print_exc()
+            say({"broken": f"{type(slip).__name__}: {slip}"})
         except Exception as error:
             say({"error": type(error).__name__, "message": str(error)})

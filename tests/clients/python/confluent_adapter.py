@@ -21,6 +21,7 @@ class Confluent:
         self.base = {"bootstrap.servers": bootstrap}
         self.admin = AdminClient(self.base)
         self.members = {}
+        self.lost = {}
 
     def one(self, futures):
         for future in futures.values():
@@ -114,13 +115,18 @@ class Confluent:
             more["group.remote.assignor"] = assignor
         if instance:
             more["group.instance.id"] = instance
-        self.members[member] = self.consumer(**more)
-        self.members[member].subscribe([topic])
+        self.members[member], self.lost[member] = self.consumer(**more), []
+
+        def lose(_, partitions):
+            self.lost[member] += [one.partition for one in partitions]
+
+        self.members[member].subscribe([topic], on_revoke=lose, on_lost=lose)
 
     def poll(self, member):
         consumer = self.members[member]
         found = list(self.records(consumer, 100, 0.2))
-        return {"records": found, "assigned": sorted(one.partition for one in consumer.assignment())}
+        lost, self.lost[member] = self.lost[member], []
+        return {"records": found, "assigned": sorted(one.partition for one in consumer.assignment()), "lost": lost}
 
     def commit(self, member, offsets):
         consumer = self.members[member]

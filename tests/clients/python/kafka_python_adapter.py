@@ -5,7 +5,7 @@ import time
 
 import kafka
 from adapter import Absent, decode, headers_of, read, serve
-from kafka import KafkaConsumer, KafkaProducer, OffsetAndMetadata, TopicPartition
+from kafka import ConsumerRebalanceListener, KafkaConsumer, KafkaProducer, OffsetAndMetadata, TopicPartition
 from kafka.admin import ConfigResource, ConfigResourceType, KafkaAdminClient
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
 from kafka.coordinator.assignors.range import RangePartitionAssignor
@@ -18,11 +18,28 @@ ASSIGNORS = {"range": RangePartitionAssignor, "roundrobin": RoundRobinPartitionA
              "sticky": StickyPartitionAssignor, "cooperative-sticky": CooperativeStickyAssignor}
 
 
+class Lost(ConsumerRebalanceListener):
+    """The partitions that a member was told to give up."""
+
+    def __init__(self):
+        self.partitions = []
+
+    def on_partitions_revoked(self, revoked):
+        self.partitions += [one.partition for one in revoked]
+
+    def on_partitions_lost(self, lost):
+        self.on_partitions_revoked(lost)
+
+    def on_partitions_assigned(self, assigned):
+        pass
+
+
 class KafkaPython:
     def __init__(self, bootstrap):
         self.bootstrap = bootstrap
         self.made = None
         self.members = {}
+        self.lost = {}
 
     @property
     def admin(self):
@@ -99,13 +116,15 @@ class KafkaPython:
         self.members[member] = consumer = self.consumer(
             group_id=group, group_instance_id=instance, auto_offset_reset="earliest", session_timeout_ms=10000,
             partition_assignment_strategy=[ASSIGNORS[assignor]])
-        consumer.subscribe([topic])
+        self.lost[member] = Lost()
+        consumer.subscribe([topic], listener=self.lost[member])
 
     def poll(self, member):
         consumer = self.members[member]
         # A first join that outlives its poll may never be taken up: see KafkaPython.poll in scenario.py.
         found = list(self.records(consumer, 100, 200 if consumer.assignment() else 2000))
-        return {"records": found, "assigned": sorted(one.partition for one in consumer.assignment())}
+        lost, self.lost[member].partitions = self.lost[member].partitions, []
+        return {"records": found, "assigned": sorted(one.partition for one in consumer.assignment()), "lost": lost}
 
     def commit(self, member, offsets):
         consumer = self.members[member]

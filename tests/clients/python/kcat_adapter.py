@@ -27,7 +27,7 @@ class Member:
     def __init__(self, command):
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         self.lock = threading.Lock()
-        self.found, self.assigned, self.error = [], set(), None
+        self.found, self.assigned, self.lost, self.error = [], set(), [], None
         threading.Thread(target=self.read, daemon=True).start()
         threading.Thread(target=self.listen, daemon=True).start()
 
@@ -48,6 +48,7 @@ class Member:
                     self.assigned |= partitions
                 elif "rebalanced" in text:
                     self.assigned -= partitions
+                    self.lost += partitions
                 elif "ERROR" in text:
                     self.error = text.strip()
 
@@ -130,7 +131,8 @@ class Kcat:
             if one.error:
                 raise Told("kcat", one.error)
             found, one.found = one.found, []
-            return {"records": found, "assigned": sorted(one.assigned)}
+            lost, one.lost = one.lost, []
+            return {"records": found, "assigned": sorted(one.assigned), "lost": lost}
 
     def commit(self, member, offsets):
         self.members[member].process.wait(LIMIT)

@@ -66,6 +66,7 @@ type Request struct {
 type Polled struct {
 	Records  []Record `json:"records"`
 	Assigned []int32  `json:"assigned"`
+	Lost     []int32  `json:"lost"`
 }
 
 // Described is the answer to describe.

@@ -29,6 +29,7 @@ type member struct {
 	client *kgo.Client
 	lock   sync.Mutex
 	held   map[int32]bool
+	lost   []int32
 }
 
 func (m *member) hold(lost bool) func(context.Context, *kgo.Client, map[string][]int32) {
@@ -39,6 +40,7 @@ func (m *member) hold(lost bool) func(context.Context, *kgo.Client, map[string][
 			for _, partition := range partitions {
 				if lost {
 					delete(m.held, partition)
+					m.lost = append(m.lost, partition)
 				} else {
 					m.held[partition] = true
 				}
@@ -56,6 +58,8 @@ var balancers = map[string]kgo.GroupBalancer{
 	"range": kgo.RangeBalancer(), "roundrobin": kgo.RoundRobinBalancer(),
 	"sticky": kgo.StickyBalancer(), "cooperative-sticky": kgo.CooperativeStickyBalancer(),
 }
+
+var serverBalancers = map[string]kgo.GroupBalancer{"range": kgo.RangeBalancer(), "uniform": kgo.StickyBalancer()}
 
 func named(err error) error {
 	var known *kerr.Error
@@ -143,7 +147,7 @@ func (f *franz) do(r adapter.Request) (any, error) {
 		partition := int32(0)
 		r.Codec = "none"
 		r.Records = []adapter.Record{{Partition: &partition, Value: []byte("v")}}
-		return f.produce(ctx, r, kgo.MaxVersions(kversion.V0_10_0()))
+		return f.produce(ctx, r, kgo.MaxVersions(kversion.V0_10_0()), kgo.RecordRetries(1), kgo.RequestRetries(1))
 	}
 	return nil, adapter.Absent("the client has no such function")
 }
@@ -242,7 +246,8 @@ func (f *franz) join(r adapter.Request) error {
 	if r.Protocol == "classic" {
 		options = append(options, kgo.Balancers(balancers[r.Assignor]))
 	} else {
-		options = append(options, kgo.ServerSideBalancer())
+		// The broker's assignor is the one of the balancer's kind; with any other the protocol stays the classic one.
+		options = append(options, kgo.ServerSideBalancer(), kgo.Balancers(serverBalancers[r.Assignor]))
 	}
 	client, err := kgo.NewClient(options...)
 	if err != nil {
@@ -258,7 +263,7 @@ func (f *franz) poll(r adapter.Request) (any, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 200*time.Millisecond)
 	defer cancel()
 	fetched := one.client.PollRecords(ctx, 100)
-	answer := adapter.Polled{Records: []adapter.Record{}, Assigned: []int32{}}
+	answer := adapter.Polled{Records: []adapter.Record{}, Assigned: []int32{}, Lost: []int32{}}
 	for _, failed := range fetched.Errors() {
 		if !errors.Is(failed.Err, context.DeadlineExceeded) {
 			return nil, failed.Err
@@ -271,6 +276,7 @@ func (f *franz) poll(r adapter.Request) (any, error) {
 		answer.Assigned = append(answer.Assigned, partition)
 	}
 	slices.Sort(answer.Assigned)
+	answer.Lost, one.lost = append(answer.Lost, one.lost...), nil
 	return answer, nil
 }
 

@@ -29,6 +29,7 @@ type member struct {
 	records  chan adapter.Record
 	lock     sync.Mutex
 	assigned map[int32]bool
+	lost     []int32
 	session  sarama.ConsumerGroupSession
 	topic    string
 	failed   error
@@ -76,6 +77,7 @@ func (m *member) hold(partition int32, held bool) {
 		m.assigned[partition] = true
 	} else {
 		delete(m.assigned, partition)
+		m.lost = append(m.lost, partition)
 	}
 }
 
@@ -345,7 +347,7 @@ func (c *client) join(r adapter.Request) error {
 }
 
 func (m *member) poll() (any, error) {
-	answer := adapter.Polled{Records: []adapter.Record{}, Assigned: []int32{}}
+	answer := adapter.Polled{Records: []adapter.Record{}, Assigned: []int32{}, Lost: []int32{}}
 	late := time.After(200 * time.Millisecond)
 	for {
 		select {
@@ -360,6 +362,7 @@ func (m *member) poll() (any, error) {
 			answer.Assigned = append(answer.Assigned, partition)
 		}
 		slices.Sort(answer.Assigned)
+		answer.Lost, m.lost = append(answer.Lost, m.lost...), nil
 		return answer, m.failed
 	}
 }

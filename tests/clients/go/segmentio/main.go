@@ -14,6 +14,8 @@ import (
 	"esker/clients/adapter"
 
 	"github.com/segmentio/kafka-go"
+	"github.com/segmentio/kafka-go/protocol"
+	"github.com/segmentio/kafka-go/protocol/produce"
 )
 
 type client struct {
@@ -138,9 +140,29 @@ func (c *client) do(r adapter.Request) (any, error) {
 		one.cancel()
 		return nil, one.group.Close()
 	case "ancient":
-		return nil, adapter.Absent("the client asks which versions the broker has")
+		return nil, c.ancient(ctx, r)
 	}
 	return nil, adapter.Absent("the client has no such function")
+}
+
+// ancient produces as clients of 2016 did, by the package below the Writer, which always asks for the broker's versions.
+func (c *client) ancient(ctx context.Context, r adapter.Request) error {
+	var dialer net.Dialer
+	socket, err := dialer.DialContext(ctx, "tcp", c.bootstrap)
+	if err != nil {
+		return err
+	}
+	defer socket.Close()
+	if err := socket.SetDeadline(time.Now().Add(adapter.Limit)); err != nil {
+		return err
+	}
+	old := protocol.NewConn(socket, "ancient")
+	old.SetVersions(map[protocol.ApiKey]int16{protocol.Produce: 2})
+	one := protocol.Record{Value: protocol.NewBytes([]byte("v"))}
+	records := protocol.RecordSet{Version: 1, Records: protocol.NewRecordReader(one)}
+	_, err = old.RoundTrip(&produce.Request{Acks: -1, Timeout: 1000, Topics: []produce.RequestTopic{{
+		Topic: r.Topic, Partitions: []produce.RequestPartition{{RecordSet: records}}}}})
+	return err
 }
 
 func (c *client) administer(ctx context.Context, admin *kafka.Client, r adapter.Request) (any, error) {
@@ -297,7 +319,7 @@ func (c *client) join(r adapter.Request) error {
 }
 
 func (m *member) poll() any {
-	answer := adapter.Polled{Records: []adapter.Record{}, Assigned: []int32{}}
+	answer := adapter.Polled{Records: []adapter.Record{}, Assigned: []int32{}, Lost: []int32{}}
 	late := time.After(200 * time.Millisecond)
 	for {
 		select {

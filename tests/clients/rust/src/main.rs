@@ -8,7 +8,7 @@ use rdkafka::admin::{
 };
 use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
-use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext, Rebalance};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, DeliveryResult, Header, Headers, Message, OwnedHeaders, ToBytes};
 use rdkafka::producer::{BaseRecord, Producer, ProducerContext, ThreadedProducer};
@@ -60,10 +60,24 @@ impl ProducerContext for Deliveries {
     }
 }
 
+/// The partitions that a member was told to give up.
+#[derive(Default)]
+struct Lost(Mutex<Vec<i32>>);
+
+impl ClientContext for Lost {}
+
+impl ConsumerContext for Lost {
+    fn pre_rebalance(&self, _: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
+        if let Rebalance::Revoke(partitions) = rebalance {
+            self.0.lock().unwrap().extend(partitions.elements().iter().map(|one| one.partition()));
+        }
+    }
+}
+
 struct Adapter {
     base: ClientConfig,
     admin: AdminClient<DefaultClientContext>,
-    members: HashMap<String, (BaseConsumer, String)>,
+    members: HashMap<String, (BaseConsumer<Lost>, String)>,
 }
 
 fn text<'a>(request: &'a Value, field: &str) -> &'a str {
@@ -267,7 +281,7 @@ impl Adapter {
         if let Some(instance) = request["instance"].as_str() {
             config.set("group.instance.id", instance);
         }
-        let consumer: BaseConsumer = config.create()?;
+        let consumer: BaseConsumer<Lost> = config.create_with_context(Lost::default())?;
         consumer.subscribe(&[topic])?;
         self.members.insert(text(request, "member").to_owned(), (consumer, topic.to_owned()));
         Ok(Value::Null)
@@ -283,7 +297,8 @@ impl Adapter {
         }
         let mut assigned: Vec<i32> = consumer.assignment()?.elements().iter().map(|one| one.partition()).collect();
         assigned.sort_unstable();
-        Ok(json!({"records": found, "assigned": assigned}))
+        let lost = std::mem::take(&mut *consumer.context().0.lock().unwrap());
+        Ok(json!({"records": found, "assigned": assigned, "lost": lost}))
     }
 }
 
