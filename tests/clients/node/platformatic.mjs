@@ -121,7 +121,7 @@ await serve({ client: 'platformatic/kafka', version: version('@platformatic/kafk
     const connection = new api.Connection('ancient')
     await connection.connect(host, Number(port))
     try {
-      await api.createTopicsV1.async(connection, [{ name: `${topic}-ancient`, numPartitions: 1, replicationFactor: 1, assignments: [], configs: [] }], 1000, false)
+      await api.createTopicsV1.api.async(connection, [{ name: `${topic}-ancient`, numPartitions: 1, replicationFactor: 1, assignments: [], configs: [] }], 1000, false)
     } finally {
       await connection.close()
     }
