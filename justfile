@@ -34,6 +34,11 @@ versus:
 matrix *ARGS:
     tests/clients/run {{ARGS}}
 
+# Apache Kafka for `just matrix --peer HOST:PORT`: no topic makes itself, and history leaves for the tier soon.
+neighbour *ARGS:
+    cargo run --release -p esker-bench -- neighbour --tiered --set auto.create.topics.enable=false \
+        --set log.retention.check.interval.ms=500 {{ARGS}}
+
 # The simulation on N seeds, or on one: `just sim 1000`, `ESKER_SIM_SEED=7 just sim`.
 sim N="100":
     ESKER_SIM_SEEDS={{N}} cargo test --profile sim -p esker-tests --test simulation -- --nocapture --skip mutation_

@@ -2,6 +2,7 @@
 
 use crate::load::options::{Consume, Load, Probe, Replay};
 use crate::load::{command, consume, presets, replay};
+use crate::neighbour::{self, Neighbour};
 use crate::probe::machine;
 use crate::report::{self, Compare};
 use crate::rig::store::{self, StoreOptions};
@@ -55,6 +56,8 @@ pub enum Command {
     Compare(Compare),
     /// Esker beside Apache Kafka: every goal that was set, in one table.
     Versus(Versus),
+    /// Apache Kafka, fetched and started with empty data: says its address, and ends with standard input.
+    Neighbour(Neighbour),
     /// Read a topic's tiered history over and over until standard input ends, and check every record.
     Replay(Replay),
     /// An object store in memory that speaks S3 and is as slow as it is told to be; ends with standard input.
@@ -89,6 +92,7 @@ impl Cli {
             Command::E2e(options) => command::run("e2e", options),
             Command::Compare(options) => report::compare_files(options),
             Command::Versus(options) => versus::run(options),
+            Command::Neighbour(options) => neighbour::run(options),
             Command::Replay(options) => replay::run(options),
             Command::Store(options) => store::run(options),
             Command::Isolation(options) => isolation::run(options),

@@ -2,11 +2,14 @@
 //!
 //! [`artifacts`] has its jars, [`Kafka`] runs them with the JVM options of Kafka's own start script and Kafka's own defaults
 //! for everything that is not said here. [`Setup`] says what a comparison varies: whether every batch is synced before it is
-//! acknowledged, and whether there is a tier, which is Kafka's own `LocalTieredStorage`, a directory.
+//! acknowledged, and whether there is a tier, which is Kafka's own `LocalTieredStorage`, a directory. [`run`] starts one for
+//! others to ask.
 
 mod artifacts;
+mod command;
 
 pub use artifacts::{Jars, VERSION};
+pub use command::{Neighbour, run};
 
 use crate::rig::free_ports;
 use anyhow::Context;
