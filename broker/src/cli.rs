@@ -11,6 +11,7 @@ use esker_storage::env::store;
 use esker_storage::env::{Disk, Env, RealClock, RealDisk, RealRandom, RealTasks};
 use esker_storage::tier::ScrubDepth;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::thread::disable_transparent_huge_pages;
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -193,12 +194,22 @@ fn serve(file: Option<&Path>, set: &[String], log_level: LogLevel) -> anyhow::Re
     let hostname = rustix::system::uname().nodename().to_string_lossy().into_owned();
     let mut config = BrokerConfig::from_values(values, &hostname)?;
     leave_descriptors(&mut config);
+    keep_to_small_pages();
     let runtimes = match config.num_network_threads {
         Some(threads) => usize::try_from(threads)?,
         None => available_parallelism().map_or(1, std::num::NonZeroUsize::get),
     };
     let (env, tasks) = machine(runtimes)?;
     tasks.background().block_on(run(env, config, log_level))
+}
+
+/// Has the allocator's memory backed by pages of 4 KiB. It asks for huge ones, of which each of the threads' heaps touches a
+/// few and uses little: an idle broker held 28 MiB that way instead of 4, and one under load 50 instead of 7, at the
+/// same throughput (batches are copied from socket to page cache; there is no heap to speak of that a TLB could miss).
+fn keep_to_small_pages() {
+    if let Err(error) = disable_transparent_huge_pages(true) {
+        tracing::info!(%error, "the allocator may use huge pages");
+    }
 }
 
 /// Takes as many file descriptors as the system gives, and leaves half of them to the logs, so that clients who only
