@@ -7,10 +7,10 @@
 #![allow(clippy::disallowed_methods, clippy::disallowed_types, reason = "tests use real time and processes")]
 
 use esker_bench::client::{At, Client};
-use esker_tests::harness::clients::{Program, kcat, sorted};
+use esker_tests::harness::clients::{Program, kcat, outside, sorted};
 use esker_tests::harness::records::{FIRST_TIMESTAMP, Line, assert_same, sample, with_offsets};
 use esker_tests::harness::{Broker, Options, wait_for};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::time::Duration;
 
 const CODECS: [&str; 5] = ["none", "gzip", "snappy", "lz4", "zstd"];
@@ -132,7 +132,7 @@ struct Member {
 impl Member {
     fn start(bootstrap: &str, group: &str, topic: &str) -> Self {
         let (output, errors) = (tempfile::NamedTempFile::new().unwrap(), tempfile::NamedTempFile::new().unwrap());
-        let child = Command::new("kcat")
+        let child = outside("kcat")
             .args(["-b", bootstrap, "-G", group, "-X", "auto.offset.reset=earliest", "-u", "-f", "%p %o %s\n", topic])
             .stdin(Stdio::null())
             .stdout(output.reopen().unwrap())

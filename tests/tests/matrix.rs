@@ -5,16 +5,15 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 #![allow(clippy::disallowed_methods, clippy::disallowed_types, reason = "tests use real time and processes")]
 
-use esker_tests::harness::clients::installed;
+use esker_tests::harness::clients::{installed, outside};
 use esker_tests::harness::esker;
 use std::path::Path;
-use std::process::Command;
 
 /// One client through all features, against a broker of its own.
 fn every_feature_of(client: &str) {
     let run = Path::new(env!("CARGO_MANIFEST_DIR")).join("clients/run");
     let target = installed().parent().expect("the clients lie in target/").to_owned();
-    let output = Command::new(run)
+    let output = outside(run)
         .args(["--no-setup", "--only", client, "--broker"])
         .arg(esker())
         .env("CARGO_TARGET_DIR", target)

@@ -76,18 +76,6 @@ async fn what_is_sent_is_read() {
     assert!(verified(&said) >= 2 * 450, "{said}");
 }
 
-/// What most users have under their clients.
-#[cfg(feature = "clients")]
-#[tokio::test]
-async fn what_librdkafka_sends_is_read_by_it() {
-    let broker = Broker::start(Options::new()).await;
-    let at = broker.bootstrap();
-    let said = content(&at, &format!("produce --client=librdkafka --topic=p --rate=500 --verify --codec=lz4 {SHORT}"));
-    assert!(verified(&said) >= 750 && said.contains("librdkafka"), "{said}");
-    let said = content(&at, &format!("e2e --client=librdkafka --topic=e --rate=300 --idempotent {SHORT}"));
-    assert!(verified(&said) >= 450 && said.contains("end to end, p99"), "{said}");
-}
-
 #[tokio::test]
 async fn many_of_something_are_no_trouble() {
     let broker = Broker::start(Options::new()).await;

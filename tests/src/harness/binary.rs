@@ -42,7 +42,6 @@ fn build(name: &str) -> PathBuf {
     let output = Command::new(cargo)
         .current_dir(workspace)
         .args(["build", "--locked", "--workspace", "--bin", name, "--profile", profile])
-        .args(cfg!(feature = "clients").then_some("--features=esker-tests/clients"))
         .output()
         .expect("cargo runs");
     assert!(output.status.success(), "{name} does not build:\n{}", String::from_utf8_lossy(&output.stderr));

@@ -4,6 +4,7 @@
 //! not set up is a failure, never a skipped test.
 
 use super::records::{Abilities, Line};
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
@@ -83,14 +84,14 @@ impl Program {
         let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("clients");
         match self {
             Program::KafkaPython | Program::Confluent => {
-                let mut command = Command::new(installed.join("python/bin/python"));
+                let mut command = outside(installed.join("python/bin/python"));
                 command.arg(sources.join("python/scenario.py"));
                 command.arg(if self == Program::KafkaPython { "kafka-python" } else { "confluent" });
                 command
             }
             Program::Java => {
                 let java = installed.join("java");
-                let mut command = Command::new("java");
+                let mut command = outside("java");
                 let classes = format!("{}:{}/*", java.join("classes").display(), java.join("lib").display());
                 command.args(["-XX:TieredStopAtLevel=1", "-cp", &classes, "Scenario"]);
                 command
@@ -99,12 +100,20 @@ impl Program {
     }
 }
 
+/// A program from outside, which does not see the libraries that cargo lets tests find: where esker-bench was built with a
+/// librdkafka, that can do less than the one kcat came with.
+pub fn outside(program: impl AsRef<OsStr>) -> Command {
+    let mut command = Command::new(program);
+    command.env_remove("LD_LIBRARY_PATH");
+    command
+}
+
 /// Runs kcat with `args`, giving it `input`, and returns what it printed.
 ///
 /// # Panics
 /// With its output, if it fails.
 pub async fn kcat(args: &[&str], input: &str) -> String {
-    let mut command = Command::new("kcat");
+    let mut command = outside("kcat");
     let file = tempfile::NamedTempFile::new().expect("a temporary file");
     std::fs::write(file.path(), input).expect("the input can be written");
     command.args(args).stdin(std::fs::File::open(file.path()).expect("the input can be read"));
